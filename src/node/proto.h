@@ -1,0 +1,212 @@
+/* The typed protocol between gate (unprivileged: knows the Kubernetes API, the network, images' registries) and node (root: pods, mounts, cgroups, netlink).
+ *
+ * One unix stream socket made by the supervisor, framed by base/wire.h; the tables for the structs below stand in proto.c. node never sees JSON, YAML or a URL: gate has
+ * resolved everything (environment from ConfigMaps, volume contents, image references to image ids) and node re-checks every name, path and number that
+ * it turns into a path, a mount or a rule. A gate that is taken over can ask for pods and sockets within these messages and nothing else.
+ *
+ * Who decides what
+ *   gate   which pods should run here (from the mirror), their resolved specs, network probes, composing PodStatus, Events, Services' endpoints, names, image pulls.
+ *   node   sandboxes, mounts, containers, restarts with back-off by restartPolicy, grace and signals, exec hooks, addresses of pods, cgroups, nftables, what is left to clean up.
+ * node keeps on disk (its state folder) what it needs to adopt or clean every container after kill -9 of anything; gate keeps the mirror. With gate gone node goes on restarting
+ * containers from the last specs it was given. After (re)connecting node sends NODE_HELLO and the state of every pod it knows; gate sends NODE_CONFIG, then NODE_POD for every pod that
+ * should be here, then NODE_SYNCED: whatever node has beyond those is stopped (only after NODE_SYNCED).
+ *
+ * Ids pair requests and replies. Every request is answered by NODE_REPLY (with code 0 or an error) or by the reply type named beside it.
+ */
+#pragma once
+#include "base/wire.h"
+
+enum node_msg {
+    NODE_NONE,
+    /* gate → node */
+    NODE_CONFIG,        /* struct node_config; also kept on disk for a start without a link */
+    NODE_POD,           /* struct node_pod: this pod should run, in this form (new or changed) */
+    NODE_POD_STOP,      /* struct node_pod_stop: stop it with grace, tear it down; NODE_POD_GONE follows when nothing is left */
+    NODE_SYNCED,        /* struct node_empty: the set of pods is complete */
+    NODE_RESTART,       /* struct node_restart: a liveness or startup probe failed */
+    NODE_EXEC,          /* struct node_exec → NODE_EXEC_STARTED with fds [stdin, stdout, stderr] or [pty]; later NODE_EXEC_DONE (same id) */
+    NODE_EXEC_RESIZE,   /* struct node_resize, id of the exec or attach */
+    NODE_ATTACH,        /* struct node_attach → NODE_REPLY with fd of conmon's attach socket (SOCK_SEQPACKET, conmon's framing) and of its control fifo */
+    NODE_LOG,           /* struct node_log → NODE_REPLY with fds of the log files, oldest first (CRI format) */
+    NODE_CONNECT,       /* struct node_connect → NODE_REPLY with a socket connected to 127.0.0.1 (then ::1) : port inside the pod's network */
+    NODE_LISTEN,        /* struct node_listen → NODE_REPLY with a bound (and, for TCP, listening) socket in the host's network; only the DNS address and ports 53, 10250 */
+    NODE_SERVICES,      /* struct node_services: rules for Services; whole or a change of some */
+    NODE_PEERS,         /* struct node_peers: the other nodes and their pod ranges; whole */
+    NODE_POLICIES,      /* network policies, resolved to addresses (the network issue) */
+    NODE_IMAGE_LIST,    /* struct node_empty → NODE_IMAGES */
+    NODE_IMAGE_LAYOUT,  /* struct node_image_import, fd of an OCI layout folder that gate has filled and verified → NODE_REPLY; NODE_IMAGES follows */
+    NODE_IMAGE_REMOVE,  /* struct node_image_ref → NODE_REPLY */
+    NODE_VOLUME,        /* struct node_volume_update: new contents of a running pod's configMap, secret, projected or downward volume */
+    NODE_STATS,         /* struct node_empty → NODE_STATS_DATA */
+    /* node → gate */
+    NODE_HELLO = 64,    /* struct node_hello */
+    NODE_REPLY,         /* struct node_reply */
+    NODE_POD_STATE,     /* struct node_pod_state: whenever something about it changed */
+    NODE_POD_GONE,      /* struct node_uid: torn down completely */
+    NODE_EVENT,         /* struct node_event: becomes a Kubernetes Event */
+    NODE_EXEC_STARTED,  /* struct node_reply + fds */
+    NODE_EXEC_DONE,     /* struct node_exec_done */
+    NODE_IMAGES,        /* struct node_images: the list, whole, at start and at each change */
+    NODE_STATS_DATA,    /* struct node_stats */
+    NODE_ADDRESSES,     /* struct node_addresses: the host's addresses changed */
+};
+
+struct node_empty { bool unused; };
+struct node_uid { struct str uid; };
+struct node_reply { uint64_t code; /* enum err_code, 0: fine */ struct str message; };
+
+struct node_config {
+    struct str node_name, node_ip;          /* node_ip empty: that of the default route, else the first global one */
+    struct str pod_cidr;                    /* of this node; empty: not known yet, only hostNetwork pods start */
+    struct str cluster_cidr, service_cidr, dns_ip, cluster_domain;
+    struct str backend;                     /* vxlan, host-gw, none */
+    struct str cgroup_root;                 /* folder below each hierarchy: "sampan" */
+    uint64_t max_pods;
+    struct str cluster_dns_upstream;        /* resolv.conf to hand on; empty: /etc/resolv.conf */
+};
+
+enum node_env_kind { ENV_LITERAL, ENV_POD_IP, ENV_POD_IPS, ENV_HOST_IP };
+struct node_env { struct str name, value; uint64_t kind; /* enum node_env_kind: filled by node when the sandbox has an address */ };
+struct node_mount { struct str volume, path, sub_path; bool read_only; uint64_t propagation; /* 0 none 1 HostToContainer 2 Bidirectional */ };
+struct node_device { struct str volume, path; };
+struct node_file { struct str path; /* relative, no .. */ struct str data; uint64_t mode; int64_t uid; /* -1: root */ };
+enum node_volume_kind { VOL_EMPTY_DIR, VOL_HOST_PATH, VOL_FILES /* configMap, secret, projected, downwardAPI */, VOL_LOCAL /* local PV */, VOL_CSI, VOL_IMAGE };
+struct node_volume {
+    struct str name;
+    uint64_t kind;                           /* enum node_volume_kind */
+    struct str path;                         /* HOST_PATH, LOCAL */
+    struct str path_type;                    /* HOST_PATH: "", Directory, DirectoryOrCreate, File, FileOrCreate, Socket, CharDevice, BlockDevice */
+    bool in_memory;                          /* EMPTY_DIR medium Memory; FILES that hold Secrets live in memory always */
+    int64_t size_limit;                      /* bytes; 0: none */
+    struct node_file *files; size_t nfiles;  /* FILES */
+    struct str image;                        /* IMAGE: image id */
+};
+struct node_sysctl { struct str name, value; };
+struct node_port { uint64_t container_port, host_port; struct str protocol /* TCP UDP SCTP */, host_ip; };
+struct node_security {                       /* the effective securityContext of one container */
+    int64_t uid, gid;                        /* -1: the image's */
+    bool run_as_non_root, privileged, read_only_root, no_new_privs, proc_unmasked;
+    struct str *add_caps; size_t nadd;       /* without CAP_ ; "ALL" */
+    struct str *drop_caps; size_t ndrop;
+    struct str seccomp;                      /* "runtime/default", "unconfined", "localhost/<file>" */
+    struct str apparmor;                     /* same forms; empty: default where the kernel has it */
+};
+struct node_hook { struct str *argv; size_t nargv; int64_t sleep_s; bool set; }; /* exec or sleep; gate performs httpGet hooks itself */
+enum node_container_kind { CON_MAIN, CON_INIT, CON_SIDECAR, CON_EPHEMERAL };
+struct node_container {
+    struct str name;
+    uint64_t kind;                           /* enum node_container_kind */
+    struct str image;                        /* image id; empty: not here yet (gate pulls; node waits for the next NODE_POD) */
+    struct str image_ref;                    /* as the user wrote it */
+    struct str waiting_reason, waiting_message; /* why image is empty: ErrImagePull, ImagePullBackOff, CreateContainerConfigError... */
+    struct str *command; size_t ncommand;    /* replaces the image's entrypoint when set */
+    struct str *args; size_t nargs;
+    struct str working_dir;
+    struct node_env *env; size_t nenv;       /* $(VAR) is expanded by node, in order, also in command and args */
+    struct node_mount *mounts; size_t nmounts;
+    struct node_device *devices; size_t ndevices;
+    struct node_security security;
+    int64_t cpu_request_milli, cpu_limit_milli, memory_request, memory_limit, storage_limit; /* 0: none */
+    int64_t pids_limit;
+    bool tty, stdin_open, stdin_once;
+    struct node_hook post_start, pre_stop;
+    struct str stop_signal;                  /* empty: the image's or SIGTERM */
+    struct str termination_path, termination_policy; /* File, FallbackToLogsOnError */
+    struct str restart_policy;               /* of this container; empty: the pod's */
+    struct node_port *ports; size_t nports;
+    uint64_t spec_hash;                      /* changes when the container must be made again (image) */
+};
+struct node_pod {
+    struct str uid, ns, name;
+    struct str hostname, subdomain, service_account;
+    uint64_t generation;
+    struct str restart_policy;               /* Always OnFailure Never */
+    int64_t grace_s, active_deadline_s;      /* deadline 0: none */
+    bool host_network, host_pid, host_ipc, share_pids, host_users, fqdn_hostname;
+    struct str qos;                          /* Guaranteed Burstable BestEffort */
+    int64_t fs_group;                        /* -1: none */
+    struct str *supplemental_groups; size_t nsupplemental; /* decimal */
+    struct node_sysctl *sysctls; size_t nsysctls;
+    struct str resolv_conf;                  /* whole contents, made by gate by dnsPolicy and dnsConfig */
+    struct str *hosts; size_t nhosts;        /* lines of /etc/hosts beyond the usual */
+    struct str runtime_handler;              /* crun, runc... */
+    struct node_volume *volumes; size_t nvolumes;
+    struct node_container *containers; size_t ncontainers; /* init and sidecars first, in order */
+    struct str ip;                           /* address it had before (from the mirror's status), to be given again; may be empty */
+    struct str cgroup_parent;
+    bool mirror_static;                      /* a static pod of this node */
+};
+struct node_pod_stop { struct str uid; int64_t grace_s; struct str reason; };
+struct node_restart { struct str uid, container, reason, message; int64_t grace_s; };
+struct node_exec { struct str uid, container; struct str *argv; size_t nargv; bool tty, in, out, err; int64_t timeout_ms; };
+struct node_exec_done { int64_t code; struct str message; };
+struct node_resize { uint64_t exec_id; uint64_t width, height; };
+struct node_attach { struct str uid, container; };
+struct node_log { struct str uid, container; bool previous; };
+struct node_connect { struct str uid; uint64_t port; };
+struct node_listen { bool udp; struct str address; uint64_t port; };
+
+enum node_cstate { CS_WAITING, CS_RUNNING, CS_TERMINATED };
+struct node_container_state {
+    struct str name, id /* container id, hex */, image, image_id;
+    uint64_t state;                          /* enum node_cstate */
+    struct str reason, message;
+    int64_t started, finished;               /* ns, site clock; 0: not yet */
+    int64_t exit_code, signal;
+    uint64_t restarts;
+    bool started_ok;                         /* post-start hook done */
+    /* the run before this one */
+    bool had_last; int64_t last_exit_code, last_signal, last_started, last_finished; struct str last_reason, last_message, last_id;
+};
+struct node_pod_state {
+    struct str uid, ns, name;
+    struct str ip;                           /* empty: no sandbox yet; the host's for hostNetwork is filled in by gate */
+    bool sandbox_ready, stopping, deadline_passed, evicted;
+    struct str reason, message;
+    int64_t started;                         /* when node first saw it */
+    struct node_container_state *containers; size_t ncontainers;
+};
+struct node_event { struct str uid, ns, name, container; bool warning; struct str reason, message; };
+
+struct node_hello {
+    struct str boot_id, machine_id, system_uuid, kernel, os_image, arch, runtime_version, hostname;
+    uint64_t cpus; int64_t memory, storage, pids; uint64_t inodes;
+    struct str *addresses; size_t naddresses; /* host addresses, the preferred one first */
+    bool swap;
+};
+struct node_addresses { struct str *addresses; size_t naddresses; };
+struct node_image { struct str id /* sha256:... of the config */; struct str *names; size_t nnames; struct str *digests; size_t ndigests; int64_t size; bool pinned;
+    struct str user; /* the image's User, so that gate can check runAsNonRoot */ };
+struct node_images { struct node_image *images; size_t nimages; };
+struct node_image_import { struct str name; struct str digest; };
+struct node_image_ref { struct str ref; };
+struct node_volume_update { struct str uid; struct node_volume volume; };
+
+/* Services, resolved. Addresses as text; node parses and checks them. */
+struct node_backend { struct str ip; uint64_t port; bool local; bool serving_only; /* terminating but serving */ };
+struct node_service_port {
+    struct str name, protocol; uint64_t port, node_port;
+    struct node_backend *backends; size_t nbackends;
+};
+struct node_service {
+    struct str ns, name;
+    struct str *cluster_ips; size_t ncluster_ips;
+    struct str *external_ips; size_t nexternal_ips;     /* externalIPs and load balancer addresses */
+    struct str *source_ranges; size_t nsource_ranges;
+    bool local_external, local_internal, remove;        /* traffic policies; remove: this Service is gone */
+    uint64_t affinity_s;                                /* ClientIP time-out; 0: none */
+    uint64_t health_port;
+    struct node_service_port *ports; size_t nports;
+};
+struct node_services { bool whole; struct node_service *services; size_t nservices; };
+struct node_peer { struct str name, ip, pod_cidr, vtep_mac; };
+struct node_peers { struct node_peer *peers; size_t npeers; };
+
+struct node_container_stats { struct str name; int64_t cpu_ns, memory, memory_working_set, rss, fs_used, pids; };
+struct node_pod_stats { struct str uid; struct node_container_stats *containers; size_t ncontainers; int64_t cpu_ns, memory_working_set, rx_bytes, tx_bytes; };
+struct node_stats { int64_t at, cpu_ns, memory_available, memory_working_set, fs_available, fs_capacity, fs_inodes_free, image_fs_available; struct node_pod_stats *pods; size_t npods; };
+
+extern const struct wire_type node_empty_type, node_uid_type, node_reply_type, node_config_type, node_pod_type, node_pod_stop_type, node_restart_type,
+    node_exec_type, node_exec_done_type, node_resize_type, node_attach_type, node_log_type, node_connect_type, node_listen_type, node_pod_state_type,
+    node_event_type, node_hello_type, node_addresses_type, node_images_type, node_image_import_type, node_image_ref_type, node_volume_update_type,
+    node_services_type, node_peers_type, node_stats_type;
