@@ -54,7 +54,7 @@ static void drop_tmpdir(void)
 
 int main(int argc, char **argv)
 {
-    int n = 0, failed = 0;
+    volatile int n = 0, failed = 0; /* across longjmp */
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("TAP version 13\n");
     for (struct test *t = first; t; t = t->next) {
