@@ -1,8 +1,7 @@
 #include "json/index.h"
 #include <stdlib.h>
 
-/* Open addressing, at most half full. A deleted slot keeps this mark so that probes go on past it. */
-static struct json gone;
+/* Open addressing, at most half full; nothing is ever taken out. */
 
 void index_clear(struct index *x)
 {
@@ -21,44 +20,25 @@ void index_build(struct index *x, const struct json *obj, size_t extra)
         index_put(x, m);
 }
 
-static size_t slot_of(const struct index *x, struct str key, bool *found)
+static size_t slot_of(const struct index *x, struct str key)
 {
-    size_t i = (size_t)str_hash(key) & x->mask, free_slot = SIZE_MAX;
-    for (; x->slots[i]; i = (i + 1) & x->mask) {
-        if (x->slots[i] == &gone) {
-            if (free_slot == SIZE_MAX)
-                free_slot = i;
-        } else if (index_key_is(x->slots[i], key)) {
-            *found = true;
-            return i;
-        }
-    }
-    *found = false;
-    return free_slot == SIZE_MAX ? i : free_slot;
+    size_t i = (size_t)str_hash(key) & x->mask;
+    while (x->slots[i] && !index_key_is(x->slots[i], key))
+        i = (i + 1) & x->mask;
+    return i;
 }
 
 struct json *index_get(const struct index *x, struct str key)
 {
-    bool found;
-    size_t i = slot_of(x, key, &found);
-    return found ? x->slots[i] : NULL;
+    return x->slots[slot_of(x, key)];
 }
 
 struct json *index_put(struct index *x, struct json *member)
 {
-    bool found;
-    size_t i = slot_of(x, json_key(member), &found);
-    struct json *old = found ? x->slots[i] : NULL;
+    size_t i = slot_of(x, json_key(member));
+    struct json *old = x->slots[i];
     x->slots[i] = member;
     return old;
-}
-
-void index_del(struct index *x, struct str key)
-{
-    bool found;
-    size_t i = slot_of(x, key, &found);
-    if (found)
-        x->slots[i] = &gone;
 }
 
 struct json *index_or_walk(const struct index *x, const struct json *obj, struct str key)

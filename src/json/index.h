@@ -15,7 +15,6 @@ void index_build(struct index *x, const struct json *obj, size_t extra); /* room
 struct json *index_get(const struct index *x, struct str key);
 /* The member that stood there under the same key, or NULL. */
 struct json *index_put(struct index *x, struct json *member);
-void index_del(struct index *x, struct str key);
 /* Looks in the index when there is one, otherwise walks obj. */
 struct json *index_or_walk(const struct index *x, const struct json *obj, struct str key);
 

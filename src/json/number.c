@@ -1,4 +1,5 @@
 #include "json/number.h"
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,7 +136,8 @@ enum number_result number_read(const char *p, const char *end, bool strict, stru
 static size_t shortest(double v, char out[20], int *exp10)
 {
     char text[NUMBER_MAX];
-    for (int precision = 14; precision <= 16; precision++) {
+    /* fifteen digits are always kept by a normal double, trailing zeros are cut below; subnormal ones may need fewer */
+    for (int precision = v < DBL_MIN ? 0 : 14; precision <= 16; precision++) {
         snprintf(text, sizeof text, "%.*e", precision, v);
         if (strtod(text, NULL) == v)
             break;
@@ -197,7 +199,7 @@ size_t number_write(double v, char out[NUMBER_MAX])
     size_t n = shortest(v, d, &exp10);
     if (v >= 1e-6 && v < 1e21) {
         size_t used = plain(out, at, d, n, exp10);
-        if (exp10 == 18 && (v < 9223372036854775808.0 || (at && v == 9223372036854775808.0)))
+        if (exp10 == 18 && v < 9223372036854775808.0)
             used = put(out, used, ".0", 2);
         return used;
     }
