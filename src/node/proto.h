@@ -49,6 +49,8 @@ enum node_msg {
     NODE_IMAGES,        /* struct node_images: the list, whole, at start and at each change */
     NODE_STATS_DATA,    /* struct node_stats */
     NODE_ADDRESSES,     /* struct node_addresses: the host's addresses changed */
+    /* supervisor → node and supervisor → gate, on the broker's wire (broker_fd), not on this one */
+    NODE_LINK = 128,    /* struct node_empty + one fd: the other side was started anew; drop the old socket, go on with this one */
 };
 
 struct node_empty { bool unused; };
