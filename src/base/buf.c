@@ -135,7 +135,7 @@ char *buf_take(struct buf *b)
 
 struct str buf_to_pool(struct buf *b, struct pool *pool)
 {
-    struct str s = pool_str(pool, buf_str(b));
+    struct str s = pool_str(pool, buf_str(b)); /* an empty buffer is present and empty */
     buf_clear(b);
     return s;
 }

@@ -37,7 +37,7 @@ struct on_free {
 };
 
 struct pool {
-    struct chunk *now;   /* the newest; the first is at the end of the list */
+    struct chunk *now, *first; /* the one being filled, at the head of the list; the one that pool_reset keeps */
     struct on_free *ends; /* newest first */
     char *newest;        /* the last block handed out: pool_grow may stretch it */
     size_t total, next_size;
@@ -96,13 +96,16 @@ void pool_free(struct pool *p)
 void pool_reset(struct pool *p)
 {
     run_ends(p);
-    while (p->now && p->now->next) {
-        struct chunk *c = p->now;
-        p->now = c->next;
-        p->total -= sizeof *c + c->size;
-        chunk_free(c);
+    for (struct chunk *c = p->now, *next; c; c = next) {
+        next = c->next;
+        if (c != p->first) {
+            p->total -= sizeof *c + c->size;
+            chunk_free(c);
+        }
     }
+    p->now = p->first;
     if (p->now) {
+        p->now->next = NULL;
         p->now->used = 0;
         POISON(p->now->data, p->now->size);
     }
@@ -128,20 +131,16 @@ void *pool_alloc(struct pool *p, size_t n)
     if (likely(c && c->size - c->used >= room))
         return from_chunk(p, c, n, room);
     if (c && room > p->next_size / 4) {
-        /* stands behind the current chunk, which goes on being filled; it must not become the last, which pool_reset keeps */
-        struct chunk *own = chunk_new(p, room);
-        own->next = c->next ? c->next : NULL;
-        if (c->next) {
-            c->next = own;
-        } else {
-            own->next = c;
-            p->now = own;
-        }
+        struct chunk *own = chunk_new(p, room); /* behind the current one, which goes on being filled */
+        own->next = c->next;
+        c->next = own;
         return from_chunk(p, own, n, room);
     }
     c = chunk_new(p, MAX(p->next_size, room));
     c->next = p->now;
     p->now = c;
+    if (!p->first)
+        p->first = c;
     if (p->next_size < LAST_CHUNK / 2)
         p->next_size = p->next_size * 2 + sizeof(struct chunk);
     return from_chunk(p, c, n, room);
@@ -193,17 +192,12 @@ char *pool_strz(struct pool *p, struct str s)
 
 struct str pool_printf(struct pool *p, const char *fmt, ...)
 {
-    va_list ap, again;
+    struct buf b = BUF_INIT;
+    va_list ap;
     va_start(ap, fmt);
-    va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
-    char *x = pool_alloc(p, (size_t)MAX(n, 0) + 1);
-    x[0] = 0;
-    if (n > 0)
-        vsnprintf(x, (size_t)n + 1, fmt, again);
-    va_end(again);
+    buf_vprintf(&b, fmt, ap);
     va_end(ap);
-    return (struct str){x, (size_t)MAX(n, 0)};
+    return buf_to_pool(&b, p);
 }
 
 void pool_on_free(struct pool *p, void (*fn)(void *), void *arg)

@@ -32,7 +32,7 @@ struct str str_trim(struct str s) _pure_;                 /* without ASCII white
 struct str str_sub(struct str s, size_t from, size_t to) _pure_; /* [from, to), clamped to s */
 
 /* Takes the piece before the next sep off *rest and returns true; at the end returns the last piece once, then false.
- * "a,,b" gives "a", "", "b". An absent or empty *rest at the first call gives nothing. Start with a copy:
+ * "a,,b" gives "a", "", "b"; "a," gives "a", "". An absent or empty *rest at the first call gives nothing. Start with a copy:
  *     struct str rest = s, piece;
  *     while (str_split(&rest, ',', &piece)) ...                                                                */
 bool str_split(struct str *rest, char sep, struct str *piece);
