@@ -27,8 +27,11 @@ enum sch_flags {
     SCH_PRESERVE = 1 << 11,     /* CRD: unknown fields are kept */
     SCH_EMBEDDED = 1 << 12,     /* CRD: x-kubernetes-embedded-resource */
     SCH_INLINE_PROTO = 1 << 13, /* inlined in JSON, a message of its own in protobuf (VolumeSource) */
+    SCH_LISTED = 1 << 14,       /* "required" in OpenAPI only: Go always writes it, nobody checks it */
+    SCH_OPEN = 1 << 15,         /* enums are known values, others are allowed */
 };
 struct schema_type;
+struct kind_hooks;
 struct schema_check;            /* minimum, maximum, lengths, pattern, format name: see check.h */
 struct schema_field {
     struct str name;
@@ -37,11 +40,14 @@ struct schema_field {
     uint32_t flags;              /* enum sch_flags */
     const struct schema_type *ref;       /* OBJECT, or item OBJECT */
     const struct schema_field *elem;     /* ARRAY/MAP whose item is ARRAY, MAP or checked; else NULL */
-    const char *proto_via;       /* INLINE_PROTO: name of the inlined message's field */
+    const char *proto_via;       /* INLINE_PROTO: name of the inlined message's field; "a.b" when twice inlined */
+    uint16_t proto_via_num;      /* its protobuf number; twice inlined: outer * 256 + inner */
     struct str merge_key;        /* strategic merge */
     const struct str *map_keys; uint8_t nmap_keys; /* listMapKeys */
     struct str dflt;             /* default as JSON text; absent: none */
     const struct str *enums; uint8_t nenums;       /* allowed strings; 0: free */
+    struct str enum_name;        /* Go's name of the string type: RestartPolicy */
+    bool published;              /* enums stand in OpenAPI */
     const struct schema_check *check;
     struct str doc;              /* our own words; may be absent */
 };
@@ -73,7 +79,7 @@ struct schema_resource {
     const struct schema_column *columns; uint8_t ncolumns;
     struct str storage;          /* "group/resource" under which all versions of it are stored together: apps/deployments, /pods */
     struct str storage_version;  /* the version written to the store */
-    struct str field_selectors[8]; uint8_t nfield_selectors; /* beyond metadata.name and metadata.namespace: spec.nodeName... */
+    struct str field_selectors[12]; uint8_t nfield_selectors; /* beyond metadata.name and metadata.namespace: spec.nodeName... */
     bool has_status;             /* PUT of the main resource keeps status and the other way round */
     bool has_spec_generation;    /* metadata.generation rises when anything but metadata and status changes */
     bool virtual_only;           /* not stored: SubjectAccessReviews, TokenReviews, bindings */
@@ -92,6 +98,8 @@ const struct schema_type *schema_find_type(const struct schema *s, struct str na
 const struct schema_resource *schema_at(const struct schema *s, size_t i); /* all, ordered by group, version, resource; NULL at the end */
 const struct schema_subresource *schema_sub(const struct schema_resource *r, struct str name);
 const struct schema_field *schema_field(const struct schema_type *t, struct str name);
+/* Links hooks to every version of a kind in the built-in registries. Before any other thread reads them (kinds_attach). */
+void schema_attach(struct str group, struct str kind, const struct kind_hooks *hooks);
 bool schema_gvk(const struct json *doc, struct str *group, struct str *version, struct str *kind); /* from apiVersion and kind */
 
 /* What decoding found beside the document: unknown and duplicate fields, as messages in Kubernetes' words. */

@@ -28,3 +28,6 @@ const char *name_dns1035_label(struct str s);
 const char *name_path_segment(struct str s);
 const char *name_qualified(struct str s);       /* label keys */
 const char *name_label_value(struct str s);
+const char *name_config_key(struct str s);      /* keys of ConfigMap and Secret data */
+const char *name_env_var(struct str s);
+const char *name_port(struct str s);            /* IANA_SVC_NAME, RFC 6335 section 5.1 */
