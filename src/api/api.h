@@ -28,6 +28,7 @@ struct api_config {
     struct schema *schema;                   /* schema_builtin() or schema_hub() */
     struct clock *clock;
     struct str version_git;                  /* "v1.36.2+sampan1" */
+    const struct str *tls_sans; size_t ntls_sans; /* more names and addresses for the server's certificate */
     const char *tls_dir;                     /* CA, keys, service account keys: made when missing (api_keys.h) */
     struct str service_cidr, cluster_cidr, cluster_domain, dns_ip;
     struct str advertise;                    /* host for the kubernetes Service and kubeconfigs */
@@ -38,6 +39,14 @@ struct api_config {
 int api_new(const struct api_config *c, struct api **out, struct err **e) _must_check_;   /* bootstrap objects are written through the path at api_start */
 int api_start(struct api *a, struct loop *control, struct err **e) _must_check_;          /* readyz turns ok when bootstrap objects are durable */
 void api_free(struct api *a);
+/* The store with every kind of the registry declared (projections and indexes from kinds). path NULL: memory only. Before api_new. */
+int api_store_open(const char *path, struct schema *schema, struct clock *clock, struct store **out, struct err **e) _must_check_;
+/* fn on the control loop, once, when bootstrap objects are durable and /readyz answers ok. Set before api_start. */
+void api_on_ready(struct api *a, void (*fn)(void *arg), void *arg);
+struct tls_ctx *api_server_tls(struct api *a);                                            /* for http_listen; certificates in it are renewed while running */
+int api_admin_kubeconfig(struct api *a, struct buf *out, struct err **e) _must_check_;    /* client certificate of system:masters, server https://127.0.0.1:<port> */
+struct str api_ca_hash(struct api *a);                                                    /* hex sha256 of the CA's DER, for tokens K10<hash>:: */
+struct str api_ca_pem(struct api *a);
 /* The handler of an http_server (one per I/O loop, all share the api). `local`: arrived over the local unix socket; the peer's uid decides (root: system:masters). */
 void api_handle(struct http_req *rq, void *api);
 struct store *api_store(struct api *a);

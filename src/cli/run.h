@@ -1,0 +1,3 @@
+/* sampan server | agent | hub | connect. argv[0] names the command. Returns the exit code. */
+#pragma once
+int run_command(int argc, char **argv);

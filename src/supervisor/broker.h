@@ -1,0 +1,14 @@
+/* Messages between the supervisor and its children, on base/wire.h. Types from 1 on here; NODE_LINK (node/proto.h) is the only other one. */
+#pragma once
+#include "base/wire.h"
+
+enum broker_msg {
+    BROKER_READY = 1,    /* api → supervisor: struct broker_ready; the API answers, write these files */
+    BROKER_STOP,         /* supervisor → child: end gracefully (SIGTERM does the same) */
+};
+struct broker_ready {
+    struct str kubeconfig;   /* written to --write-kubeconfig with its mode */
+    struct str ca_hash;      /* hex sha256 of the CA certificate (DER), for tokens: K10<hash>::server:<password> */
+    struct str admin_password; /* hub, first start only: printed once */
+};
+extern const struct wire_type broker_ready_type;
