@@ -16,7 +16,7 @@ struct clock *clock_fake(int64_t unix_ns);         /* stands still until clock_f
 void clock_fake_add(struct clock *c, int64_t ns);  /* moves now and mono alike; negative is allowed for wall only tests */
 
 int64_t clock_now(const struct clock *c);   /* site time, ns since 1970; never goes backwards */
-int64_t clock_mono(const struct clock *c);  /* CLOCK_BOOTTIME ns, for time-outs */
+int64_t clock_mono(const struct clock *c);  /* CLOCK_BOOTTIME ns, for time-outs; NULL asks the machine */
 /* An authenticated source says that it is unix_ns now. Forward jumps apply at once; backward ones are slewed at 1/64. */
 void clock_correct(struct clock *c, int64_t unix_ns);
 

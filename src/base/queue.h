@@ -1,6 +1,6 @@
 /* The controllers' work queue, with client-go's semantics (util/workqueue): a key that is added while it waits is one entry; one that is
- * added while it is being worked on is queued again when it is done; failures back off per key (5 ms doubling to 1000 s, bounded by
- * queue_new's max), with jitter; additions can be delayed. Runs on one loop; fn is called in bounded slices (budget per turn).
+ * added while it is being worked on is queued again when it is done; failures back off per key (5 ms doubling to
+ * 1000 s), with jitter; additions can be delayed. Runs on one loop; fn is called in bounded slices (budget per turn).
  */
 #pragma once
 #include "base/loop.h"

@@ -48,7 +48,8 @@ void wire_encode(const struct wire_type *t, const void *msg, struct buf *out);
 /* Views point into in, lists into pool: keep both as long as msg. ERR_PARSE names type and field. */
 int wire_decode(const struct wire_type *t, struct str in, struct pool *pool, void *msg, struct err **e) _must_check_;
 
-/* A connection: frames of {u32 length, u16 type, u16 zero, u64 id}, little-endian, then the body; file descriptors ride on the frame (SCM_RIGHTS).
+/* A connection: frames of {u32 length, u16 type, u16 nfds, u64 id}, little-endian, then the body; file descriptors ride on the frame's first
+ * byte (SCM_RIGHTS) and are counted in nfds, since the kernel may hand them over together with the end of an earlier frame.
  * A body is at most WIRE_MAX; a peer that breaks the framing is cut off. */
 #define WIRE_MAX (8u << 20)
 #define WIRE_FDS 8
