@@ -94,6 +94,8 @@ int64_t view_rev(const struct store_view *v);                  /* newest revisio
 int64_t view_res_rev(const struct store_view *v, const struct store_res *r); /* newest hard write of that resource: what a LIST depends on */
 const struct obj *view_get(const struct store_view *v, const struct store_res *r, struct str ns, struct str name); /* borrowed: lives as long as v */
 size_t view_count(const struct store_view *v, const struct store_res *r, struct str ns);                /* ns empty: all */
+/* Objects that a walk with these arguments has before it: remainingItemCount. */
+size_t view_count_after(const struct store_view *v, const struct store_res *r, struct str ns, struct str after_ns, struct str after_name);
 /* Walks (namespace, name) order. ns empty: all namespaces. Start after (after_ns, after_name) when after_name is set. */
 struct store_iter { const struct store_view *v; const struct store_res *r; struct str ns; struct str at_ns, at_name; const void *stack[48]; uint16_t at[48]; int depth; };
 void iter_start(struct store_iter *it, const struct store_view *v, const struct store_res *r, struct str ns, struct str after_ns, struct str after_name);
@@ -155,6 +157,8 @@ DEFINE_CLEANUP(struct store_watch *, store_watch_close)
 
 /* ---- care ---- */
 int store_backup(struct store *s, const char *path, struct err **e) _must_check_;   /* online, consistent; blocks its caller, not the store */
+/* The same from another process, beside a running server (SQLite's online backup through its own connection). ERR_NOT_FOUND: no store in folder. */
+int store_backup_folder(const char *folder, const char *path, struct err **e) _must_check_;
 int store_restore(const char *backup, const char *folder, struct err **e) _must_check_; /* into an unused folder; new store uid and epoch */
 struct store_stats { int64_t rev, durable, epoch, commits, commit_ns_total, objects, object_bytes, wal_bytes, db_bytes; bool full; };
 void store_stats(struct store *s, struct store_stats *out);

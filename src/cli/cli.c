@@ -1,0 +1,65 @@
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/commands.h"
+#include "cli/run.h"
+
+static int cmd_help(int argc, char **argv);
+
+static const struct command commands[] = {
+    {"server", "[flags]", "Run one cluster: API, controllers, scheduler, and a node unless --disable-agent", run_command, false},
+    {"agent", "[flags]", "Run a node that joins a cluster", run_command, false},
+    {"hub", "[flags]", "Run the cloud manager of many clusters", run_command, false},
+    {"connect", "[flags]", "Join a Kubernetes cluster to a hub", run_command, false},
+    {"kubectl", "...", "Run kubectl against this machine's cluster", cmd_kubectl, false},
+    {"image", "import|ls|rm ...", "Container images on this node", cmd_image, false},
+    {"token", "show|generate", "Join tokens", cmd_token, false},
+    {"backup", "[--data-dir DIR] FILE", "Write a consistent copy of the store while it runs", cmd_backup, false},
+    {"restore", "[--data-dir DIR] FILE", "Put a backup into an unused data folder", cmd_restore, false},
+    {"check-config", "", "Say what this machine offers and lacks", cmd_check_config, false},
+    {"version", "", "Print the version", cmd_version, false},
+    {"help", "", "Print this", cmd_help, false},
+};
+
+int cli_fail(struct err *e)
+{
+    int code = e && e->code == ERR_USAGE ? 2 : 1;
+    fprintf(stderr, "sampan: %s\n", err_msg(e));
+    err_free(e);
+    return code;
+}
+
+static void usage(FILE *to)
+{
+    fprintf(to, "usage: sampan COMMAND [flags]\n\ncommands:\n");
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        fprintf(to, "  %-14s %s\n", commands[i].name, commands[i].help);
+    fprintf(to, "\n`sampan COMMAND --help` lists a command's flags.\n");
+}
+
+static int cmd_help(int argc, char **argv)
+{
+    usage(stdout);
+    return 0;
+}
+
+int cli_main(int argc, char **argv)
+{
+    if (argc < 2) {
+        usage(stderr);
+        return 2;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-v") == 0)
+        name = "version";
+    argv[1] = (char *)name;
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "sampan: unknown command \"%s\" (sampan help lists them)\n", name);
+    return 2;
+}

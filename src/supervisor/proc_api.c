@@ -1,0 +1,287 @@
+/* The api process: store, request path, controllers and scheduler of one cluster, or of a hub.
+ *
+ * Threads: the main thread and up to three more are I/O loops, each with an http_server of its own on the same listening socket; one control thread runs
+ * controllers and scheduler; the store has its committer. SIGTERM: servers drain (a few seconds), the control thread stops, the store is flushed.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "controllers/controllers.h"
+#include "hub/hub.h"
+#include "scheduler/scheduler.h"
+#include "supervisor/broker.h"
+#include "supervisor/lockdown.h"
+#include "supervisor/procs.h"
+
+#define IO_MAX 4
+#define DRAIN_MS 3000
+
+struct io {
+    struct api_proc *proc;
+    struct loop *loop;
+    struct http_server *server;
+    pthread_t thread;
+    bool threaded;
+    struct post stop;
+};
+
+struct api_proc {
+    const struct options *o;
+    struct clock *clock;
+    struct schema *schema;
+    struct store *store;
+    struct api *api;
+    struct hub *hub;
+    struct io io[IO_MAX];
+    size_t nio, draining;
+    struct loop *control;
+    pthread_t control_thread;
+    bool control_runs;
+    struct controllers *controllers;
+    struct scheduler *scheduler;
+    struct wire *broker;
+    struct post ready;
+    int code;
+};
+
+/* ---- readiness ---- */
+
+/* On the main loop: hands kubeconfig and CA hash to the supervisor. */
+static void tell_ready(struct post *post)
+{
+    struct api_proc *p = container_of(post, struct api_proc, ready);
+    _cleanup_(buf_clear) struct buf kubeconfig = BUF_INIT;
+    _cleanup_(err_freep) struct err *e = NULL;
+    if (api_admin_kubeconfig(p->api, &kubeconfig, &e) < 0) {
+        log_error("admin kubeconfig: %s", err_msg(e));
+        return;
+    }
+    struct broker_ready m = {.kubeconfig = buf_str(&kubeconfig), .ca_hash = api_ca_hash(p->api)};
+    wire_send(p->broker, BROKER_READY, 0, &broker_ready_type, &m, NULL, 0);
+}
+
+static void on_api_ready(void *arg)
+{
+    struct api_proc *p = arg;
+    loop_post(p->io[0].loop, &p->ready, tell_ready);
+}
+
+/* ---- control thread ---- */
+
+static int start_control(struct api_proc *p, struct err **e)
+{
+    api_on_ready(p->api, on_api_ready, p);
+    if (api_start(p->api, p->control, e) < 0)
+        return err_wrap(e, "start");
+    p->controllers = controllers_new(p->api, p->control, p->o->role == ROLE_HUB, e);
+    if (!p->controllers)
+        return err_wrap(e, "controllers");
+    if (p->o->role == ROLE_HUB)
+        return hub_start(p->hub, p->control, e);
+    p->scheduler = scheduler_new(p->api, p->control, e);
+    return p->scheduler ? 0 : err_wrap(e, "scheduler");
+}
+
+static void *control_main(void *arg)
+{
+    struct api_proc *p = arg;
+    _cleanup_(err_freep) struct err *e = NULL;
+    if (start_control(p, &e) < 0) {
+        log_error("%s", err_msg(e));
+        loop_stop(p->io[0].loop, PROC_EXIT_FATAL);
+        return NULL;
+    }
+    loop_run(p->control);
+    scheduler_free(TAKE(p->scheduler));
+    controllers_free(TAKE(p->controllers));
+    return NULL;
+}
+
+/* ---- I/O threads ---- */
+
+static void *io_main(void *arg)
+{
+    struct io *io = arg;
+    loop_run(io->loop);
+    return NULL;
+}
+
+static void on_drained(void *arg)
+{
+    struct io *io = arg;
+    loop_stop(io->loop, 0);
+}
+
+static void io_stop(struct post *post)
+{
+    struct io *io = container_of(post, struct io, stop);
+    http_server_drain(io->server, DRAIN_MS, on_drained, io);
+}
+
+static void on_signal(void *arg, int signo)
+{
+    struct api_proc *p = arg;
+    (void)signo;
+    for (size_t i = 0; i < p->nio; i++)
+        if (!p->draining)
+            loop_post(p->io[i].loop, &p->io[i].stop, io_stop);
+    p->draining = 1;
+}
+
+static int listen_on(struct io *io, int fd, struct tls_ctx *tls, struct err **e)
+{
+    int mine = dup(fd);
+    if (mine < 0)
+        return err_errno(e, errno, "dup");
+    fd_cloexec(mine, true);
+    return http_listen(io->server, mine, tls, e);
+}
+
+static int open_io(struct api_proc *p, const struct proc_fds *f, struct err **e)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t n = cpus < 1 ? 1 : MIN((size_t)cpus, (size_t)IO_MAX);
+    for (size_t i = 0; i < n; i++) {
+        struct io *io = &p->io[i];
+        io->proc = p;
+        p->nio = i + 1;
+        if (i > 0 && !(io->loop = loop_new(e))) /* the first was made before */
+            return -ERR_IO;
+        io->server = http_server_new(io->loop, NULL, api_handle, p->api);
+        if (listen_on(io, f->https, api_server_tls(p->api), e) < 0 || listen_on(io, f->local, NULL, e) < 0)
+            return err_wrap(e, "listen");
+    }
+    return 0;
+}
+
+static int start_threads(struct api_proc *p, struct err **e)
+{
+    int r;
+    for (size_t i = 1; i < p->nio; i++) {
+        if ((r = pthread_create(&p->io[i].thread, NULL, io_main, &p->io[i])))
+            return err_errno(e, r, "thread");
+        p->io[i].threaded = true;
+    }
+    if ((r = pthread_create(&p->control_thread, NULL, control_main, p)))
+        return err_errno(e, r, "thread");
+    p->control_runs = true;
+    return 0;
+}
+
+/* ---- start and end ---- */
+
+static void on_broker_msg(void *arg, struct wire_msg *m)
+{
+    if (m->type == BROKER_STOP)
+        on_signal(arg, SIGTERM);
+}
+
+static void on_broker_close(void *arg, const struct err *e)
+{
+    struct api_proc *p = arg;
+    (void)e;
+    log_warn("the supervisor is gone, ending");
+    wire_free(TAKE(p->broker));
+    on_signal(p, SIGTERM);
+}
+
+static int load(struct api_proc *p, const struct layout *l, struct err **e)
+{
+    const struct options *o = p->o;
+    _cleanup_(freep) char *floor = xasprintf("%s/clock", l->db);
+    struct str sans[64];
+    size_t n = 0;
+    for (; n < o->tls_san.n && n < ARRAY_LEN(sans); n++)
+        sans[n] = str_of(o->tls_san.v[n]);
+    kinds_attach();
+    p->clock = clock_new(floor);
+    p->schema = o->role == ROLE_HUB ? schema_hub() : schema_builtin();
+    if (api_store_open(l->db, p->schema, p->clock, &p->store, e) < 0)
+        return err_wrap(e, "store");
+    struct api_config c = {
+        .store = p->store,
+        .schema = p->schema,
+        .clock = p->clock,
+        .version_git = STR("v1.36.2+sampan" SAMPAN_VERSION),
+        .tls_dir = l->tls,
+        .tls_sans = sans,
+        .ntls_sans = n,
+        .service_cidr = str_of(o->service_cidr),
+        .cluster_cidr = str_of(o->cluster_cidr),
+        .cluster_domain = str_of(o->cluster_domain),
+        .dns_ip = str_of(o->cluster_dns),
+        .advertise = str_of(o->advertise_address ? o->advertise_address : o->node_ip),
+        .port = (uint16_t)o->https_listen_port,
+        .static_token_server = str_of(l->token),
+        .static_token_agent = str_of(l->agent_token),
+        .hub = o->role == ROLE_HUB,
+    };
+    if (api_new(&c, &p->api, e) < 0)
+        return err_wrap(e, "api");
+    if (o->role == ROLE_HUB)
+        return hub_new(p->api, &p->hub, e);
+    return 0;
+}
+
+static int start(struct api_proc *p, const struct layout *l, const struct proc_fds *f, struct err **e)
+{
+    static const int signals[] = {SIGTERM, SIGINT};
+    static const struct wire_ops ops = {on_broker_msg, on_broker_close};
+    const char *writable[] = {l->db, l->tls, NULL};
+    const char *readable[] = {l->manifests, NULL};
+    struct lockdown ld = {.user = p->o->user, .writable = writable, .readable = readable};
+    signal(SIGPIPE, SIG_IGN);
+    p->io[0].loop = loop_new(e);
+    if (!p->io[0].loop || loop_signals(p->io[0].loop, signals, ARRAY_LEN(signals), on_signal, p, e) < 0)
+        return -ERR_IO;
+    p->control = loop_new(e);
+    p->broker = wire_new(p->io[0].loop, f->broker, &ops, p, e);
+    if (!p->control || !p->broker || lockdown_apply(&ld, e) < 0 || load(p, l, e) < 0 || open_io(p, f, e) < 0)
+        return -(int)(*e)->code;
+    return start_threads(p, e);
+}
+
+static void end(struct api_proc *p)
+{
+    for (size_t i = 1; i < p->nio; i++)
+        if (p->io[i].threaded) {
+            loop_stop(p->io[i].loop, 0);
+            pthread_join(p->io[i].thread, NULL);
+        }
+    if (p->control_runs) {
+        loop_stop(p->control, 0);
+        pthread_join(p->control_thread, NULL);
+    }
+    for (size_t i = 0; i < p->nio; i++)
+        http_server_free(p->io[i].server);
+    hub_free(p->hub);
+    api_free(p->api);
+    store_close(p->store);
+    schema_unref(p->schema);
+    wire_free(p->broker);
+    loop_free(p->control);
+    for (size_t i = 0; i < p->nio; i++)
+        loop_free(p->io[i].loop);
+    clock_free(p->clock);
+}
+
+int proc_api(const struct options *o, const struct layout *l, const struct proc_fds *f)
+{
+    struct api_proc p = {.o = o};
+    _cleanup_(err_freep) struct err *e = NULL;
+    int code;
+    if (start(&p, l, f, &e) < 0) {
+        log_error("%s", err_msg(e));
+        code = e && (e->code == ERR_UNAVAILABLE || e->code == ERR_STORAGE_FULL) ? 1 : PROC_EXIT_FATAL;
+    } else {
+        code = loop_run(p.io[0].loop);
+    }
+    end(&p);
+    return code;
+}
