@@ -51,6 +51,7 @@ struct str api_ca_pem(struct api *a);
 void api_handle(struct http_req *rq, void *api);
 struct store *api_store(struct api *a);
 struct clock *api_clock(struct api *a);
+struct schema *api_schema_ref(struct api *a);                                             /* the registry of now; schema_unref */
 const struct schema_resource *api_resource(struct api *a, struct str group, struct str version, struct str resource); /* of the current registry */
 struct store_res *api_store_res(struct api *a, const struct schema_resource *r); /* NULL: virtual */
 
