@@ -104,7 +104,7 @@ bool schema_gvk(const struct json *doc, struct str *group, struct str *version, 
 
 /* What decoding found beside the document: unknown and duplicate fields, as messages in Kubernetes' words. */
 struct schema_notes { struct str *items; size_t n; };
-/* Checks every value against its type, normalises (quantities stay as written, ints from 1.0 refused), drops nulls where Go would, removes unknown fields
+/* Checks every value against its type, normalises (canonical quantities, UTC times; ints from 1.0 refused), drops nulls where Go would, removes unknown fields
  * and notes them ("unknown field \"spec.foo\""). ERR_BAD_REQUEST in the words of Kubernetes' decoder for wrong types:
  * `Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`. */
 int schema_decode(const struct schema_resource *r, const struct schema_type *t, struct pool *p, struct json *doc, struct schema_notes *notes, struct err **e) _must_check_;
