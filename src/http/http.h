@@ -53,6 +53,7 @@ bool http_unescape(struct pool *p, struct str s, struct str *out);
 void http_body(struct http_req *rq, size_t limit, void (*done)(struct http_req *rq, struct str body));
 /* Or takes it as it comes: on_data with n 0 is the end. */
 void http_body_stream(struct http_req *rq, void (*on_data)(struct http_req *rq, const char *p, size_t n));
+void http_body_pause(struct http_req *rq, bool paused); /* of http_body_stream: the peer is held back */
 
 /* Whole reply; content-length is set here, content-type is the caller's. body is referenced; NULL: none. Replies over 128 KiB are gzipped when the
  * client accepts it. HEAD sends no body. */

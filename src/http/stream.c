@@ -87,6 +87,15 @@ void stream_in(struct stream *s, const char *p, size_t n)
     }
 }
 
+void stream_unread(struct stream *s, const char *p, size_t n)
+{
+    struct buf b = BUF_INIT;
+    buf_add(&b, p, n);
+    buf_str_add(&b, buf_str(&s->early));
+    buf_clear(&s->early);
+    s->early = b;
+}
+
 void stream_in_eof(struct stream *s)
 {
     if (s->eof)

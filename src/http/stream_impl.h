@@ -46,4 +46,5 @@ void stream_in(struct stream *s, const char *p, size_t n);
 void stream_in_eof(struct stream *s);
 void stream_in_close(struct stream *s, struct err *why); /* takes why; once; the maker's transport is gone */
 void stream_in_drain(struct stream *s);                  /* the queue got shorter */
+void stream_unread(struct stream *s, const char *p, size_t n); /* a listener hands back what it did not understand, for the next one */
 static inline bool stream_wants(const struct stream *s) { return s->ev && !s->paused && !s->forgotten; }
