@@ -118,6 +118,8 @@ void ws_dial(struct http_client *c, const struct http_request *r, const char *co
     void (*done)(void *arg, struct ws *w, const char *chosen, const struct err *e), void *arg);
 void ws_send(struct ws *w, enum ws_op op, const void *p, size_t n);
 void ws_ping(struct ws *w, void (*pong)(void *arg), void *arg);
+/* The connection below, for its exporter and peer (stream_exporter, stream_peer); NULL once closed. Not to be read or written. */
+struct stream *ws_below(const struct ws *w);
 size_t ws_queued(const struct ws *w);
 void ws_pause(struct ws *w, bool paused);
 void ws_close(struct ws *w, int code, struct str reason); /* sends close, waits at most 5 s; no on_close */
