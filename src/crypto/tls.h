@@ -14,7 +14,7 @@ struct tls_ctx;
 
 struct tls_config {
     bool server;
-    const struct clock *clock;    /* must outlive the context */
+    const struct clock *clock;    /* must outlive the context and its connections; NULL: the wall clock */
     struct str cert_pem;          /* chain, leaf first; required on a server */
     struct str key_pem;
     const char *cert_path, *key_path; /* instead of the two above */
