@@ -211,7 +211,7 @@ int h1_parse_response(char *head, size_t n, struct pool *pool, size_t max_header
 /* ---- bodies ---- */
 #define CHUNK_LINE 256      /* size and extensions */
 #define TRAILERS (8u << 10)
-enum { C_SIZE0, C_SIZE, C_EXT, C_SIZE_LF, C_DATA, C_DATA_CR, C_DATA_LF, C_TRAILER0, C_TRAILER, C_TRAILER_LF, C_END_LF };
+enum { C_SIZE0, C_SIZE, C_EXT, C_SIZE_LF, C_DATA, C_DATA_CR, C_DATA_LF, C_TRAILER0, C_TRAILER, C_TRAILER_LF, C_END_LF, C_BAD };
 
 void h1_body_init(struct h1_body *b, enum h1_body_kind kind, uint64_t length)
 {
@@ -294,6 +294,8 @@ int h1_body_next(struct h1_body *b, struct str *in, struct str *data)
 {
     if (b->kind != H1_CHUNKED)
         return plain(b, in, data);
+    if (b->state == C_BAD)
+        return -1;
     while (in->n && !b->done) {
         if (b->state == C_DATA) {
             size_t n = (size_t)MIN((uint64_t)in->n, b->left);
@@ -307,6 +309,8 @@ int h1_body_next(struct h1_body *b, struct str *in, struct str *data)
         char c = in->p[0];
         *in = str_make(in->p + 1, in->n - 1);
         if (!chunk_byte(b, c))
+            b->state = C_BAD;
+        if (b->state == C_BAD)
             return -1;
     }
     return 0;

@@ -350,8 +350,8 @@ static void settle(struct h1c *c)
     if (c->gone)
         return;
     stream_pause(c->c.stream, c->state != H1_HEAD && c->in.n >= HOLD_MAX);
-    if (c->eof && (c->state == H1_HEAD || (c->state == H1_BODY && (!c->req || c->req->body_wanted) && !c->body.done)))
-        shut(c, c->state == H1_BODY);
+    if (c->eof && !c->req)
+        shut(c, false);
 }
 
 /* Works on what is kept. */
@@ -414,14 +414,15 @@ static void on_drain(void *arg)
         req_drained(c->req);
 }
 
-/* The peer sends no more. A reply in preparation still goes out; a running watch would never notice that nobody listens, so it ends. */
+/* The peer sends no more. TCP does not tell a half-close from a client that went away, and no client in use half-closes: whoever waits for an answer is taken
+ * for gone, so that a watch or a held call ends (as Go's server cancels the request's context). */
 static void on_eof(void *arg)
 {
     struct h1c *c = arg;
     c->eof = true;
     c->keep = false;
-    if (c->req && c->req->started)
-        shut(c, true);
+    if (c->req)
+        shut(c, false);
     else
         settle(c);
 }
