@@ -27,7 +27,7 @@ struct tls_ctx {
     char *cert_path, *key_path;
 };
 
-static int slot = -1;
+static int slot = -1, why_slot = -1; /* of SSL_CTX: its struct shared; of SSL: why the peer's certificate was refused, as text */
 static pthread_once_t slot_once = PTHREAD_ONCE_INIT;
 
 static void shared_unref(struct shared *s)
@@ -44,8 +44,14 @@ static void on_ctx_free(void *parent, void *p, CRYPTO_EX_DATA *ad, int idx, long
     shared_unref(p);
 }
 
+static void on_ssl_free(void *parent, void *p, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+{
+    free(p);
+}
+
 static void make_slot(void)
 {
+    why_slot = SSL_get_ex_new_index(0, NULL, NULL, NULL, on_ssl_free);
     slot = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, on_ctx_free);
 }
 
@@ -84,6 +90,19 @@ static int apply_pin(const struct shared *s, X509_STORE_CTX *c, STACK_OF(X509) *
     return 0;
 }
 
+/* Said here, where the certificate is still at hand: a refused one is not kept by the connection. */
+static void keep_reason(const struct shared *s, X509_STORE_CTX *c)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(c, SSL_get_ex_data_X509_STORE_CTX_idx());
+    X509 *at = X509_STORE_CTX_get_current_cert(c);
+    _cleanup_(err_freep) struct err *e = NULL;
+    cert_explain(X509_STORE_CTX_get_error(c), at ? at : X509_STORE_CTX_get0_cert(c), now_of(s), &e);
+    if (ssl) {
+        free(SSL_get_ex_data(ssl, why_slot));
+        SSL_set_ex_data(ssl, why_slot, xstrdup(err_msg(e)));
+    }
+}
+
 static int verify(X509_STORE_CTX *c, void *arg)
 {
     const struct shared *s = arg;
@@ -98,6 +117,8 @@ static int verify(X509_STORE_CTX *c, void *arg)
     if (pinned > 0)
         X509_STORE_CTX_set_error(c, X509_V_OK);
     int ok = pinned ? pinned > 0 : X509_verify_cert(c) == 1;
+    if (!ok)
+        keep_reason(s, c);
     sk_X509_free(anchors);
     return ok;
 }
@@ -365,14 +386,10 @@ bool tls_exporter(SSL *ssl, unsigned char out[32])
 int tls_error(SSL *ssl, int ret, struct err **e, const char *what)
 {
     int code = SSL_get_error(ssl, ret);
-    long bad = SSL_get_verify_result(ssl);
-    if (bad != X509_V_OK) {
-        const struct shared *s = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), slot);
-        X509 *leaf = SSL_get0_peer_certificate(ssl);
+    const char *why = SSL_get_ex_data(ssl, why_slot);
+    if (why) {
         ERR_clear_error();
-        cert_explain((int)bad, leaf, s ? now_of(s) : 0, e);
-        err_wrap(e, "%s", what);
-        return -ERR_UNAUTHORIZED;
+        return err_set(e, ERR_UNAUTHORIZED, "%s: %s", what, why);
     }
     if (code == SSL_ERROR_ZERO_RETURN || (code == SSL_ERROR_SYSCALL && !ERR_peek_error())) {
         ERR_clear_error();

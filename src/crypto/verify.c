@@ -19,7 +19,7 @@ void cert_explain(int code, X509 *at, int64_t now, struct err **e)
     char name[256], end[TIME_MAX], at_now[TIME_MAX];
     struct str who = subject_of(at, name, sizeof name);
     time_format(now, at_now);
-    switch (code) {
+    switch (at ? code : X509_V_ERR_UNSPECIFIED) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
         time_format(cert_time(X509_get0_notAfter(at)), end);
         err_set(e, ERR_UNAUTHORIZED, "certificate %.*s: expired at %s (it is %s)", STR_ARG(who), end, at_now);
