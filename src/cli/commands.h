@@ -7,3 +7,6 @@ int cmd_backup(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_check_config(int argc, char **argv);
 int cmd_version(int argc, char **argv);
+int cmd_get(int argc, char **argv);
+int cmd_apply(int argc, char **argv);
+int cmd_exec(int argc, char **argv);
