@@ -18,13 +18,15 @@ struct backend_load { /* callbacks of load, in order of rows */
     void *arg;
     int (*object)(void *arg, struct store_res *r, int64_t id, int64_t rev, int64_t written, struct str json, struct err **e);
 };
-struct backend_head { int64_t rev, reserved, epoch; char uid[40]; };
+#define GAPS_TEXT 2048
+struct backend_head { int64_t rev, reserved, epoch; char uid[40]; char gaps[GAPS_TEXT]; /* "lo-hi lo-hi" */ };
 
 /* Opens or makes the database in folder, takes its lock, checks it. */
 int backend_open(const struct store_config *c, struct backend **out, struct backend_head *head, struct err **e) _must_check_;
 void backend_close(struct backend *b, int64_t head); /* head: the newest revision, known to be on disk; 0: leave things as after a crash */
 int backend_kind(struct backend *b, struct str name, int64_t *disk, struct err **e) _must_check_; /* the number of a resource */
-/* Streams all rows of the resources for which find answers; remembers the rest for backend_load_kind. */
+/* Streams all rows of the resources for which find answers; remembers the rest for backend_load_kind. backend_kind may be called many times before:
+ * all that until here is one transaction. */
 int backend_load(struct backend *b, struct store_res *(*find)(void *arg, int64_t disk), const struct backend_load *l, struct err **e) _must_check_;
 int backend_load_kind(struct backend *b, struct store_res *r, const struct backend_load *l, struct err **e) _must_check_;
 
@@ -32,10 +34,11 @@ struct backend_batch {
     struct event **ev;
     size_t n;
     int64_t epoch, reserved; /* to be written when not 0 */
+    const char *gaps;        /* written with either */
     int64_t now;             /* site clock */
 };
 int backend_append(struct backend *b, const struct backend_batch *batch, struct err **e) _must_check_;
-int backend_probe(struct backend *b, int64_t epoch, int64_t reserved, struct err **e) _must_check_; /* a small write after a failure */
+int backend_probe(struct backend *b, int64_t epoch, int64_t reserved, const char *gaps, struct err **e) _must_check_; /* a small write after a failure */
 /* The spare space that a full disk leaves for deletes: make it (again), or give it up. */
 int backend_reserve(struct backend *b, struct err **e) _must_check_;
 void backend_release(struct backend *b);

@@ -127,7 +127,9 @@ static void write_batch(struct store *s)
     s->batch = (struct batch){.first_hard = INT64_MAX};
     struct store_view *root = store_root(s);
     int64_t rev = s->head, reserved = rev + REV_BLOCK / 2 > s->reserved ? rev + REV_BLOCK : 0;
-    struct backend_batch out = {b.ev, b.n, c->new_epoch ? (int64_t)s->epoch : 0, reserved, clock_now(s->clock)};
+    char gaps[GAPS_TEXT];
+    store_gaps_text(s, gaps, sizeof gaps);
+    struct backend_batch out = {b.ev, b.n, c->new_epoch ? (int64_t)s->epoch : 0, reserved, gaps, clock_now(s->clock)};
     c->busy = true;
     store_unlock(&s->write_mu);
 
@@ -161,11 +163,17 @@ static void probe(struct store *s)
 {
     struct committer *c = s->committer;
     int64_t reserved = s->head + REV_BLOCK, epoch = s->epoch;
+    char gaps[GAPS_TEXT];
+    store_gaps_text(s, gaps, sizeof gaps);
+    bool full = s->failed == -ERR_STORAGE_FULL;
+    c->busy = true;
     store_unlock(&s->write_mu);
-    int rc = s->failed == -ERR_STORAGE_FULL ? backend_reserve(s->disk, NULL) : 0;
+    int rc = full ? backend_reserve(s->disk, NULL) : 0;
     if (rc == 0)
-        rc = backend_probe(s->disk, epoch, reserved, NULL);
+        rc = backend_probe(s->disk, epoch, reserved, gaps, NULL);
     store_lock(&s->write_mu);
+    c->busy = false;
+    pthread_cond_broadcast(&c->done);
     c->next_probe = mono() + c->probe_ns;
     if (rc < 0)
         return;

@@ -30,6 +30,9 @@
 #define REV_BLOCK 10000             /* revisions reserved on disk ahead of use */
 #define GAPS_MAX 64
 
+/* Wraps an error, if there is one, and answers with the code even when nobody wants the error itself (e NULL). */
+#define WRAP(rc, e, ...) ((rc) < 0 ? (err_wrap((e), __VA_ARGS__), (rc)) : 0)
+
 /* ---- objects (obj.c) ---- */
 struct thing;
 enum { ENTRY_KEY, ENTRY_OWNER, ENTRY_AGE };
@@ -48,7 +51,7 @@ static inline struct thing *thing_of(const struct obj *o) { return container_of(
 
 /* Makes an object of a tree, everything but its revision. ERR_INVALID names what is wrong. One reference. */
 int thing_draft(struct store_res *r, struct pool *p, const struct json *tree, int64_t guess_rev, struct thing **out, struct err **e) _must_check_;
-/* The same from stored bytes. */
+/* The same from stored bytes; rev 0: whichever they carry. */
 int thing_load(struct store_res *r, struct pool *p, struct str json, int64_t rev, struct thing **out, struct err **e) _must_check_;
 struct thing *thing_at(const struct obj *o, int64_t rev);   /* a copy under another revision */
 void thing_stamp(struct thing *t, int64_t rev);             /* before anybody else sees it */
@@ -191,6 +194,7 @@ struct store {
 void store_lock(pthread_mutex_t *m);
 void store_unlock(pthread_mutex_t *m);
 struct store_view *store_root(struct store *s);            /* a reference to the published root */
+void store_gaps_text(struct store *s, char *out, size_t n);      /* takes mu */
 int64_t store_find_gap(struct store *s, int64_t rev, int *result); /* under mu: 0, or the upper end of the gap that rev is in */
 void store_add_gap(struct store *s, int64_t lo, int64_t hi, int result); /* under mu */
 void store_sweep(struct store *s);                         /* ages: rings, budgets, times to live. Takes write_mu itself */

@@ -25,9 +25,8 @@ void obj_unref(const struct obj *o)
 int obj_parse(const struct obj *o, struct pool *p, struct json **tree, struct err **e)
 {
     struct json_limits limits = {.bytes = OBJ_MAX + 64, .view = true};
-    if (json_parse(p, o->json, &limits, tree, e) < 0)
-        return err_wrap(e, "stored object %s \"%.*s\"", o->res->name, STR_ARG(o->name));
-    return 0;
+    int rc = json_parse(p, o->json, &limits, tree, e);
+    return WRAP(rc, e, "stored object %s \"%.*s\"", o->res->name, STR_ARG(o->name));
 }
 
 static void unref_void(void *o)
@@ -428,6 +427,8 @@ int thing_load(struct store_res *r, struct pool *p, struct str json, int64_t rev
         return rc;
     struct str rv = json_str_at(tree, "metadata", "resourceVersion", NULL);
     char d[24];
+    if (!rev && (!str_to_i64(rv, &rev) || rev <= 0))
+        return err_set(e, ERR_INTERNAL, "metadata.resourceVersion: not a revision");
     size_t n = digits_of(rev, d);
     if (!str_eq(rv, (struct str){d, n}) || rv.p < json.p || rv.p >= json.p + json.n)
         return err_set(e, ERR_INTERNAL, "metadata.resourceVersion is not that of its row");

@@ -119,6 +119,27 @@ int store_add_kind(struct store *s, const struct store_kind *k, struct store_res
     return rc;
 }
 
+/* Newest gaps are last, and the first to be kept when there is not room for all. */
+void store_gaps_text(struct store *s, char *out, size_t n)
+{
+    size_t at = 0;
+    store_lock(&s->mu);
+    size_t from = s->ngaps > n / 48 ? s->ngaps - n / 48 : 0; /* a gap takes at most 41 bytes */
+    out[0] = 0;
+    for (size_t i = from; i < s->ngaps; i++)
+        at += (size_t)snprintf(out + at, n - at, "%s%" PRId64 "-%" PRId64, at ? " " : "", s->gaps[i].lo, s->gaps[i].hi);
+    store_unlock(&s->mu);
+}
+
+static void read_gaps(struct store *s, struct str text)
+{
+    struct str piece, lo, hi;
+    struct gap g = {0};
+    while (str_split(&text, ' ', &piece))
+        if (str_cut(piece, '-', &lo, &hi) && str_to_i64(lo, &g.lo) && str_to_i64(hi, &g.hi))
+            store_add_gap(s, g.lo, g.hi, 0);
+}
+
 static int open_disk(struct store *s, const struct store_config *c, struct err **e)
 {
     struct backend_head head = {0};
@@ -128,6 +149,7 @@ static int open_disk(struct store *s, const struct store_config *c, struct err *
     memcpy(s->uid, head.uid, sizeof s->uid);
     s->epoch = head.epoch;
     s->reserved = head.reserved;
+    read_gaps(s, str_of(head.gaps));
     int64_t now = head.rev;
     if (head.reserved > head.rev) { /* it did not end cleanly: what lies between may have been told to somebody */
         store_add_gap(s, head.rev, head.reserved, 0);

@@ -57,6 +57,8 @@ static void batch_add(struct store *s, struct event *x)
     b->bytes += x->cost;
     s->pending_bytes += x->cost;
     b->hard |= !x->soft;
+    if (!x->soft)
+        b->first_hard = MIN(b->first_hard, x->ev.rev);
     if (b->n == 1)
         b->since = x->at;
     committer_kick(s);
