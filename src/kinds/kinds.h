@@ -18,6 +18,9 @@ struct kind_hooks {
     void (*cells)(struct kind_ctx *c, const struct json *doc, struct json *cells_arr);               /* one cell per column of schema_resource */
     void (*project)(struct pool *p, const struct json *doc, struct str *view);                       /* packed projection: a struct of kinds/<kind>.h */
     void (*index)(struct pool *p, const struct json *doc, struct obj_index *out);                    /* secondary index keys, see below */
+    const char *(*name)(struct str s);                                                               /* grammar of metadata.name; NULL: name_dns1123_subdomain */
+    bool keeps_status;                                                                               /* status given at creation stays (nodes) */
+    bool status_edits_meta;                                                                          /* a status write may change labels and annotations (pods, nodes) */
 };
 /* Index keys of an object beyond owner uids (which the store makes itself): "node" → pods' node name, "ref" → "ConfigMap/ns/name" and "Secret/ns/name" that a pod names,
  * "service" → EndpointSlices' Service, "sa" ... A kind's own list stands in its file. */
@@ -25,8 +28,8 @@ struct obj_index { struct { const char *index; struct str key; } *items; size_t 
 void obj_index_add(struct obj_index *ix, const char *index, struct str key);
 
 void kinds_attach(void);  /* links hooks into the built-in tables; once, before any other thread */
-void kind_default(struct kind_ctx *c, struct json *doc);                                   /* schema_default + hook */
-int kind_prepare(struct kind_ctx *c, struct json *doc, const struct json *old, struct err **e); /* table rules (status, generation) + hook */
+void kind_default(struct kind_ctx *c, struct json *doc);                                   /* schema_default + hook, then schema_fill_zero */
+int kind_prepare(struct kind_ctx *c, struct json *doc, const struct json *old, struct err **e); /* table rules (status, generation, what old metadata decides) + hook, then schema_fill_zero */
 int kind_validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e); /* metadata, schema_validate, hook; ERR_INVALID with causes,
                                                                                      message `Deployment.apps "x" is invalid: spec.replicas: ...` */
 void kind_cells(struct kind_ctx *c, const struct json *doc, struct json *cells_arr);

@@ -8,7 +8,7 @@ enum pod_view_flags { POD_READY = 1, POD_DELETING = 2, POD_HOST_NETWORK = 4, POD
 struct pod_view_str { uint32_t at, n; };
 struct pod_view {
     uint32_t size;              /* of the whole block */
-    uint8_t phase, flags, qos, npolicy;
+    uint8_t phase, flags, qos, npolicy; /* qos: 0 BestEffort 1 Burstable 2 Guaranteed; npolicy, restartPolicy: 0 Always 1 OnFailure 2 Never */
     int64_t cpu_milli, memory, storage; /* requests, as the scheduler counts them (init containers, sidecars, overhead) */
     int32_t priority;
     uint32_t nports, ports_at;  /* struct pod_view_port[] */
