@@ -1,0 +1,82 @@
+/* /k8s/clusters/<id>/...: kubectl's requests to a cluster behind its uplink.
+ *
+ * The user needs the right to the resource clusters/proxy of that cluster, with the verb of the request's method (get, create, update, patch, delete). Below, the request runs as
+ * hub:<user> with groups hub:<group>: what these may do there is the site's decision (its own RBAC), never the hub's. */
+#include "hub/impl.h"
+
+#define GROUPS_MAX 64
+
+static struct str verb_of(struct str method)
+{
+    static const struct { struct str method, verb; } rows[] = {
+        {{"GET", 3}, {"get", 3}}, {{"HEAD", 4}, {"get", 3}}, {{"POST", 4}, {"create", 6}}, {{"PUT", 3}, {"update", 6}}, {{"PATCH", 5}, {"patch", 5}},
+        {{"DELETE", 6}, {"delete", 6}}, {{"CONNECT", 7}, {"get", 3}},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (str_eq(rows[i].method, method))
+            return rows[i].verb;
+    return STR("get");
+}
+
+static void refuse(struct http_req *rq, const struct err *e)
+{
+    struct pool *p = rq->pool;
+    struct json *s = json_obj(p);
+    _cleanup_(buf_clear) struct buf b = BUF_INIT;
+    json_set_str(p, s, STR("kind"), STR("Status"));
+    json_set_str(p, s, STR("apiVersion"), STR("v1"));
+    json_set(p, s, STR("metadata"), json_obj(p));
+    json_set_str(p, s, STR("status"), STR("Failure"));
+    json_set_str(p, s, STR("message"), str_of(err_msg(e)));
+    json_set_str(p, s, STR("reason"), str_of(err_reason(e->code)));
+    json_set_int(p, s, STR("code"), err_http(e->code));
+    json_write(&b, s);
+    http_reply_str(rq, err_http(e->code), "application/json", buf_str(&b));
+}
+
+/* A user or group of the hub as the site sees it. */
+static struct str renamed(struct pool *p, struct str name)
+{
+    return pool_printf(p, HUB_PREFIX "%.*s", STR_ARG(name));
+}
+
+static size_t identity_headers(struct pool *p, const struct api_user *u, struct http_header *h)
+{
+    size_t n = 0;
+    h[n++] = (struct http_header){STR("impersonate-user"), renamed(p, u->name)};
+    for (size_t i = 0; i < u->ngroups && n < GROUPS_MAX; i++)
+        h[n++] = (struct http_header){STR("impersonate-group"), renamed(p, u->groups[i])};
+    return n;
+}
+
+void proxy_route(struct http_req *rq, const struct api_user *user, void *arg)
+{
+    struct hub *h = arg;
+    _cleanup_(err_freep) struct err *e = NULL;
+    struct str rest = str_sub(rq->path, sizeof "/k8s/clusters/" - 1, rq->path.n), id = rest, below = STR_NULL;
+    struct http_header headers[GROUPS_MAX];
+    struct loop *loop;
+    ssize_t slash = str_chr(rest, '/');
+    if (slash >= 0) {
+        id = str_sub(rest, 0, (size_t)slash);
+        below = str_sub(rest, (size_t)slash, rest.n);
+    }
+    struct api_attrs at = {.verb = verb_of(rq->method), .group = STR(HUB_GROUP), .version = STR(HUB_VERSION), .resource = STR("clusters"), .subresource = STR("proxy"), .name = id};
+    if (api_authorize(h->api, user, &at, &e) < 0) {
+        refuse(rq, e);
+        return;
+    }
+    struct http_client *client = links_client(h, id, &loop);
+    if (!client) {
+        struct presence p = {0};
+        if (links_presence(h, id, &p))
+            (void)err_set(&e, ERR_UNAVAILABLE, "cluster \"%.*s\" is not connected: %s", STR_ARG(id), p.why);
+        else
+            (void)err_set(&e, ERR_UNAVAILABLE, "cluster \"%.*s\" is not connected", STR_ARG(id));
+        refuse(rq, e);
+        return;
+    }
+    struct str target = pool_printf(rq->pool, "%.*s%s%.*s", STR_ARG(below.n ? below : STR("/")), rq->query.n ? "?" : "", STR_ARG(rq->query));
+    size_t n = identity_headers(rq->pool, user, headers);
+    api_proxy(rq, client, loop, target, headers, n);
+}
