@@ -259,3 +259,18 @@ TEST(a_status_write_changes_status_only_and_a_spec_write_raises_the_generation)
     EQ(json_get_int(json_get(st, STR("metadata")), "generation", 0), 1);
     pool_free(p);
 }
+
+TEST(kubectl_get_clusters_tells_who_is_connected)
+{
+    struct pool *p = pool_new();
+    struct schema *hub = schema_hub();
+    ctx(p, "", "pods");
+    struct kind_ctx c = {p, schema_find(hub, STR("management.cattle.io"), STR("v3"), STR("clusters")), STR(""), NOW};
+    struct json *row = json_arr(p);
+    kind_cells(&c, parse(p, "{\"metadata\":{\"name\":\"c-1\",\"creationTimestamp\":\"2025-12-31T00:00:00Z\"},\"spec\":{\"displayName\":\"shop\"},\"status\":{\"nodeCount\":2,"
+                            "\"version\":{\"gitVersion\":\"v1.36.0\"},\"conditions\":[{\"type\":\"Connected\",\"status\":\"False\",\"lastUpdateTime\":\"2025-12-31T23:59:50Z\"}]}}"), row);
+    EQ_STR(json_to_pool(p, row), STR("[\"c-1\",\"shop\",\"Disconnected\",\"v1.36.0\",2,\"10s\",\"24h\",\"\",\"\"]"));
+    EQ(row->n, c.res->ncolumns);
+    schema_unref(hub);
+    pool_free(p);
+}

@@ -1,0 +1,33 @@
+#include "kinds/cell.h"
+#include "kinds/rows.h"
+
+/* management.cattle.io Cluster: the hub's view of one cluster. Connected is a condition that the hub's uplink keeps. */
+static const struct json *condition(const struct json *doc, const char *type)
+{
+    json_for (json_path(doc, "status", "conditions", NULL), x)
+        if (str_eqz(json_get_str(x, "type"), type))
+            return x;
+    return NULL;
+}
+
+static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
+{
+    const struct json *on = condition(doc, "Connected"), *seen = condition(doc, "LastSeen");
+    bool connected = str_eqz(json_get_str(on, "status"), "True");
+    struct str name = json_str_at(doc, "metadata", "name", NULL), display = json_str_at(doc, "spec", "displayName", NULL), last = json_str_at(doc, "status", "lastSeen", NULL);
+    if (!last.n)
+        last = json_get_str(seen, "lastUpdateTime");
+    if (!last.n)
+        last = json_get_str(on, "lastUpdateTime");
+    cell_add_str(c, row, name);
+    cell_add_str(c, row, display.n ? display : name);
+    cell_add_z(c, row, !on ? "Pending" : connected ? "Connected" : "Disconnected");
+    cell_add_str(c, row, json_str_at(doc, "status", "version", "gitVersion", NULL));
+    cell_add_int(c, row, json_get_int(json_get(doc, STR("status")), "nodeCount", 0));
+    cell_add_str(c, row, connected ? STR("now") : last.n ? cell_since(c, last) : STR("<never>"));
+    cell_add_age(c, row, json_str_at(doc, "metadata", "creationTimestamp", NULL));
+    cell_add_str(c, row, json_str_at(doc, "status", "provider", NULL));
+    cell_add_str(c, row, json_get_str(on, "message"));
+}
+
+const struct kind_hooks kind_hub_cluster = {KIND("management.cattle.io", "Cluster"), .cells = cells};
