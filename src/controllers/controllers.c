@@ -304,6 +304,14 @@ int controllers_start(const struct controllers_config *cfg, struct controllers *
     return 0;
 }
 
+void controllers_free(struct controllers *cs)
+{
+    for (size_t i = 0; i < cs->nctls; i++)
+        free(cs->ctls[i].user_name);
+    free(cs->ctls);
+    free(cs);
+}
+
 void controllers_stop(struct controllers *cs)
 {
     if (!cs)
@@ -316,13 +324,13 @@ void controllers_stop(struct controllers *cs)
         if (c->row->stop)
             c->row->stop(c);
         queue_free(c->queue);
-        free(c->user_name);
     }
     map_clear(&cs->orphans, drop_orphan);
     map_clear(&cs->due, free);
     free(cs->heap);
-    free(cs->ctls);
-    free(cs);
+    cs->stopping = true;
+    if (!cs->flying)
+        controllers_free(cs);
 }
 
 size_t controllers_busy(const struct controllers *cs)

@@ -16,7 +16,10 @@ struct controllers {
     struct map due;                     /* "controller key" to its place in the heap */
     struct due **heap;                  /* by time, earliest first */
     size_t nheap, heap_cap;
+    size_t flying;                      /* keys in hand that wait for a write; controllers_stop leaves the freeing to the last of them */
+    bool stopping;
 };
+void controllers_free(struct controllers *cs);
 void controllers_on_notify(void *controllers);
 void controllers_look_at_others(struct controllers *cs, struct store_view *v);
 enum queue_result sync_run(void *ctl, struct str key);

@@ -74,7 +74,10 @@ enum queue_result sync_run(void *arg, struct str key)
             log_warn("controller=%s key=%.*s: %s", c->row->name, STR_ARG(s->key), err_msg(e));
     }
     s->returned = true;
-    return s->waiting ? QUEUE_PENDING : sync_end(s);
+    if (!s->waiting)
+        return sync_end(s);
+    c->all->flying++;
+    return QUEUE_PENDING;
 }
 
 /* ---- reading ---- */
@@ -205,7 +208,15 @@ static void on_written(struct api_call *call)
             log_warn("controller=%s key=%.*s: %s", s->ctl->row->name, STR_ARG(s->key), err_msg(call->err));
     }
     api_call_clear(call);
-    if (--s->waiting == 0 && s->returned) {
+    if (--s->waiting > 0 || !s->returned)
+        return;
+    struct controllers *cs = s->ctl->all;
+    cs->flying--;
+    if (cs->stopping) {
+        sync_end(s);
+        if (!cs->flying)
+            controllers_free(cs);
+    } else {
         struct queue *q = s->ctl->queue;
         char *key = str_dup(s->key);
         queue_finish(q, str_of(key), sync_end(s));
