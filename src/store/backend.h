@@ -44,6 +44,13 @@ int backend_reserve(struct backend *b, struct err **e) _must_check_;
 void backend_release(struct backend *b);
 /* Events of r (NULL: all) in (after, upto], oldest first, each a reference. ERR_EXPIRED when the log does not reach back that far. */
 int backend_history(struct backend *b, struct store *s, const struct store_res *r, int64_t after, int64_t upto, struct event ***out, size_t *n, struct err **e) _must_check_;
+/* Writes rows and log entries of res anew whose bytes are not `fresh`, a slice at a time; nothing but their sealing changes. Under write_mu, with the
+ * committer idle. Zero-initialised but for the first line. */
+struct backend_reseal {
+    struct store_res *res; bool (*fresh)(void *arg, struct str stored); void *arg; size_t limit;
+    int64_t at; bool in_log, done; size_t changed;
+};
+int backend_reseal(struct backend *b, struct backend_reseal *w, struct err **e) _must_check_;
 int backend_backup(struct backend *b, const char *path, struct err **e) _must_check_;
 void backend_sizes(struct backend *b, int64_t *db, int64_t *wal);
 

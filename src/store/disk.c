@@ -280,14 +280,16 @@ static void bind(sqlite3_stmt *q, int at, struct str s)
     sqlite3_bind_blob64(q, at, s.p, s.n, SQLITE_STATIC);
 }
 
-/* b->key: ns/name. The bytes to store: sealed, or as they are. */
-static struct str to_store(struct backend *b, const struct obj *o)
+int disk_sealed(struct backend *b, const struct store_res *r, struct str key, struct str plain, struct str *stored, struct err **e)
 {
+    *stored = plain;
     if (!b->seal)
-        return o->json;
+        return 0;
     buf_reset(&b->sealed);
-    b->seal(b->seal_arg, o->res, buf_str(&b->key), o->json, &b->sealed);
-    return b->sealed.n ? buf_str(&b->sealed) : o->json;
+    int rc = b->seal(b->seal_arg, r, key, plain, &b->sealed, e);
+    if (b->sealed.n)
+        *stored = buf_str(&b->sealed);
+    return WRAP(rc, e, "%s %.*s", r->name, STR_ARG(key));
 }
 
 static int put_row(struct backend *b, const struct thing *t, struct err **e)
@@ -298,7 +300,11 @@ static int put_row(struct backend *b, const struct thing *t, struct err **e)
     sqlite3_bind_int64(q, 3, t->o.rev);
     sqlite3_bind_int64(q, 4, t->written / NS_PER_S);
     sqlite3_bind_text(q, 5, b->key.p, (int)b->key.n, SQLITE_STATIC);
-    bind(q, 6, to_store(b, &t->o));
+    struct str stored;
+    int rc = disk_sealed(b, t->o.res, buf_str(&b->key), t->o.json, &stored, e);
+    if (rc < 0)
+        return rc;
+    bind(q, 6, stored);
     return disk_step(b, Q_PUT, e);
 }
 
@@ -313,8 +319,12 @@ static int log_row(struct backend *b, const struct event *x, const struct obj *b
     sqlite3_bind_int(q, 4, x->ev.type == STORE_DELETE ? OP_DELETE : before ? OP_UPDATE : OP_CREATE);
     sqlite3_bind_int64(q, 5, at);
     sqlite3_bind_text(q, 6, b->key.p, (int)b->key.n, SQLITE_STATIC);
+    struct str stored = STR_NULL;
+    int rc = before ? disk_sealed(b, t->o.res, buf_str(&b->key), before->json, &stored, e) : 0;
+    if (rc < 0)
+        return rc;
     if (before)
-        bind(q, 7, to_store(b, before));
+        bind(q, 7, stored);
     disk_log_note(b, x->ev.rev, at, b->key.n + 40 + (before ? before->json.n : 0));
     return disk_step(b, Q_LOG, e);
 }
@@ -371,7 +381,7 @@ static int write_rows(struct backend *b, const struct backend_batch *x, struct e
     return rc;
 }
 
-static int finish(struct backend *b, int rc, struct err **e)
+int disk_finish(struct backend *b, int rc, struct err **e)
 {
     if (rc == 0 && b->fault && (rc = b->fault(b->fault_arg, ++b->fault_n)) < 0)
         err_set(e, (enum err_code)-rc, "commit %" PRId64 " made to fail", b->fault_n);
@@ -410,7 +420,7 @@ static int try_append(struct backend *b, const struct backend_batch *x, struct e
         rc = disk_log_trim(b, x->now / NS_PER_S, e);
     if (rc == 0 && ++b->commits % 16 == 0)
         shrink(b);
-    rc = finish(b, rc, e);
+    rc = disk_finish(b, rc, e);
     if (rc == 0) {
         disk_log_trimmed(b);
         return 0;
@@ -455,7 +465,7 @@ int backend_probe(struct backend *b, int64_t epoch, int64_t reserved, const char
     int rc = disk_step(b, Q_BEGIN, e);
     if (rc == 0)
         rc = meta_head(b, epoch, reserved, gaps, e);
-    return finish(b, rc, e);
+    return disk_finish(b, rc, e);
 }
 
 void backend_close(struct backend *b, int64_t head)
@@ -467,7 +477,7 @@ void backend_close(struct backend *b, int64_t head)
         int rc = meta_set(b, "rev", head, NULL);
         if (rc == 0)
             rc = meta_set(b, "reserved", head, NULL);
-        (void)!finish(b, rc, NULL);
+        (void)!disk_finish(b, rc, NULL);
     }
     for (int i = 0; i < QUERIES; i++)
         sqlite3_finalize(b->q[i]);

@@ -32,7 +32,7 @@ struct backend {
     int lock_fd, reserve_fd;
     sqlite3 *db;                    /* the committer's */
     sqlite3_stmt *q[QUERIES];
-    void (*seal)(void *arg, const struct store_res *r, struct str key, struct str plain, struct buf *out);
+    int (*seal)(void *arg, const struct store_res *r, struct str key, struct str plain, struct buf *out, struct err **e);
     int (*unseal)(void *arg, const struct store_res *r, struct str key, struct str sealed, struct buf *out, struct err **e);
     void *seal_arg;
     struct buf key, sealed;         /* the committer's scratch */
@@ -79,4 +79,6 @@ void disk_log_note(struct backend *b, int64_t rev, int64_t at, size_t bytes);
 int disk_log_skip(struct backend *b, int64_t rev, int64_t at, struct err **e) _must_check_; /* instead of a batch's rows: all history up to rev goes */
 int disk_log_trim(struct backend *b, int64_t now_s, struct err **e) _must_check_;
 void disk_log_trimmed(struct backend *b);
+int disk_sealed(struct backend *b, const struct store_res *r, struct str key, struct str plain, struct str *stored, struct err **e) _must_check_; /* lives in b */
+int disk_finish(struct backend *b, int rc, struct err **e) _must_check_;                  /* commits, or rolls back and answers rc */
 int disk_step(struct backend *b, int which, struct err **e) _must_check_; /* runs a prepared query with what is bound, and resets it */

@@ -69,7 +69,8 @@ struct store_config {
     const char *path;             /* folder of the database; NULL: memory only, always "durable" (tests, hollow nodes) */
     const struct store_kind *kinds; size_t nkinds;
     struct clock *clock;
-    void (*seal)(void *arg, const struct store_res *r, struct str key, struct str plain, struct buf *out);                    /* at rest; may be NULL */
+    /* At rest; may be NULL. seal that adds nothing to out leaves the bytes as they are; a sealed run never begins with {. key is ns/name. See store/seal.h. */
+    int (*seal)(void *arg, const struct store_res *r, struct str key, struct str plain, struct buf *out, struct err **e);
     int (*unseal)(void *arg, const struct store_res *r, struct str key, struct str sealed, struct buf *out, struct err **e);
     void *seal_arg;
     int64_t history_ns;           /* change log on disk kept at least this long (0: 5 min) and bounded in bytes, so that watches resume across a restart */
@@ -162,3 +163,4 @@ int store_backup_folder(const char *folder, const char *path, struct err **e) _m
 int store_restore(const char *backup, const char *folder, struct err **e) _must_check_; /* into an unused folder; new store uid and epoch */
 struct store_stats { int64_t rev, durable, epoch, commits, commit_ns_total, objects, object_bytes, wal_bytes, db_bytes; bool full; };
 void store_stats(struct store *s, struct store_stats *out);
+void store_metrics(struct store *s, struct buf *out);                               /* the same and more, in Prometheus' text format */

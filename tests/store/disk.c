@@ -72,14 +72,15 @@ TEST(rows_of_a_kind_that_comes_later_wait_for_it)
 }
 
 /* A seal that anyone could break, to see that it is used: every byte turned, behind a mark. */
-static void turn(void *arg, const struct store_res *r, struct str key, struct str plain, struct buf *out)
+static int turn(void *arg, const struct store_res *r, struct str key, struct str plain, struct buf *out, struct err **e)
 {
     if (!str_eqz(store_res_name(r), "/configmaps"))
-        return;
+        return 0;
     buf_puts(out, "S:");
     buf_str_add(out, key);
     for (size_t i = 0; i < plain.n; i++)
         buf_putc(out, (char)~plain.p[i]);
+    return 0;
 }
 
 static int turn_back(void *arg, const struct store_res *r, struct str key, struct str sealed, struct buf *out, struct err **e)
