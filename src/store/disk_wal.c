@@ -201,14 +201,14 @@ static int copy(sqlite3 *from, const char *to, sqlite3 **out, struct err **e)
     return rc;
 }
 
-int backend_backup(struct backend *b, const char *path, struct err **e)
+static int backup(const char *file, const char *path, struct err **e)
 {
     if (file_exists(path))
         return err_set(e, ERR_EXISTS, "%s exists already", path);
     _cleanup_(freep) char *tmp = xasprintf("%s.part", path);
     _cleanup_(disk_closep) sqlite3 *from = NULL, *to = NULL;
     (void)!unlink(tmp);
-    int rc = disk_connect(b->file, SQLITE_OPEN_READONLY, &from, e);
+    int rc = disk_connect(file, SQLITE_OPEN_READONLY, &from, e);
     if (rc == 0)
         rc = copy(from, tmp, &to, e);
     sqlite3_close_v2(TAKE(to));
@@ -217,6 +217,20 @@ int backend_backup(struct backend *b, const char *path, struct err **e)
     if (rc < 0)
         (void)!unlink(tmp);
     return WRAP(rc, e, "backup");
+}
+
+int backend_backup(struct backend *b, const char *path, struct err **e)
+{
+    return backup(b->file, path, e);
+}
+
+/* Beside the server SQLite's own locks keep the two apart; without one this process alone reads. New -wal and -shm files get the database's owner. */
+int store_backup_folder(const char *folder, const char *path, struct err **e)
+{
+    _cleanup_(freep) char *file = xasprintf("%s/store.db", folder);
+    if (!file_exists(file))
+        return err_set(e, ERR_NOT_FOUND, "backup: there is no store in %s", folder);
+    return backup(file, path, e);
 }
 
 static int renew(sqlite3 *db, struct err **e)

@@ -163,3 +163,28 @@ TEST(backup_works_online_and_restore_makes_a_new_epoch)
     store_close(s);
     free(old);
 }
+
+TEST(a_folder_is_backed_up_beside_its_server_and_without_one)
+{
+    char file[256], again[256];
+    snprintf(file, sizeof file, "%s/one.db", test_tmpdir());
+    snprintf(again, sizeof again, "%s/two.db", test_tmpdir());
+    char *dir = xasprintf("%s/db", test_tmpdir()), *back = xasprintf("%s/back", test_tmpdir());
+    struct err *e = NULL;
+    EQ(store_backup_folder(dir, file, NULL), -ERR_NOT_FOUND);
+    struct store *s = kit_open(dir, NULL);
+    EQ(kit_wait(s, kit_put(s, "/configmaps", "a", "x", "1")), 0);
+    FINE(store_backup_folder(dir, file, &e), e);
+    EQ(kit_wait(s, kit_put(s, "/configmaps", "a", "x", "2")), 0);
+    store_close(s);
+    FINE(store_backup_folder(dir, again, &e), e);
+    FINE(store_restore(file, back, &e), e);
+    s = kit_open(back, NULL);
+    OK(kit_has(s, "/configmaps", "a", "x", "1"));
+    store_close(s);
+    s = kit_open(dir, NULL); /* undisturbed */
+    OK(kit_has(s, "/configmaps", "a", "x", "2"));
+    store_close(s);
+    free(back);
+    free(dir);
+}
