@@ -155,6 +155,8 @@ static int on_open(sqlite3_vfs *v, const char *name, sqlite3_file *f, int flags,
 void shim_on(void)
 {
     sqlite3_initialize();
+    if (real) /* a test before this one failed and left it on */
+        shim_off();
     real = sqlite3_vfs_find(NULL);
     shim = *real;
     shim.zName = "shim";
@@ -170,6 +172,7 @@ void shim_off(void)
     struct file *f;
     sqlite3_vfs_unregister(&shim);
     sqlite3_vfs_register(real, 1);
+    real = NULL;
     list_for(&files, f, node) {
         list_remove(&f->node);
         forget(f);
