@@ -101,6 +101,7 @@ int sync_create(struct sync *s, enum ctl_resource r, struct str ns, struct json 
 int sync_update(struct sync *s, enum ctl_resource r, const struct obj *o, const char *sub, struct json *tree, const struct obj **out, struct err **e) _must_check_;
 /* Merge patch; conditional on the uid. */
 int sync_patch(struct sync *s, enum ctl_resource r, const struct obj *o, const char *sub, struct json *patch, const struct obj **out, struct err **e) _must_check_;
+int sync_patch_strategic(struct sync *s, enum ctl_resource r, const struct obj *o, const char *sub, struct json *patch, struct err **e) _must_check_;
 /* Deletes that very object (uid). Gone already is fine. propagation may be NULL. */
 int sync_delete(struct sync *s, const struct obj *o, const char *propagation, struct err **e) _must_check_;
 int sync_delete_now(struct sync *s, const struct obj *o, struct err **e) _must_check_; /* without grace: for pods whose node is gone */
@@ -146,5 +147,9 @@ void pods_rank(struct sync *s, struct obj_array *pods, struct obj_array related)
 bool template_equal(const struct json *a, const struct json *b);               /* but for the label pod-template-hash */
 struct str template_hash(struct pool *p, const struct json *template, int64_t collisions); /* eight to ten letters safe in names */
 void json_sorted(struct buf *b, const struct json *j);                          /* compact, members by key: the same bytes for equal documents */
+/* nodes.c */
+bool toleration_covers(const struct json *toleration, const struct json *taint);
+bool taints_tolerated(const struct json *node, const struct json *tolerations, const char *effect);
+bool node_selected(const struct obj *node, const struct json *pod_spec);         /* nodeSelector and required node affinity */
 /* maxSurge and such: an int, or a percentage of total. false: neither. */
 bool int_or_percent(const struct json *j, int64_t total, bool up, int64_t *out);

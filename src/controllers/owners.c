@@ -22,22 +22,25 @@ static int forgive(int r, struct err **e)
     return err_is(e, ERR_NOT_FOUND) || err_is(e, ERR_INVALID) ? 0 : r;
 }
 
+/* A strategic merge patch of the owner references: the list merges by uid, and controllers of pods may patch but not update them. */
+static int patch_ref(struct sync *s, enum ctl_resource r, const struct obj *o, struct json *ref, struct err **e)
+{
+    struct json *patch = json_obj(s->pool);
+    json_append(json_put_arr(s->pool, json_put_obj(s->pool, patch, STR("metadata")), STR("ownerReferences")), ref);
+    return forgive(sync_patch_strategic(s, r, o, NULL, patch, e), e);
+}
+
 int sync_adopt(struct sync *s, enum ctl_resource r, const struct obj *o, enum ctl_resource kind, const struct obj *owner, struct err **e)
 {
-    struct json *tree = sync_tree(s, o), *refs = json_put_arr(s->pool, json_put_obj(s->pool, tree, STR("metadata")), STR("ownerReferences"));
-    json_append(refs, owner_ref(s->pool, kind, owner, true));
-    return forgive(sync_update(s, r, o, NULL, tree, NULL, e), e);
+    return patch_ref(s, r, o, owner_ref(s->pool, kind, owner, true), e);
 }
 
 int sync_release(struct sync *s, enum ctl_resource r, const struct obj *o, struct str owner_uid, struct err **e)
 {
-    struct json *tree = sync_tree(s, o), *meta = json_get(tree, STR("metadata")), *refs = json_get(meta, STR("ownerReferences"));
-    json_for (refs, ref)
-        if (str_eq(json_get_str(ref, "uid"), owner_uid))
-            json_remove(refs, ref);
-    if (json_count(refs) == 0)
-        json_del(meta, STR("ownerReferences"));
-    return forgive(sync_update(s, r, o, NULL, tree, NULL, e), e);
+    struct json *ref = json_obj(s->pool);
+    json_set_str(s->pool, ref, STR("$patch"), STR("delete"));
+    json_set_str(s->pool, ref, STR("uid"), owner_uid);
+    return patch_ref(s, r, o, ref, e);
 }
 
 int sync_claim(struct sync *s, enum ctl_resource r, enum ctl_resource kind, const struct obj *owner, const struct selector *sel, struct obj_array *out, struct err **e)

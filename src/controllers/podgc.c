@@ -41,11 +41,11 @@ static int sync_finished(struct sync *s, struct err **e)
 static int remove_pod(struct sync *s, const struct obj *pod, struct err **e)
 {
     if (!finished(pod)) {
-        struct json *tree = sync_tree(s, pod), *status = json_put_obj(s->pool, tree, STR("status"));
+        struct json *patch = json_obj(s->pool), *status = json_put_obj(s->pool, patch, STR("status"));
         json_set_str(s->pool, status, STR("phase"), STR("Failed"));
         condition_set(s->pool, json_put_arr(s->pool, status, STR("conditions")), "DisruptionTarget", "True", "DeletionByPodGC",
             STR("PodGC: node no longer exists"), s->now, false);
-        int r = sync_update(s, R_PODS, pod, "status", tree, NULL, e);
+        int r = sync_patch_strategic(s, R_PODS, pod, "status", patch, e);
         if (r < 0)
             return err_is(e, ERR_NOT_FOUND) ? 0 : r;
     }

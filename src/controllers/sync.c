@@ -282,14 +282,24 @@ int sync_update(struct sync *s, enum ctl_resource r, const struct obj *o, const 
     return sync_call(s, &c, out, e);
 }
 
-int sync_patch(struct sync *s, enum ctl_resource r, const struct obj *o, const char *sub, struct json *patch, const struct obj **out, struct err **e)
+static int patch_with(struct sync *s, enum api_verb verb, enum ctl_resource r, const struct obj *o, const char *sub, struct json *patch, const struct obj **out, struct err **e)
 {
-    struct api_call c = call_of(API_PATCH_MERGE, r, sub);
+    struct api_call c = call_of(verb, r, sub);
     c.ns = o->ns;
     c.name = o->name;
     c.body = patch;
     json_set_str(s->pool, json_put_obj(s->pool, patch, STR("metadata")), STR("uid"), o->uid);
     return sync_call(s, &c, out, e);
+}
+
+int sync_patch(struct sync *s, enum ctl_resource r, const struct obj *o, const char *sub, struct json *patch, const struct obj **out, struct err **e)
+{
+    return patch_with(s, API_PATCH_MERGE, r, o, sub, patch, out, e);
+}
+
+int sync_patch_strategic(struct sync *s, enum ctl_resource r, const struct obj *o, const char *sub, struct json *patch, struct err **e)
+{
+    return patch_with(s, API_PATCH_STRATEGIC, r, o, sub, patch, NULL, e);
 }
 
 struct api_call sync_call_about(struct sync *s, const struct obj *o, enum api_verb verb)

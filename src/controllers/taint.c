@@ -3,24 +3,12 @@
 
 static bool has_execute(const struct obj *node) { return str_find(node->json, STR("\"NoExecute\"")) >= 0; }
 
-static bool tolerates(const struct json *toleration, const struct json *taint)
-{
-    struct str effect = json_get_str(toleration, "effect"), key = json_get_str(toleration, "key"), op = json_get_str(toleration, "operator");
-    if (effect.n && !str_eq(effect, json_get_str(taint, "effect")))
-        return false;
-    if (key.n && !str_eq(key, json_get_str(taint, "key")))
-        return false;
-    if (str_eqz(op, "Exists"))
-        return true;
-    return key.n && str_eq(json_get_str(toleration, "value"), json_get_str(taint, "value"));
-}
-
 /* For how long the pod may stay under this taint, in seconds: 0 not at all, -1 for ever. */
 static int64_t allowance(const struct json *tolerations, const struct json *taint)
 {
     int64_t least = INT64_MAX;
     json_for ((struct json *)(uintptr_t)tolerations, t)
-        if (tolerates(t, taint)) {
+        if (toleration_covers(t, taint)) {
             const struct json *seconds = json_get(t, STR("tolerationSeconds"));
             least = MIN(least, json_is(seconds, JSON_INT) ? MAX(seconds->i, (int64_t)0) : INT64_MAX - 1);
         }
