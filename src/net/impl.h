@@ -1,0 +1,77 @@
+/* What the files of this room share. Nobody else includes it. */
+#pragma once
+#include "base/map.h"
+#include "net/addr.h"
+#include "net/net.h"
+#include "net/nft.h"
+#include "net/rtnl.h"
+
+#define NET_BRIDGE "sampan0"
+#define NET_VXLAN "sampan-vx"
+#define NET_DNS "sampan-dns"
+#define NET_VNI 1
+#define NET_VXLAN_PORT 8472
+#define NET_MAX_PORTS 256
+
+enum net_backend_kind { BACKEND_VXLAN, BACKEND_HOST_GW, BACKEND_NONE };
+
+struct net_hostport { uint32_t host_ip /* network order, 0: any */; uint16_t host_port, container_port; uint8_t proto; };
+struct net_rec {            /* one pod's address; kept on disk */
+    uint32_t ip;            /* host order */
+    struct net_hostport *ports;
+    size_t nports;
+    bool in_kernel;         /* its elements stand in the table */
+};
+
+struct net {
+    struct loop *loop;
+    struct net_options o;
+    char *state_dir;
+    int rt, nft, home;      /* netlink sockets; our own network namespace */
+    struct watch addr_watch;
+    int addr_fd;
+    struct timer addr_timer;
+
+    bool configured, table_ready;
+    uint32_t node_ip, dns_ip, gateway; /* network order; 0: none */
+    struct net_cidr pod, cluster, service;
+    enum net_backend_kind backend;
+    int br, vx, mtu;
+
+    struct map recs;        /* pod uid → struct net_rec */
+    uint32_t last_ip;       /* the next search starts behind it, so that an address rests before it is used again */
+
+    struct map services;    /* ns/name → struct net_svc */
+    struct map owners;      /* element of a kernel map → the piece that put it there */
+    char epoch[9];          /* in chains' names: chains of another run of this process are told apart */
+    uint32_t next_id;
+    bool services_known;    /* the kernel holds exactly what `services` says */
+
+    struct map peers;       /* name → struct net_peer_rec */
+    bool peers_known;
+};
+
+/* alloc.c */
+int net_alloc_load(struct net *n, struct err **e) _must_check_;
+int net_alloc_save(struct net *n, struct err **e) _must_check_;
+int net_alloc_get(struct net *n, struct str uid, struct str wanted, struct net_rec **out, struct err **e) _must_check_;
+void net_rec_free(void *rec);
+/* pod.c */
+void net_ifname(struct str uid, char out[16]);
+void net_pod_elems(struct nft *b, const struct net_rec *r, bool add);
+/* table.c */
+int net_table_build(struct net *n, struct err **e) _must_check_;
+void net_x_saddr(struct nft *b, uint32_t reg);
+void net_x_daddr(struct nft *b, uint32_t reg);
+void net_x_in(struct nft *b, uint32_t reg, const struct net_cidr *c, bool in); /* reg holds an address, which is overwritten */
+/* service.c */
+void net_services_clear(struct net *n);
+/* peer.c */
+void net_peers_clear(struct net *n);
+void net_routes_drop(struct net *n); /* our routes that no peer of n->peers has */
+/* link.c */
+int net_links(struct net *n, struct err **e) _must_check_;
+int net_sysctl(const char *path, const char *value);
+int net_iface_of(uint32_t ip, int *mtu); /* ifindex that holds a local address; 0: none */
+
+static inline uint8_t net_proto(struct str p) { return str_eqz(p, "TCP") ? 6 : str_eqz(p, "UDP") ? 17 : str_eqz(p, "SCTP") ? 132 : 0; }

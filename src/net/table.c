@@ -1,0 +1,248 @@
+/* The table's fixed part: which hook leads where. What changes (Services, host ports, pods, peers) are elements of maps, so these rules never do.
+ *
+ *     prerouting, output (nat)   → nat: services, nodeports → the Service's own chain; hostips, hostports → DNAT
+ *     postrouting (nat)          hairpin (a pod that reached itself), marked, foreign source to a Service, pod to the outside: masquerade
+ *     input, forward, output     → guard: Services without endpoints and unknown Service addresses: reject at once; overlay from strangers: drop
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+
+#include <linux/rtnetlink.h>
+#include "net/impl.h"
+
+void net_x_saddr(struct nft *b, uint32_t reg) { nft_x_payload(b, NFT_AT_NET, 12, 4, reg); }
+void net_x_daddr(struct nft *b, uint32_t reg) { nft_x_payload(b, NFT_AT_NET, 16, 4, reg); }
+
+void net_x_in(struct nft *b, uint32_t reg, const struct net_cidr *c, bool in)
+{
+    uint32_t mask = htonl(net_mask(c->prefix)), base = htonl(c->base), zero = 0;
+    nft_x_mask(b, reg, &mask, &zero, 4);
+    nft_x_cmp(b, reg, in ? NFT_CMP_EQ : NFT_CMP_NEQ, &base, 4);
+}
+
+/* proto and destination port into reg, reg + 1 */
+static void x_port(struct nft *b, uint32_t reg)
+{
+    nft_x_meta(b, NFT_META_L4PROTO, reg);
+    nft_x_payload(b, NFT_AT_TH, 2, 2, reg + 1);
+}
+
+/* The rule goes on only for an address of this host other than 127.0.0.0/8 (whose sources no DNAT can serve). */
+static void x_local(struct nft *b)
+{
+    static const struct net_cidr loopback = {0x7f000000, 8};
+    uint32_t local = RTN_LOCAL;
+
+    nft_x_is_ip4(b);
+    nft_x_fib_type(b, R0);
+    nft_x_cmp(b, R0, NFT_CMP_EQ, &local, 4);
+    net_x_daddr(b, R0);
+    net_x_in(b, R0, &loopback, false);
+}
+
+static void x_dest(struct nft *b)
+{
+    nft_x_is_ip4(b);
+    net_x_daddr(b, R0);
+    x_port(b, R0 + 1);
+}
+
+static void sets(struct nft *b)
+{
+    const uint32_t dest = NFT_CAT3(NFT_T_IP4, NFT_T_PROTO, NFT_T_PORT), port = NFT_CAT2(NFT_T_PROTO, NFT_T_PORT), to = NFT_CAT2(NFT_T_IP4, NFT_T_PORT);
+    const struct nft_set all[] = {
+        {.name = "services", .key_type = dest, .key_len = 12, .map = true, .verdicts = true},
+        {.name = "nodeports", .key_type = port, .key_len = 8, .map = true, .verdicts = true},
+        {.name = "noendpoints", .key_type = dest, .key_len = 12},
+        {.name = "noendports", .key_type = port, .key_len = 8},
+        {.name = "hostips", .key_type = dest, .key_len = 12, .map = true, .data_type = to, .data_len = 8},
+        {.name = "hostports", .key_type = port, .key_len = 8, .map = true, .data_type = to, .data_len = 8},
+        {.name = "hairpin", .key_type = NFT_CAT2(NFT_T_IP4, NFT_T_IP4), .key_len = 8},
+        {.name = "peers", .key_type = NFT_T_IP4, .key_len = 4},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        nft_set_add(b, &all[i]);
+}
+
+static void jump(struct nft *b, const char *from, const char *to)
+{
+    nft_rule(b, from);
+    nft_x_verdict(b, NFT_JUMP, to);
+    nft_rule_end(b);
+}
+
+static void chains(struct nft *b)
+{
+    static const struct { const char *name; struct nft_hook hook; const char *to; } base[] = {
+        {"prerouting", {NF_INET_PRE_ROUTING, -100, "nat"}, "nat"},
+        {"output", {NF_INET_LOCAL_OUT, -100, "nat"}, "nat"},
+        {"postrouting", {NF_INET_POST_ROUTING, 100, "nat"}, NULL},
+        {"input-guard", {NF_INET_LOCAL_IN, -5, "filter"}, "guard"},
+        {"forward-guard", {NF_INET_FORWARD, -5, "filter"}, "guard"},
+        {"output-guard", {NF_INET_LOCAL_OUT, -5, "filter"}, "guard"},
+    };
+    nft_chain(b, "nat", NULL);
+    nft_chain_flush(b, "nat");
+    nft_chain(b, "guard", NULL);
+    nft_chain_flush(b, "guard");
+    for (size_t i = 0; i < ARRAY_LEN(base); i++) {
+        nft_chain(b, base[i].name, &base[i].hook);
+        nft_chain_flush(b, base[i].name);
+        if (base[i].to)
+            jump(b, base[i].name, base[i].to);
+    }
+}
+
+static void nat_rules(struct nft *b)
+{
+    nft_rule(b, "nat");
+    x_dest(b);
+    nft_x_lookup(b, "services", R0, NFT_REG_VERDICT, false);
+    nft_rule_end(b);
+
+    nft_rule(b, "nat");
+    x_local(b);
+    x_port(b, R0);
+    nft_x_lookup(b, "nodeports", R0, NFT_REG_VERDICT, false);
+    nft_rule_end(b);
+
+    nft_rule(b, "nat");
+    x_dest(b);
+    nft_x_lookup(b, "hostips", R0, R0, false);
+    nft_x_dnat(b, R0, R0 + 1);
+    nft_rule_end(b);
+
+    nft_rule(b, "nat");
+    x_local(b);
+    x_port(b, R0);
+    nft_x_lookup(b, "hostports", R0, R0, false);
+    nft_x_dnat(b, R0, R0 + 1);
+    nft_rule_end(b);
+}
+
+static void masq_rules(struct net *n, struct nft *b)
+{
+    uint32_t mark = NET_MARK_MASQ, zero = 0;
+
+    nft_rule(b, "postrouting");
+    nft_x_is_ip4(b);
+    net_x_saddr(b, R0);
+    net_x_daddr(b, R0 + 1);
+    nft_x_lookup(b, "hairpin", R0, -1, false);
+    nft_x_masq(b);
+    nft_rule_end(b);
+
+    nft_rule(b, "postrouting");
+    nft_x_meta(b, NFT_META_MARK, R0);
+    nft_x_mask(b, R0, &mark, &zero, 4);
+    nft_x_cmp(b, R0, NFT_CMP_NEQ, &zero, 4);
+    nft_x_masq(b);
+    nft_rule_end(b);
+
+    if (n->service.prefix >= 0 && n->cluster.prefix >= 0) { /* a source that is no pod's: the answer must come back through here */
+        nft_rule(b, "postrouting");
+        nft_x_is_ip4(b);
+        nft_x_ct(b, NFT_CT_DST_IP, 0 /* original direction */, R0);
+        net_x_in(b, R0, &n->service, true);
+        net_x_saddr(b, R0);
+        net_x_in(b, R0, &n->cluster, false);
+        nft_x_masq(b);
+        nft_rule_end(b);
+    }
+    if (n->pod.prefix >= 0) {
+        const struct net_cidr *inside = n->cluster.prefix >= 0 ? &n->cluster : &n->pod;
+        char bridge[16] = NET_BRIDGE;
+        nft_rule(b, "postrouting");
+        nft_x_is_ip4(b);
+        net_x_saddr(b, R0);
+        net_x_in(b, R0, &n->pod, true);
+        net_x_daddr(b, R0);
+        net_x_in(b, R0, inside, false);
+        nft_x_meta(b, NFT_META_OIFNAME, R0);
+        nft_x_cmp(b, R0, NFT_CMP_NEQ, bridge, sizeof bridge);
+        nft_x_masq(b);
+        nft_rule_end(b);
+    }
+}
+
+static void guard_rules(struct net *n, struct nft *b)
+{
+    nft_rule(b, "guard");
+    x_dest(b);
+    nft_x_lookup(b, "noendpoints", R0, -1, false);
+    nft_x_reject(b);
+    nft_rule_end(b);
+
+    nft_rule(b, "guard");
+    x_local(b);
+    x_port(b, R0);
+    nft_x_lookup(b, "noendports", R0, -1, false);
+    nft_x_reject(b);
+    nft_rule_end(b);
+
+    if (n->service.prefix >= 0) { /* no Service stands there: say so, instead of a time-out */
+        nft_rule(b, "guard");
+        nft_x_is_ip4(b);
+        net_x_daddr(b, R0);
+        if (n->dns_ip)
+            nft_x_cmp(b, R0, NFT_CMP_NEQ, &n->dns_ip, 4);
+        net_x_in(b, R0, &n->service, true);
+        nft_x_reject(b);
+        nft_rule_end(b);
+    }
+    if (n->backend == BACKEND_VXLAN) {
+        uint8_t udp = 17;
+        uint16_t port = htons(NET_VXLAN_PORT);
+        nft_rule(b, "input-guard");
+        nft_x_is_ip4(b);
+        nft_x_meta(b, NFT_META_L4PROTO, R0);
+        nft_x_cmp(b, R0, NFT_CMP_EQ, &udp, 1);
+        nft_x_payload(b, NFT_AT_TH, 2, 2, R0);
+        nft_x_cmp(b, R0, NFT_CMP_EQ, &port, 2);
+        net_x_saddr(b, R0);
+        nft_x_lookup(b, "peers", R0, -1, true);
+        nft_x_verdict(b, NF_DROP, NULL);
+        nft_rule_end(b);
+    }
+}
+
+static int build(struct net *n, bool anew, struct err **e)
+{
+    static const char *const ours[] = {"hostips", "hostports", "hairpin"};
+    struct nft b;
+
+    nft_begin(&b);
+    nft_table_add(&b);
+    if (anew) {
+        nft_table_del(&b);
+        nft_table_add(&b);
+    }
+    sets(&b);
+    chains(&b);
+    nat_rules(&b);
+    masq_rules(n, &b);
+    guard_rules(n, &b);
+    for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+        nft_set_flush(&b, ours[i]);
+    map_for(&n->recs, it)
+        net_pod_elems(&b, it->value, true);
+    if (nft_commit(&b, n->nft, e) < 0)
+        return -ERR_IO;
+    map_for(&n->recs, it)
+        ((struct net_rec *)it->value)->in_kernel = true;
+    return 0;
+}
+
+int net_table_build(struct net *n, struct err **e)
+{
+    if (build(n, false, NULL) < 0) {
+        /* A table of the same name and another form, of an older version: in one batch away with it. Services come again with the next whole list. */
+        int r = build(n, true, e);
+        if (r < 0)
+            return err_wrap(e, "rules of the pod network");
+        net_services_clear(n);
+        net_peers_clear(n);
+    }
+    n->table_ready = true;
+    return 0;
+}
