@@ -32,6 +32,7 @@ struct names;       /* names.c */
 struct tokens;      /* tokens.c */
 struct node_link;   /* cluster.c: registration state */
 struct serve;       /* serve.c */
+struct events;      /* events.c */
 
 /* A pod that should run here, or that node still has. Keyed by uid. */
 struct gpod {
@@ -83,6 +84,7 @@ struct gate {
     struct names *names;
     struct tokens *tokens;
     struct serve *serve;
+    struct events *events;
     int code;
 };
 
@@ -97,6 +99,7 @@ void gate_keep(struct gate *g, uint64_t id, void (*fn)(void *arg, struct wire_ms
 int cluster_start(struct gate *g, struct err **e) _must_check_;
 void cluster_stop(struct gate *g);
 void cluster_node_changed(struct gate *g);            /* hello, images or addresses changed: report */
+void cluster_hello(struct gate *g);                   /* node said hello: register if that is still to be done */
 const struct json *cluster_node_tree(struct gate *g, struct pool *p); /* our Node as mirrored, or NULL */
 
 /* pods.c */
@@ -113,7 +116,7 @@ void gpod_dirty(struct gpod *p);                      /* resolve anew (a token c
 void gpod_report(struct gpod *p);                     /* status anew (a probe's result) */
 void pods_free(struct gate *g);
 bool gpod_serving(const struct gpod *p, bool *ready); /* has an address; *ready: its Ready condition, by node's own truth */
-const char *gpod_ip(const struct gpod *p);            /* "" when none */
+struct str gpod_ip(const struct gpod *p);            /* as node told it; absent when none */
 
 /* resolve.c: everything is looked up in the mirror. 0; ERR_UNAVAILABLE: something is not there yet (*e names it: the pod waits, an Event says why); ERR_INVALID: it can never run so.
  * out's strings live in pool or in the mirror's bytes (valid within this turn). */
@@ -142,8 +145,12 @@ void tokens_close(struct gate *g);
 /* The token for a projected volume. ERR_UNAVAILABLE: none is there yet; it was asked for, and gpod_dirty is called when it comes. A stale one is given while a newer is asked for. */
 int tokens_get(struct gate *g, struct gpod *gp, struct str service_account, struct str audience, int64_t expiration_s, struct pool *pool, struct str *token, struct err **e) _must_check_;
 
+void tokens_connected(struct gate *g);                /* the link is back */
+
 /* events.c: reason and message as the kubelet's. */
 void event_pod(struct gpod *gp, struct str container, bool warning, const char *reason, const char *fmt, ...) _printf_(5, 6);
+struct events *events_new(void);
+void events_free(struct events *ev);
 void event_node(struct gate *g, bool warning, const char *reason, const char *fmt, ...) _printf_(4, 5);
 
 /* services.c */

@@ -21,6 +21,7 @@
 
 #define IO_MAX 4
 #define DRAIN_MS 3000
+#define HUB_CONTROLLERS "namespace,serviceaccount,root-ca,garbage-collector,clusterrole-aggregation"
 
 struct io {
     struct api_proc *proc;
@@ -79,8 +80,14 @@ static int start_control(struct api_proc *p, struct err **e)
     api_on_ready(p->api, on_api_ready, p);
     if (api_start(p->api, p->control, e) < 0)
         return err_wrap(e, "start");
-    p->controllers = controllers_new(p->api, p->control, p->o->role == ROLE_HUB, e);
-    if (!p->controllers)
+    struct controllers_config c = {
+        .api = p->api,
+        .loop = p->control,
+        .clock = p->clock,
+        .client_ca = api_client_ca(p->api),
+        .only = p->o->role == ROLE_HUB ? HUB_CONTROLLERS : NULL,
+    };
+    if (controllers_start(&c, &p->controllers, e) < 0)
         return err_wrap(e, "controllers");
     if (p->o->role == ROLE_HUB)
         return hub_start(p->hub, p->control, e);
@@ -99,7 +106,7 @@ static void *control_main(void *arg)
     }
     loop_run(p->control);
     scheduler_free(TAKE(p->scheduler));
-    controllers_free(TAKE(p->controllers));
+    controllers_stop(TAKE(p->controllers));
     return NULL;
 }
 

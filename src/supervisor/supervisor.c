@@ -151,12 +151,15 @@ static void on_child_end(struct child *c, int status)
         stop_all(s, s->code);
         return;
     }
-    if (WIFEXITED(status) && WEXITSTATUS(status) == PROC_EXIT_FATAL) { /* it said why; trying again cannot help */
+    bool fatal = WIFEXITED(status) && WEXITSTATUS(status) == PROC_EXIT_FATAL; /* it said why */
+    if (fatal && (p->which != PROC_API || !s->procs[PROC_NODE].wanted)) {
         p->state = PROC_STOPPED;
         stop_all(s, 1);
         return;
     }
     log_error("process %s ended (%s %d), starting it again", proc_names[p->which], WIFSIGNALED(status) ? "signal" : "code", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    if (fatal) /* a damaged store must not take the pods of this machine with it: they go on, and the store is tried now and then */
+        p->backoff = BACKOFF_MAX;
     p->backoff = life > LIFE_GOOD || p->backoff == 0 ? BACKOFF_MIN : MIN(p->backoff * 2, BACKOFF_MAX);
     p->state = PROC_WAITING;
     timer_in(s->loop, &p->restart, p->backoff, on_restart_due);

@@ -1,0 +1,406 @@
+/* The uplink to the cluster, and this node's own objects there: Node, its status, its Lease. */
+#include <stdlib.h>
+
+#include "gate/impl.h"
+#include "gate/trust.h"
+
+#define LEASE_NS (10 * NS_PER_S)
+#define STATUS_NS (300 * NS_PER_S)
+#define SETTLE_NS (200 * NS_PER_MS)
+#define IMAGES_SHOWN 50
+
+struct node_link {
+    struct gate *gate;
+    struct trust *trust;
+    struct timer lease, status;
+    struct uplink_call *creating, *leasing;
+    bool registered, leased, refusal_told;
+    int64_t ready_since, since_change;
+    bool was_ready;
+};
+
+static void report_soon(struct node_link *l, int64_t ns);
+
+/* ---- the Node's status ---- */
+
+static void set_quantity(struct pool *p, struct json *o, const char *key, int64_t value, const char *unit)
+{
+    json_set_str(p, o, str_of(key), pool_printf(p, "%" PRId64 "%s", value, unit));
+}
+
+static void resources(struct gate *g, struct pool *p, struct json *status)
+{
+    const struct node_hello *h = &g->hello;
+    struct json *capacity = json_put_obj(p, status, STR("capacity")), *allocatable = json_put_obj(p, status, STR("allocatable"));
+    int64_t kept = h->memory > (512 << 20) ? 100 << 20 : 0; /* the kubelet's default eviction threshold stays free */
+    set_quantity(p, capacity, "cpu", (int64_t)h->cpus, "");
+    set_quantity(p, capacity, "memory", h->memory / 1024, "Ki");
+    set_quantity(p, capacity, "ephemeral-storage", h->storage / 1024, "Ki");
+    set_quantity(p, capacity, "pods", 110, "");
+    set_quantity(p, allocatable, "cpu", (int64_t)h->cpus, "");
+    set_quantity(p, allocatable, "memory", (h->memory - kept) / 1024, "Ki");
+    set_quantity(p, allocatable, "ephemeral-storage", h->storage - h->storage / 10, "");
+    set_quantity(p, allocatable, "pods", 110, "");
+}
+
+static void add_condition(struct node_link *l, struct pool *p, struct json *list, const char *type, bool on, const char *reason, const char *message, int64_t since)
+{
+    char now_text[TIME_MAX], since_text[TIME_MAX];
+    struct json *c = json_append(list, json_obj(p));
+    json_set_str(p, c, STR("type"), str_of(type));
+    json_set_str(p, c, STR("status"), on ? STR("True") : STR("False"));
+    json_set_str(p, c, STR("lastHeartbeatTime"), time_format(clock_now(l->gate->clock), now_text));
+    json_set_str(p, c, STR("lastTransitionTime"), time_format(since, since_text));
+    json_set_str(p, c, STR("reason"), str_of(reason));
+    json_set_str(p, c, STR("message"), str_of(message));
+}
+
+static void conditions(struct node_link *l, struct pool *p, struct json *status)
+{
+    struct gate *g = l->gate;
+    struct json *list = json_put_arr(p, status, STR("conditions"));
+    bool node = g->node && g->hello.cpus, network = g->pod_cidr[0] != 0, ready = node && network;
+    if (ready != l->was_ready || !l->ready_since)
+        l->ready_since = clock_now(g->clock);
+    l->was_ready = ready;
+    if (!l->since_change)
+        l->since_change = clock_now(g->clock);
+    add_condition(l, p, list, "MemoryPressure", false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available", l->since_change);
+    add_condition(l, p, list, "DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure", l->since_change);
+    add_condition(l, p, list, "PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available", l->since_change);
+    add_condition(l, p, list, "Ready", ready, ready ? "KubeletReady" : "KubeletNotReady",
+        ready ? "kubelet is posting ready status" : !node ? "the node process is away" : "container runtime network not ready: no pod CIDR was assigned to this node yet", l->ready_since);
+}
+
+static void info(struct gate *g, struct pool *p, struct json *status)
+{
+    const struct node_hello *h = &g->hello;
+    struct json *o = json_put_obj(p, status, STR("nodeInfo"));
+    json_set_str(p, o, STR("machineID"), h->machine_id);
+    json_set_str(p, o, STR("systemUUID"), h->system_uuid);
+    json_set_str(p, o, STR("bootID"), h->boot_id);
+    json_set_str(p, o, STR("kernelVersion"), h->kernel);
+    json_set_str(p, o, STR("osImage"), h->os_image);
+    json_set_str(p, o, STR("containerRuntimeVersion"), h->runtime_version);
+    json_set_str(p, o, STR("kubeletVersion"), STR("v1.36.2+sampan" SAMPAN_VERSION));
+    json_set_str(p, o, STR("kubeProxyVersion"), STR(""));
+    json_set_str(p, o, STR("operatingSystem"), STR("linux"));
+    json_set_str(p, o, STR("architecture"), h->arch);
+}
+
+static void addresses(struct gate *g, struct pool *p, struct json *status)
+{
+    struct json *list = json_put_arr(p, status, STR("addresses"));
+    if (g->host_ip[0]) {
+        struct json *a = json_append(list, json_obj(p));
+        json_set_str(p, a, STR("type"), STR("InternalIP"));
+        json_set_str(p, a, STR("address"), str_of(g->host_ip));
+    }
+    struct json *h = json_append(list, json_obj(p));
+    json_set_str(p, h, STR("type"), STR("Hostname"));
+    json_set_str(p, h, STR("address"), str_of(g->o->node_name));
+}
+
+static void images(struct gate *g, struct pool *p, struct json *status)
+{
+    struct json *list = json_put_arr(p, status, STR("images"));
+    for (size_t i = 0; i < g->images.nimages && i < IMAGES_SHOWN; i++) {
+        const struct node_image *im = &g->images.images[i];
+        struct json *o = json_append(list, json_obj(p)), *names = json_put_arr(p, o, STR("names"));
+        for (size_t k = 0; k < im->ndigests; k++)
+            json_append(names, json_str(p, im->digests[k]));
+        for (size_t k = 0; k < im->nnames; k++)
+            json_append(names, json_str(p, im->names[k]));
+        json_set_int(p, o, STR("sizeBytes"), im->size);
+    }
+}
+
+static struct json *status_tree(struct node_link *l, struct pool *p)
+{
+    struct json *status = json_obj(p);
+    resources(l->gate, p, status);
+    conditions(l, p, status);
+    addresses(l->gate, p, status);
+    json_set_int(p, json_put_obj(p, json_put_obj(p, status, STR("daemonEndpoints")), STR("kubeletEndpoint")), STR("Port"), 10250);
+    info(l->gate, p, status);
+    images(l->gate, p, status);
+    return status;
+}
+
+static void report(struct timer *t)
+{
+    struct node_link *l = container_of(t, struct node_link, status);
+    struct gate *g = l->gate;
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    _cleanup_(buf_clear) struct buf b = BUF_INIT;
+    report_soon(l, STATUS_NS);
+    if (!l->registered)
+        return;
+    struct json *patch = json_obj(p);
+    json_set(p, patch, STR("status"), status_tree(l, p));
+    json_write(&b, patch);
+    struct outbox_entry x = {
+        .key = STR("node-status"),
+        .method = STR("PATCH"),
+        .path = pool_printf(p, "/api/v1/nodes/%s/status", g->o->node_name),
+        .content_type = STR("application/merge-patch+json"),
+        .body = buf_str(&b),
+    };
+    outbox_put(g->outbox, &x, OUTBOX_VOLATILE);
+}
+
+static void report_soon(struct node_link *l, int64_t ns)
+{
+    timer_in(l->gate->loop, &l->status, ns, report);
+}
+
+void cluster_node_changed(struct gate *g)
+{
+    if (g->link)
+        report_soon(g->link, SETTLE_NS);
+}
+
+const struct json *cluster_node_tree(struct gate *g, struct pool *p)
+{
+    return mirror_tree(g, p, "/nodes", STR(""), str_of(g->o->node_name));
+}
+
+/* ---- the Lease ---- */
+
+static void renew(struct timer *t)
+{
+    struct node_link *l = container_of(t, struct node_link, lease);
+    struct gate *g = l->gate;
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    char text[TIME_MAX];
+    timer_in(g->loop, &l->lease, LEASE_NS, renew);
+    if (!l->leased || !uplink_connected(g->uplink) || !g->hello.cpus)
+        return; /* a node whose root side is away must not look alive */
+    struct outbox_entry x = {
+        .key = STR("lease"),
+        .method = STR("PATCH"),
+        .path = pool_printf(p, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/%s", g->o->node_name),
+        .content_type = STR("application/merge-patch+json"),
+        .body = pool_printf(p, "{\"spec\":{\"renewTime\":\"%.*s\"}}", STR_ARG(time_format_micro(clock_now(g->clock), text))),
+    };
+    outbox_put(g->outbox, &x, OUTBOX_VOLATILE);
+}
+
+static void on_leased(void *arg, int status, struct str body, const struct err *e)
+{
+    struct node_link *l = arg;
+    l->leasing = NULL;
+    if (e)
+        return;
+    if (status == 201 || status == 200 || status == 409) {
+        l->leased = true;
+        timer_in(l->gate->loop, &l->lease, 0, renew);
+    } else {
+        log_warn("the node's Lease was refused: %.*s", STR_ARG(str_sub(body, 0, 300)));
+    }
+}
+
+static void make_lease(struct node_link *l)
+{
+    struct gate *g = l->gate;
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    char text[TIME_MAX];
+    struct str body = pool_printf(p,
+        "{\"apiVersion\":\"coordination.k8s.io/v1\",\"kind\":\"Lease\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"kube-node-lease\"},"
+        "\"spec\":{\"holderIdentity\":\"%s\",\"leaseDurationSeconds\":40,\"renewTime\":\"%.*s\"}}",
+        g->o->node_name, g->o->node_name, STR_ARG(time_format_micro(clock_now(g->clock), text)));
+    if (!l->leasing)
+        l->leasing = uplink_call(g->uplink, STR("POST"), STR("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"), STR("application/json"), body, on_leased, l);
+}
+
+/* ---- registration ---- */
+
+static void add_labels(struct gate *g, struct pool *p, struct json *meta)
+{
+    struct json *labels = json_put_obj(p, meta, STR("labels"));
+    json_set_str(p, labels, STR("kubernetes.io/hostname"), str_of(g->o->node_name));
+    json_set_str(p, labels, STR("kubernetes.io/os"), STR("linux"));
+    json_set_str(p, labels, STR("kubernetes.io/arch"), g->hello.arch);
+    json_set_str(p, labels, STR("beta.kubernetes.io/os"), STR("linux"));
+    json_set_str(p, labels, STR("beta.kubernetes.io/arch"), g->hello.arch);
+    for (size_t i = 0; i < g->o->nlabels; i++) {
+        struct str key, value;
+        if (str_cut(str_of(g->o->labels[i]), '=', &key, &value))
+            json_set_str(p, labels, key, value);
+    }
+}
+
+static void add_taints(struct gate *g, struct pool *p, struct json *spec)
+{
+    if (!g->o->ntaints)
+        return;
+    struct json *list = json_put_arr(p, spec, STR("taints"));
+    for (size_t i = 0; i < g->o->ntaints; i++) {
+        struct str text = str_of(g->o->taints[i]), key, value = STR("");
+        ssize_t colon = str_rchr(text, ':');
+        struct json *t = json_append(list, json_obj(p));
+        json_set_str(p, t, STR("effect"), str_sub(text, (size_t)colon + 1, text.n));
+        key = str_sub(text, 0, (size_t)colon);
+        str_cut(key, '=', &key, &value);
+        json_set_str(p, t, STR("key"), key);
+        if (value.n)
+            json_set_str(p, t, STR("value"), value);
+    }
+}
+
+static void on_created(void *arg, int status, struct str body, const struct err *e)
+{
+    struct node_link *l = arg;
+    l->creating = NULL;
+    if (e)
+        return;
+    if (status != 201 && status != 409) {
+        log_warn("the cluster refuses this node: %.*s", STR_ARG(str_sub(body, 0, 300)));
+        return;
+    }
+    l->registered = true;
+    report_soon(l, 0);
+    make_lease(l);
+}
+
+/* Says who we are, as soon as both the cluster and the node process are there. */
+static void register_node(struct node_link *l)
+{
+    struct gate *g = l->gate;
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    _cleanup_(buf_clear) struct buf b = BUF_INIT;
+    if (l->creating || !g->hello.cpus || !uplink_connected(g->uplink))
+        return;
+    struct json *node = json_obj(p), *meta = json_put_obj(p, node, STR("metadata"));
+    json_set_str(p, node, STR("apiVersion"), STR("v1"));
+    json_set_str(p, node, STR("kind"), STR("Node"));
+    json_set_str(p, meta, STR("name"), str_of(g->o->node_name));
+    add_labels(g, p, meta);
+    add_taints(g, p, json_put_obj(p, node, STR("spec")));
+    json_set(p, node, STR("status"), status_tree(l, p));
+    json_write(&b, node);
+    l->creating = uplink_call(g->uplink, STR("POST"), STR("/api/v1/nodes"), STR("application/json"), buf_str(&b), on_created, l);
+}
+
+void cluster_hello(struct gate *g)
+{
+    if (g->link && !g->link->registered)
+        register_node(g->link);
+}
+
+/* ---- the uplink ---- */
+
+static void on_state(void *arg, bool connected, struct str assigned, const struct err *why)
+{
+    struct node_link *l = arg;
+    (void)assigned;
+    if (connected) {
+        log_info("connected to the cluster");
+        l->registered = l->leased = l->refusal_told = false;
+        register_node(l);
+        tokens_connected(l->gate);
+        return;
+    }
+    if (why && (why->code == ERR_UNAUTHORIZED || why->code == ERR_FORBIDDEN)) {
+        if (!l->refusal_told)
+            log_error("the cluster refused this node: %s", err_msg(why));
+        l->refusal_told = true;
+    } else {
+        log_info("not connected to the cluster: %s", err_msg(why));
+    }
+}
+
+static void on_mirror_change(void *arg, struct str key, const struct mirror_item *before, const struct mirror_item *after)
+{
+    pods_mirror_change(arg, key, before, after);
+}
+
+static void on_refused(void *arg, const struct outbox_entry *x, int status, struct str message)
+{
+    struct gate *g = arg;
+    if (status == 404 || status == 409) /* the object is gone, or was made anew: the mirror says so too */
+        log_debug("report %.*s was not taken: %d %.*s", STR_ARG(x->key), status, STR_ARG(str_sub(message, 0, 200)));
+    else
+        log_warn("report %.*s was refused: %d %.*s", STR_ARG(x->key), status, STR_ARG(str_sub(message, 0, 300)));
+    if (str_eqz(x->key, "lease") && status == 404 && g->link) {
+        g->link->leased = false;
+        make_lease(g->link);
+    }
+    if (str_eqz(x->key, "node-status") && status == 404 && g->link) {
+        g->link->registered = false;
+        register_node(g->link);
+    }
+}
+
+static int open_uplink(struct gate *g, const struct endpoint *ep, struct err **e)
+{
+    _cleanup_(freep) char *pin = xasprintf("%s/cluster.pin", g->o->state_dir);
+    struct uplink_config c = {
+        .loop = g->loop,
+        .clock = g->clock,
+        .endpoint = *ep,
+        .key = g->key,
+        .pin_path = pin,
+        .view = STR("node"),
+        .name = str_of(g->o->node_name),
+        .token = g->o->token,
+        .info = STR("{\"version\":\"" SAMPAN_VERSION "\"}"),
+        .mirror = g->mirror,
+        .outbox = g->outbox,
+        .handler = serve_request,
+        .handler_arg = g,
+        .idle_ns = 10 * NS_PER_S,
+        .on_state = on_state,
+        .arg = g->link,
+    };
+    g->uplink = uplink_new(&c, e);
+    return g->uplink ? 0 : err_wrap(e, "uplink");
+}
+
+static void on_trust(void *arg, const struct endpoint *ep, const struct err *why)
+{
+    struct gate *g = arg;
+    _cleanup_(err_freep) struct err *e = NULL;
+    if (!ep) {
+        if (why->code == ERR_FORBIDDEN)
+            log_error("the token is not valid for this server: %s", err_msg(why));
+        else
+            log_warn("the server does not answer: %s", err_msg(why));
+        return;
+    }
+    if (open_uplink(g, ep, &e) < 0)
+        log_error("%s", err_msg(e));
+}
+
+int cluster_start(struct gate *g, struct err **e)
+{
+    struct mirror_listener listener = {.on_change = on_mirror_change, .arg = g};
+    struct node_link *l = xcalloc(1, sizeof *l);
+    l->gate = g;
+    g->link = l;
+    mirror_listen(g->mirror, &listener);
+    outbox_on_refused(g->outbox, on_refused, g);
+    timer_in(g->loop, &l->lease, LEASE_NS, renew);
+    if (g->o->api_socket) {
+        struct endpoint ep = {.unix_path = g->o->api_socket};
+        return open_uplink(g, &ep, e);
+    }
+    _cleanup_(freep) char *ca = xasprintf("%s/cluster-ca.pem", g->o->state_dir);
+    l->trust = trust_open(g->loop, g->clock, g->o->server, g->o->ca_hash, ca, on_trust, g, e);
+    return l->trust ? 0 : err_wrap(e, "--server");
+}
+
+void cluster_stop(struct gate *g)
+{
+    struct node_link *l = g->link;
+    if (!l)
+        return;
+    uplink_call_cancel(l->creating);
+    uplink_call_cancel(l->leasing);
+    uplink_free(TAKE(g->uplink));
+    trust_close(l->trust);
+    timer_del(&l->lease);
+    timer_del(&l->status);
+    free(l);
+    g->link = NULL;
+}
