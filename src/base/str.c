@@ -217,9 +217,9 @@ uint64_t str_hash(struct str s)
 
 bool str_utf8_valid(struct str s)
 {
-    const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
     if (!s.n)
         return true;
+    const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
     while (p < end) {
         if (*p < 0x80) {
             p++;

@@ -11,6 +11,8 @@ static const struct {
 } unions[] = {{"items", PROTO_SCHEMA_OR_ARRAY, 0}, {"additionalItems", PROTO_SCHEMA_OR_BOOL, 0}, {"additionalProperties", PROTO_SCHEMA_OR_BOOL, 0},
     {"dependencies", PROTO_MAP, PROTO_SCHEMA_OR_STRINGS}};
 
+static const struct schema_type no_fields = {.name = {"CustomResourceSubresourceStatus", 31}};
+
 static void view(const struct schema_field *f, struct proto_field *out)
 {
     *out = (struct proto_field){.name = f->name, .kind = f->kind, .item = f->item, .number = f->proto, .via = f->proto_via_num,
@@ -23,7 +25,10 @@ static void at(const void *type, size_t i, struct proto_field *out)
     view(&t->fields[i], out);
     if (out->kind != PROTO_ANY && !(out->kind == PROTO_MAP && out->item == PROTO_ANY))
         return;
-    if (str_ends(t->name, STR(".JSONSchemaProps")))
+    if (str_ends(t->name, STR(".CustomResourceSubresources")) && str_eqz(out->name, "status")) {
+        out->kind = PROTO_OBJECT; /* a message without fields: that it is there says everything */
+        out->ref = &no_fields;
+    } else if (str_ends(t->name, STR(".JSONSchemaProps")))
         for (size_t k = 0; k < ARRAY_LEN(unions); k++)
             if (str_eqz(out->name, unions[k].field)) {
                 out->kind = unions[k].kind;
