@@ -1,4 +1,5 @@
-/* How fast the store is by itself: durable creates at a concurrency, updates, reads, walks, watch latency, loading. Figures on standard output.
+/* How fast the store is by itself: durable creates at a concurrency, updates, reads, walks, watch latency, loading. Figures on standard
+ * output.
  *
  *     bench-store [folder [objects]]      folder: a fresh one under the temporary folder unless given; objects: 10000
  */
@@ -32,7 +33,11 @@ static struct store *start(const char *folder)
     return s;
 }
 
-struct job { struct store_wait w; struct bench *b; double began; };
+struct job {
+    struct store_wait w;
+    struct bench *b;
+    double began;
+};
 struct bench {
     struct store *s;
     struct store_res *r;
@@ -100,8 +105,8 @@ static void writes(struct bench *b, int concurrency, const char *what)
     t = now() - t;
     store_stats(b->s, &after);
     qsort(b->took, (size_t)b->total, sizeof *b->took, by_time);
-    printf("%-8s at %3d: %8.0f/s  p50 %6.3f ms  p99 %6.3f ms  %.1f changes per commit\n", what, concurrency, b->total / t, b->took[b->total / 2] * 1e3,
-           b->took[b->total * 99 / 100] * 1e3, (double)b->total / (double)(after.commits - before.commits));
+    printf("%-8s at %3d: %8.0f/s  p50 %6.3f ms  p99 %6.3f ms  %.1f changes per commit\n", what, concurrency, b->total / t,
+        b->took[b->total / 2] * 1e3, b->took[b->total * 99 / 100] * 1e3, (double)b->total / (double)(after.commits - before.commits));
     free(jobs);
 }
 
@@ -164,8 +169,8 @@ int main(int argc, char **argv)
     reads(&b);
     struct store_stats st;
     store_stats(b.s, &st);
-    printf("on disk      : %.1f MiB database, %.1f MiB write-ahead log; %.1f MiB of objects\n", (double)st.db_bytes / 1048576, (double)st.wal_bytes / 1048576,
-           (double)st.object_bytes / 1048576);
+    printf("on disk      : %.1f MiB database, %.1f MiB write-ahead log; %.1f MiB of objects\n", (double)st.db_bytes / 1048576,
+        (double)st.wal_bytes / 1048576, (double)st.object_bytes / 1048576);
     store_close(b.s);
     double t = now();
     b.s = start(folder);

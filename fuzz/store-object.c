@@ -1,5 +1,5 @@
-/* Any JSON document as an object of the store: it is refused with an error, or stands there with its revision in its bytes, reads back as the same
- * document, and a second write of it changes nothing. */
+/* Any JSON document as an object of the store: it is refused with an error, or stands there with its revision in its bytes, reads back as
+ * the same document, and a second write of it changes nothing. */
 #include "base/pool.h"
 #include "store/store.h"
 

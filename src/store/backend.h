@@ -1,7 +1,7 @@
 /* Where batches go: load, append, history, and care. The store calls append, probe and reserve from its committer's thread only; load
  * happens before that thread runs; history and backup may come from any thread and use a connection of their own.
  *
- * The SQLite back end (sqlite*.c): WAL, synchronous=FULL, one row per object under the revision of its creation, and a change log that keeps
+ * The SQLite back end (disk*.c): WAL, synchronous=FULL, one row per object under the revision of its creation, and a change log that keeps
  * what stood *before* each change. The state after a change is then the "before" of the next change of that object, or its row: so a watch is
  * resumed from disk with both states, and a creation writes its bytes once, an update twice.
  */

@@ -16,9 +16,9 @@ struct committer {
     pthread_t thread;
     pthread_cond_t work, done; /* with write_mu */
     bool stop, busy, sleeping;
-    int64_t flush;             /* somebody wants this revision on disk */
+    int64_t flush; /* somebody wants this revision on disk */
     int64_t soft_ns, probe_ns, next_probe, next_sweep;
-    bool new_epoch;            /* the epoch is not on disk yet */
+    bool new_epoch; /* the epoch is not on disk yet */
 };
 
 static int64_t mono(void)
@@ -229,7 +229,7 @@ int committer_flush(struct store *s, struct err **e)
         pthread_cond_wait(&c->done, &s->write_mu);
     int failed = s->epoch == epoch ? s->failed : s->failed ? s->failed : -ERR_IO;
     store_unlock(&s->write_mu);
-    return failed ? err_set(e, (enum err_code)-failed, "the database cannot be written at the moment") : 0;
+    return failed ? err_set(e, (enum err_code) - failed, "the database cannot be written at the moment") : 0;
 }
 
 void committer_times(struct store *s, int64_t soft_ns, int64_t probe_ns)

@@ -68,7 +68,8 @@ struct str disk_column(sqlite3_stmt *q, int i)
     return (struct str){p ? p : "", (size_t)sqlite3_column_bytes(q, i)};
 }
 
-int disk_plain(struct backend *b, const struct store_res *r, struct str key, struct str stored, struct buf *out, struct str *plain, struct err **e)
+int disk_plain(
+    struct backend *b, const struct store_res *r, struct str key, struct str stored, struct buf *out, struct str *plain, struct err **e)
 {
     *plain = stored;
     if (!stored.n || stored.p[0] == '{')
@@ -104,20 +105,23 @@ int disk_check(sqlite3 *db, const char *file, struct err **e)
 
 /* ---- opening ---- */
 
-static const char schema[] =
-    "BEGIN IMMEDIATE;"
-    "CREATE TABLE meta(k TEXT PRIMARY KEY, v) WITHOUT ROWID;"
-    "CREATE TABLE kind(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
-    "CREATE TABLE objects(id INTEGER PRIMARY KEY, res INTEGER NOT NULL, rev INTEGER NOT NULL, at INTEGER NOT NULL, key TEXT NOT NULL, json BLOB NOT NULL);"
-    "CREATE TABLE log(rev INTEGER PRIMARY KEY, res INTEGER NOT NULL, id INTEGER NOT NULL, op INTEGER NOT NULL, at INTEGER NOT NULL, key TEXT NOT NULL, before BLOB);"
-    "INSERT INTO meta VALUES('epoch', 1), ('reserved', 0), ('rev', 0);";
+static const char schema[] = "BEGIN IMMEDIATE;"
+                             "CREATE TABLE meta(k TEXT PRIMARY KEY, v) WITHOUT ROWID;"
+                             "CREATE TABLE kind(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
+                             "CREATE TABLE objects(id INTEGER PRIMARY KEY, res INTEGER NOT NULL, rev INTEGER NOT NULL, at INTEGER NOT "
+                             "NULL, key TEXT NOT NULL, json BLOB NOT NULL);"
+                             "CREATE TABLE log(rev INTEGER PRIMARY KEY, res INTEGER NOT NULL, id INTEGER NOT NULL, op INTEGER NOT NULL, at "
+                             "INTEGER NOT NULL, key TEXT NOT NULL, before BLOB);"
+                             "INSERT INTO meta VALUES('epoch', 1), ('reserved', 0), ('rev', 0);";
 
 static int make_schema(struct backend *b, struct err **e)
 {
     char uid[UUID_LEN + 1], sql[256];
     random_uuid(uid);
-    snprintf(sql, sizeof sql, "INSERT INTO meta VALUES('uid', '%s'); PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", uid, DISK_APP, DISK_VERSION);
-    int rc = disk_exec(b->db, "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", e);
+    snprintf(sql, sizeof sql, "INSERT INTO meta VALUES('uid', '%s'); PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", uid,
+        DISK_APP, DISK_VERSION);
+    int rc = disk_exec(
+        b->db, "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", e);
     if (rc == 0)
         rc = disk_exec(b->db, schema, e);
     return rc == 0 ? disk_exec(b->db, sql, e) : rc;
@@ -161,7 +165,8 @@ static int read_head(struct backend *b, struct backend_head *h, struct err **e)
         return disk_fail(b->db, rc, "database", e);
     if (strlen(h->uid) != UUID_LEN || h->epoch < 1 || h->rev < 0 || h->reserved < 0)
         return err_set(e, ERR_IO, "%s is damaged (meta)", b->file);
-    if ((rc = disk_number(b->db, "SELECT max(rev) FROM log", &log, e)) < 0 || (rc = disk_number(b->db, "SELECT max(rev) FROM objects", &objects, e)) < 0)
+    if ((rc = disk_number(b->db, "SELECT max(rev) FROM log", &log, e)) < 0 ||
+        (rc = disk_number(b->db, "SELECT max(rev) FROM objects", &objects, e)) < 0)
         return rc;
     h->rev = MAX(h->rev, MAX(log, objects));
     h->reserved = MAX(h->reserved, h->rev);
@@ -187,7 +192,10 @@ static int open_file(struct backend *b, struct backend_head *head, struct err **
         return rc;
     if ((rc = tables ? disk_check(b->db, b->file, e) : make_schema(b, e)) < 0)
         return rc;
-    rc = disk_exec(b->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = OFF; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY", e);
+    rc = disk_exec(b->db,
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = OFF; PRAGMA "
+        "cache_size = -1024; PRAGMA temp_store = MEMORY",
+        e);
     if (rc < 0)
         return rc;
     sqlite3_wal_hook(b->db, on_wal, b);
@@ -384,7 +392,7 @@ static int write_rows(struct backend *b, const struct backend_batch *x, struct e
 int disk_finish(struct backend *b, int rc, struct err **e)
 {
     if (rc == 0 && b->fault && (rc = b->fault(b->fault_arg, ++b->fault_n)) < 0)
-        err_set(e, (enum err_code)-rc, "commit %" PRId64 " made to fail", b->fault_n);
+        err_set(e, (enum err_code) - rc, "commit %" PRId64 " made to fail", b->fault_n);
     if (rc == 0)
         rc = disk_step(b, Q_COMMIT, e);
     if (rc == 0)

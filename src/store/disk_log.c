@@ -80,9 +80,9 @@ struct reading {
     const struct store_res *only;
     int64_t upto;
     sqlite3 *db;
-    sqlite3_stmt *row;    /* an object's present state */
-    struct map states;    /* id → what stood before the change after this one; from newest to oldest */
-    struct event **ev;    /* newest first */
+    sqlite3_stmt *row; /* an object's present state */
+    struct map states; /* id → what stood before the change after this one; from newest to oldest */
+    struct event **ev; /* newest first */
     size_t n, cap;
 };
 
@@ -125,7 +125,8 @@ static int state_after(struct reading *x, struct store_res *r, int64_t id, struc
     if (rc == SQLITE_ROW)
         rc = load(x, r, key, disk_column(x->row, 0), out, e);
     else
-        rc = rc == SQLITE_DONE ? err_set(e, ERR_IO, "change log: %s %.*s has no row", r->name, STR_ARG(key)) : disk_fail(x->db, rc, "change log", e);
+        rc = rc == SQLITE_DONE ? err_set(e, ERR_IO, "change log: %s %.*s has no row", r->name, STR_ARG(key))
+                               : disk_fail(x->db, rc, "change log", e);
     sqlite3_reset(x->row);
     return rc;
 }
@@ -184,7 +185,8 @@ static int read_log(struct reading *x, int64_t after, struct err **e)
     return rc == SQLITE_DONE ? 0 : disk_fail(x->db, rc, "change log", e);
 }
 
-int backend_history(struct backend *b, struct store *s, const struct store_res *r, int64_t after, int64_t upto, struct event ***out, size_t *n, struct err **e)
+int backend_history(struct backend *b, struct store *s, const struct store_res *r, int64_t after, int64_t upto, struct event ***out,
+    size_t *n, struct err **e)
 {
     struct reading x = {.b = b, .s = s, .only = r, .upto = upto};
     int rc = disk_connect(b->file, SQLITE_OPEN_READONLY, &x.db, e);

@@ -25,10 +25,13 @@ static int rewrite(struct backend *b, struct backend_reseal *w, sqlite3_stmt *q,
 static int slice(struct backend *b, struct backend_reseal *w, struct err **e)
 {
     _cleanup_(disk_finalizep) sqlite3_stmt *q = NULL, *set = NULL;
-    int rc = disk_prepare(b->db, w->in_log ? "SELECT rev, key, before FROM log WHERE rev > ? AND res = ? AND op < 3 ORDER BY rev"
-                                           : "SELECT id, key, json FROM objects WHERE id > ? AND res = ? ORDER BY id", &q, e);
+    int rc = disk_prepare(b->db,
+        w->in_log ? "SELECT rev, key, before FROM log WHERE rev > ? AND res = ? AND op < 3 ORDER BY rev"
+                  : "SELECT id, key, json FROM objects WHERE id > ? AND res = ? ORDER BY id",
+        &q, e);
     if (rc == 0)
-        rc = disk_prepare(b->db, w->in_log ? "UPDATE log SET before = ? WHERE rev = ?" : "UPDATE objects SET json = ? WHERE id = ?", &set, e);
+        rc = disk_prepare(
+            b->db, w->in_log ? "UPDATE log SET before = ? WHERE rev = ?" : "UPDATE objects SET json = ? WHERE id = ?", &set, e);
     if (rc < 0)
         return rc;
     struct buf tmp = BUF_INIT;

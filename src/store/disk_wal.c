@@ -224,7 +224,8 @@ int backend_backup(struct backend *b, const char *path, struct err **e)
     return backup(b->file, path, e);
 }
 
-/* Beside the server SQLite's own locks keep the two apart; without one this process alone reads. New -wal and -shm files get the database's owner. */
+/* Beside the server SQLite's own locks keep the two apart; without one this process alone reads. New -wal and -shm files get the database's
+ * owner. */
 int store_backup_folder(const char *folder, const char *path, struct err **e)
 {
     _cleanup_(freep) char *file = xasprintf("%s/store.db", folder);
@@ -238,9 +239,10 @@ static int renew(sqlite3 *db, struct err **e)
     char uid[UUID_LEN + 1], sql[512];
     random_uuid(uid);
     snprintf(sql, sizeof sql,
-             "BEGIN; UPDATE meta SET v = '%s' WHERE k = 'uid'; UPDATE meta SET v = v + 1 WHERE k = 'epoch';"
-             "UPDATE meta SET v = %d + max(v, (SELECT coalesce(max(rev), 0) FROM objects), (SELECT coalesce(max(rev), 0) FROM log)) WHERE k = 'reserved'; COMMIT",
-             uid, RESTORE_JUMP);
+        "BEGIN; UPDATE meta SET v = '%s' WHERE k = 'uid'; UPDATE meta SET v = v + 1 WHERE k = 'epoch';"
+        "UPDATE meta SET v = %d + max(v, (SELECT coalesce(max(rev), 0) FROM objects), (SELECT coalesce(max(rev), 0) FROM log)) WHERE k = "
+        "'reserved'; COMMIT",
+        uid, RESTORE_JUMP);
     return disk_exec(db, sql, e);
 }
 

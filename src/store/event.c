@@ -51,7 +51,8 @@ static struct bytes *find(struct store_encoding *c, const struct store_encoding 
     return NULL;
 }
 
-struct bytes *store_event_encoding(struct store_event *ev, uint64_t what, struct bytes *(*make)(void *arg, struct store_event *ev), void *arg)
+struct bytes *store_event_encoding(
+    struct store_event *ev, uint64_t what, struct bytes *(*make)(void *arg, struct store_event *ev), void *arg)
 {
     struct store_encoding *seen = atomic_load_explicit(&ev->encodings, memory_order_acquire);
     struct bytes *b = find(seen, NULL, what);

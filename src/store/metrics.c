@@ -1,4 +1,5 @@
-/* Figures in Prometheus' text format (version 0.0.4). Names are Kubernetes' where it has one (apiserver/pkg/storage/etcd3/metrics), else sampan_store_*. */
+/* Figures in Prometheus' text format (version 0.0.4). Names are Kubernetes' where it has one (apiserver/pkg/storage/etcd3/metrics), else
+ * sampan_store_*. */
 #include "store/inner.h"
 
 static void head(struct buf *b, const char *name, const char *type, const char *help)
@@ -15,7 +16,8 @@ static void objects(struct store *s, struct buf *b)
         struct str group, plural, name = str_of(s->res[i]->name);
         const struct res_root *x = view_peek(v, (uint32_t)i);
         if (str_cut(name, '/', &group, &plural))
-            buf_printf(b, "apiserver_resource_objects{group=\"%.*s\",resource=\"%.*s\"} %zu\n", STR_ARG(group), STR_ARG(plural), x ? tree_count(x->objs) : 0);
+            buf_printf(b, "apiserver_resource_objects{group=\"%.*s\",resource=\"%.*s\"} %zu\n", STR_ARG(group), STR_ARG(plural),
+                x ? tree_count(x->objs) : 0);
     }
     head(b, "sampan_store_ring_bytes", "gauge", "Watch history in memory by resource, both states of each event.");
     for (size_t i = 0; i < s->nres; i++)
@@ -28,7 +30,10 @@ void store_metrics(struct store *s, struct buf *b)
 {
     struct store_stats st;
     store_stats(s, &st);
-    const struct { const char *name, *type, *help; int64_t value; } rows[] = {
+    const struct {
+        const char *name, *type, *help;
+        int64_t value;
+    } rows[] = {
         {"sampan_store_revision", "gauge", "Newest revision given out.", st.rev},
         {"sampan_store_durable_revision", "gauge", "Newest revision on disk.", st.durable},
         {"sampan_store_epoch", "gauge", "Times that the store went back to its last durable state, or was restored, and one.", st.epoch},

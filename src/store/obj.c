@@ -195,7 +195,8 @@ static struct thing *build(const struct parts *x)
     struct obj_owner *w = (struct obj_owner *)(void *)(block + owners);
     for (uint32_t i = 0; i < h->nowners; i++) {
         const struct obj_owner *f = &h->owners[i];
-        w[i] = (struct obj_owner){place(&at, f->uid), place(&at, f->kind), place(&at, f->name), place(&at, f->api_version), f->controller, f->block};
+        w[i] = (struct obj_owner){
+            place(&at, f->uid), place(&at, f->kind), place(&at, f->name), place(&at, f->api_version), f->controller, f->block};
     }
     struct obj_key *k = (struct obj_key *)(void *)(block + keys);
     struct entry *en = (struct entry *)(void *)(block + entries);
@@ -297,7 +298,8 @@ static int read_labels(struct pool *p, const struct json *meta, struct obj *h, s
         return err_set(e, ERR_LIMIT, "metadata.labels: more than %d", LABELS_MAX);
     struct obj_label *l = pool_array(p, struct obj_label, labels->n);
     uint32_t n = 0;
-    json_for(labels, it) {
+    json_for(labels, it)
+    {
         if (!json_is(it, JSON_STR))
             return err_set(e, ERR_INVALID, "metadata.labels[%.*s]: must be a string", (int)MIN(it->keyn, 100u), it->keyp);
         l[n++] = (struct obj_label){json_key(it), json_as_str(it)};
@@ -317,9 +319,8 @@ static int read_owners(struct pool *p, const struct json *meta, struct obj *h, s
         return err_set(e, ERR_LIMIT, "metadata.ownerReferences: more than %d", OWNERS_MAX);
     struct obj_owner *w = pool_array(p, struct obj_owner, owners->n);
     uint32_t n = 0;
-    json_for(owners, it)
-        w[n++] = (struct obj_owner){json_get_str(it, "uid"), json_get_str(it, "kind"), json_get_str(it, "name"), json_get_str(it, "apiVersion"),
-                                    json_get_bool(it, "controller", false), json_get_bool(it, "blockOwnerDeletion", false)};
+    json_for(owners, it) w[n++] = (struct obj_owner){json_get_str(it, "uid"), json_get_str(it, "kind"), json_get_str(it, "name"),
+        json_get_str(it, "apiVersion"), json_get_bool(it, "controller", false), json_get_bool(it, "blockOwnerDeletion", false)};
     h->owners = w;
     h->nowners = n;
     return 0;
@@ -330,11 +331,13 @@ static int read_header(struct store_res *r, struct pool *p, const struct json *t
     const struct json *meta = json_get(tree, STR("metadata"));
     if (!json_is(meta, JSON_OBJ))
         return err_set(e, ERR_INVALID, "metadata: an object needs it");
-    *h = (struct obj){.res = r, .ns = json_get_str(meta, "namespace"), .name = json_get_str(meta, "name"), .uid = json_get_str(meta, "uid")};
+    *h =
+        (struct obj){.res = r, .ns = json_get_str(meta, "namespace"), .name = json_get_str(meta, "name"), .uid = json_get_str(meta, "uid")};
     if (!h->name.n || h->name.n > NAME_LEN_MAX)
         return err_set(e, ERR_INVALID, "metadata.name: must have 1 to %d bytes", NAME_LEN_MAX);
     if (r->namespaced != (h->ns.n > 0))
-        return err_set(e, ERR_INVALID, "metadata.namespace: %s", r->namespaced ? "must be set" : "must not be set on a cluster-scoped object");
+        return err_set(
+            e, ERR_INVALID, "metadata.namespace: %s", r->namespaced ? "must be set" : "must not be set on a cluster-scoped object");
     if (h->ns.n > NAME_LEN_MAX)
         return err_set(e, ERR_INVALID, "metadata.namespace: more than %d bytes", NAME_LEN_MAX);
     h->generation = json_get_int(meta, "generation", 0);
@@ -356,7 +359,8 @@ static int read_header(struct store_res *r, struct pool *p, const struct json *t
     return 0;
 }
 
-/* Writes metadata with room for the digits; resourceVersion always stands behind uid (or at the end without one), so that equal contents give equal bytes. */
+/* Writes metadata with room for the digits; resourceVersion always stands behind uid (or at the end without one), so that equal contents
+ * give equal bytes. */
 static void write_meta(struct buf *b, const struct json *meta, size_t rv_n, size_t *rv_at)
 {
     bool first = true, done = false;
@@ -396,7 +400,8 @@ int thing_draft(struct store_res *r, struct pool *p, const struct json *tree, in
     x.rv_n = digits_of(guess_rev, d);
     struct buf b = BUF_INIT;
     buf_putc(&b, '{');
-    json_for(tree, it) {
+    json_for(tree, it)
+    {
         if (it != tree->first)
             buf_putc(&b, ',');
         json_write_str(&b, json_key(it));

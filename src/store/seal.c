@@ -120,7 +120,8 @@ static int walk_resource(struct store_seal *x, struct store *s, struct store_res
     while (!w.done) {
         store_lock(&s->write_mu);
         committer_idle(s);
-        int rc = s->failed ? err_set(e, (enum err_code)-s->failed, "the database cannot be written at the moment") : backend_reseal(s->disk, &w, e);
+        int rc = s->failed ? err_set(e, (enum err_code) - s->failed, "the database cannot be written at the moment")
+                           : backend_reseal(s->disk, &w, e);
         store_unlock(&s->write_mu);
         if (rc < 0)
             return rc;

@@ -4,8 +4,8 @@
 struct node {
     _Atomic uint32_t refs;
     uint16_t n;
-    uint16_t level; /* 0: leaf */
-    uint32_t count; /* items below */
+    uint16_t level;             /* 0: leaf */
+    uint32_t count;             /* items below */
     const void *item[TREE_FAN]; /* of an inner node: each kid's first */
     struct node *kid[];         /* TREE_FAN of them in an inner node, none in a leaf */
 };

@@ -213,7 +213,8 @@ size_t view_count_after(const struct store_view *v, const struct store_res *r, s
     return to > at ? to - at : 0;
 }
 
-void iter_start(struct store_iter *it, const struct store_view *v, const struct store_res *r, struct str ns, struct str after_ns, struct str after_name)
+void iter_start(
+    struct store_iter *it, const struct store_view *v, const struct store_res *r, struct str ns, struct str after_ns, struct str after_name)
 {
     const struct res_root *x = view_peek(v, r->at);
     it->v = v;
@@ -253,7 +254,8 @@ static struct tkey index_key(const struct store_res *r, struct str index, struct
     return (struct tkey){.index = index, .key = key, .res = r, .depth = r ? 3 : 2, .edge = -1};
 }
 
-void view_index(const struct store_view *v, const struct store_res *r, struct str index, struct str key, bool (*fn)(void *arg, const struct obj *o), void *arg)
+void view_index(const struct store_view *v, const struct store_res *r, struct str index, struct str key,
+    bool (*fn)(void *arg, const struct obj *o), void *arg)
 {
     struct tree_iter it;
     struct tkey k = index_key(r, index, key);

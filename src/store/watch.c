@@ -42,9 +42,7 @@ static void tell(struct store_watch *w)
 static void tell_list(struct list *l, bool durable, bool both)
 {
     struct store_watch *w;
-    list_for(l, w, node)
-        if (both || w->durable == durable)
-            tell(w);
+    list_for(l, w, node) if (both || w->durable == durable) tell(w);
 }
 
 void watch_tell(struct store *s, const struct store_res *r)
@@ -121,7 +119,8 @@ static void watch_free(struct store_watch *w)
     free(w);
 }
 
-int store_watch_open(struct store *s, const struct store_res *r, int64_t after, unsigned flags, struct loop *l, void (*notify)(void *arg), void *arg, struct store_watch **out, struct err **e)
+int store_watch_open(struct store *s, const struct store_res *r, int64_t after, unsigned flags, struct loop *l, void (*notify)(void *arg),
+    void *arg, struct store_watch **out, struct err **e)
 {
     struct store_watch *w = xcalloc(1, sizeof *w);
     w->s = s;

@@ -23,7 +23,8 @@ static int not_found(const struct store_res *r, struct str name, struct err **e)
 static int conflict(const struct store_res *r, struct str name, const char *why, struct err **e)
 {
     char q[256];
-    return err_set(e, ERR_CONFLICT, "Operation cannot be fulfilled on %.*s \"%.*s\": %s", STR_ARG(qualified(r, q, sizeof q)), STR_ARG(name), why);
+    return err_set(
+        e, ERR_CONFLICT, "Operation cannot be fulfilled on %.*s \"%.*s\": %s", STR_ARG(qualified(r, q, sizeof q)), STR_ARG(name), why);
 }
 #define MODIFIED "the object has been modified; please apply your changes to the latest version and try again"
 
@@ -39,7 +40,7 @@ static int begin(struct store *s, unsigned flags, struct err **e)
     if (code == -ERR_STORAGE_FULL)
         return err_set(e, ERR_STORAGE_FULL, "no space left for the database; deleting objects is possible");
     if (code)
-        return err_set(e, (enum err_code)-code, "the database cannot be written at the moment");
+        return err_set(e, (enum err_code) - code, "the database cannot be written at the moment");
     int rc = err_set(e, ERR_TOO_MANY, "too many writes wait for the disk");
     if (e)
         (*e)->retry_after_s = 1;
@@ -204,7 +205,8 @@ static void give(struct pool *p, struct json *tree, const struct thing *t, const
         *out = obj_ref(&t->o);
 }
 
-int store_create(struct store *s, struct store_res *r, struct pool *p, struct json *tree, unsigned flags, const struct obj **out, struct err **e)
+int store_create(
+    struct store *s, struct store_res *r, struct pool *p, struct json *tree, unsigned flags, const struct obj **out, struct err **e)
 {
     _cleanup_(thing_unrefp) struct thing *t = NULL;
     int rc = thing_draft(r, p, tree, s->head + 1, &t, e);
@@ -221,7 +223,8 @@ int store_create(struct store *s, struct store_res *r, struct pool *p, struct js
     return 0;
 }
 
-int store_update(struct store *s, struct store_res *r, struct pool *p, struct json *tree, int64_t expect_rev, unsigned flags, const struct obj **out, struct err **e)
+int store_update(struct store *s, struct store_res *r, struct pool *p, struct json *tree, int64_t expect_rev, unsigned flags,
+    const struct obj **out, struct err **e)
 {
     _cleanup_(thing_unrefp) struct thing *t = NULL;
     int rc = thing_draft(r, p, tree, s->head + 1, &t, e);
@@ -244,7 +247,8 @@ int store_update(struct store *s, struct store_res *r, struct pool *p, struct js
     return 0;
 }
 
-int store_delete(struct store *s, struct store_res *r, struct str ns, struct str name, struct str uid, int64_t expect_rev, unsigned flags, const struct obj **out, struct err **e)
+int store_delete(struct store *s, struct store_res *r, struct str ns, struct str name, struct str uid, int64_t expect_rev, unsigned flags,
+    const struct obj **out, struct err **e)
 {
     int rc = begin(s, flags | STORE_RESERVE, e);
     if (rc < 0)

@@ -165,7 +165,8 @@ TEST(a_full_disk_refuses_writes_lets_deletes_pass_and_recovers)
     struct err *e = NULL;
     FINE(dir_make(dir, 0700, &e), e);
     /* in a mount namespace of this process: the machine sees nothing of it */
-    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("sampan-test", dir, "tmpfs", 0, "size=12m") < 0) {
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("sampan-test", dir, "tmpfs", 0, "size=12m") < 0) {
         free(dir);
         test_skip("needs the right to mount a tmpfs");
     }

@@ -1,5 +1,5 @@
-/* kill -9 under load: a child writes and tells through a pipe what it is about to remove and what was acknowledged; the parent kills it at some
- * moment, opens the folder and compares. Every operation of all lives has a number of its own, which stands in the object. */
+/* kill -9 under load: a child writes and tells through a pipe what it is about to remove and what was acknowledged; the parent kills it at
+ * some moment, opens the folder and compares. Every operation of all lives has a number of its own, which stands in the object. */
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -10,8 +10,14 @@
 #define PAD 700
 
 enum { PUT, REMOVED, REMOVING };
-struct report { int64_t rev; int32_t name, op, what; };
-struct writer { struct store_wait w; struct report r; };
+struct report {
+    int64_t rev;
+    int32_t name, op, what;
+};
+struct writer {
+    struct store_wait w;
+    struct report r;
+};
 static int report_fd;
 
 static void report(const struct report *r)
@@ -61,7 +67,13 @@ static void write_for_ever(const char *dir, unsigned seed, int32_t op)
     }
 }
 
-struct model { struct { int64_t rev; int32_t op, what, removing; } k[NAMES]; int64_t newest; };
+struct model {
+    struct {
+        int64_t rev;
+        int32_t op, what, removing;
+    } k[NAMES];
+    int64_t newest;
+};
 
 static int32_t op_in(const struct obj *o)
 {

@@ -89,7 +89,11 @@ bool kit_has(struct store *s, const char *res, const char *ns, const char *name,
     return has;
 }
 
-struct wait { struct store_wait w; bool done; int result; };
+struct wait {
+    struct store_wait w;
+    bool done;
+    int result;
+};
 
 static void waited(struct store_wait *w, int result)
 {

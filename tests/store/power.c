@@ -6,7 +6,11 @@
 
 #define OBJECTS 50
 
-struct load { struct store *s; _Atomic bool stop; _Atomic int acknowledged[OBJECTS]; }; /* the newest value of each object that was acknowledged */
+struct load {
+    struct store *s;
+    _Atomic bool stop;
+    _Atomic int acknowledged[OBJECTS];
+}; /* the newest value of each object that was acknowledged */
 
 static void *writer(void *arg)
 {

@@ -4,7 +4,9 @@
 #include "base/file.h"
 #include "kit.h"
 
-struct place { char dir[200], keys[256], db[256]; };
+struct place {
+    char dir[200], keys[256], db[256];
+};
 
 static struct place here(void)
 {

@@ -107,32 +107,71 @@ static int on_sync(sqlite3_file *f, int flags)
     return rc;
 }
 
-static int on_close(sqlite3_file *f) { return under(f)->pMethods->xClose(under(f)); }
-static int on_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at) { return under(f)->pMethods->xRead(under(f), p, n, at); }
-static int on_size(sqlite3_file *f, sqlite3_int64 *n) { return under(f)->pMethods->xFileSize(under(f), n); }
-static int on_lock(sqlite3_file *f, int l) { return under(f)->pMethods->xLock(under(f), l); }
-static int on_unlock(sqlite3_file *f, int l) { return under(f)->pMethods->xUnlock(under(f), l); }
-static int on_check(sqlite3_file *f, int *r) { return under(f)->pMethods->xCheckReservedLock(under(f), r); }
-static int on_control(sqlite3_file *f, int op, void *p) { return under(f)->pMethods->xFileControl(under(f), op, p); }
-static int on_sector(sqlite3_file *f) { return under(f)->pMethods->xSectorSize(under(f)); }
-static int on_traits(sqlite3_file *f) { return under(f)->pMethods->xDeviceCharacteristics(under(f)); }
-static int on_map(sqlite3_file *f, int i, int n, int ext, void volatile **p) { return under(f)->pMethods->xShmMap(under(f), i, n, ext, p); }
-static int on_shm_lock(sqlite3_file *f, int o, int n, int flags) { return under(f)->pMethods->xShmLock(under(f), o, n, flags); }
-static void on_barrier(sqlite3_file *f) { under(f)->pMethods->xShmBarrier(under(f)); }
-static int on_unmap(sqlite3_file *f, int del) { return under(f)->pMethods->xShmUnmap(under(f), del); }
+static int on_close(sqlite3_file *f)
+{
+    return under(f)->pMethods->xClose(under(f));
+}
+static int on_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
+{
+    return under(f)->pMethods->xRead(under(f), p, n, at);
+}
+static int on_size(sqlite3_file *f, sqlite3_int64 *n)
+{
+    return under(f)->pMethods->xFileSize(under(f), n);
+}
+static int on_lock(sqlite3_file *f, int l)
+{
+    return under(f)->pMethods->xLock(under(f), l);
+}
+static int on_unlock(sqlite3_file *f, int l)
+{
+    return under(f)->pMethods->xUnlock(under(f), l);
+}
+static int on_check(sqlite3_file *f, int *r)
+{
+    return under(f)->pMethods->xCheckReservedLock(under(f), r);
+}
+static int on_control(sqlite3_file *f, int op, void *p)
+{
+    return under(f)->pMethods->xFileControl(under(f), op, p);
+}
+static int on_sector(sqlite3_file *f)
+{
+    return under(f)->pMethods->xSectorSize(under(f));
+}
+static int on_traits(sqlite3_file *f)
+{
+    return under(f)->pMethods->xDeviceCharacteristics(under(f));
+}
+static int on_map(sqlite3_file *f, int i, int n, int ext, void volatile **p)
+{
+    return under(f)->pMethods->xShmMap(under(f), i, n, ext, p);
+}
+static int on_shm_lock(sqlite3_file *f, int o, int n, int flags)
+{
+    return under(f)->pMethods->xShmLock(under(f), o, n, flags);
+}
+static void on_barrier(sqlite3_file *f)
+{
+    under(f)->pMethods->xShmBarrier(under(f));
+}
+static int on_unmap(sqlite3_file *f, int del)
+{
+    return under(f)->pMethods->xShmUnmap(under(f), del);
+}
 
-static const sqlite3_io_methods methods = {2, on_close, on_read, on_write, on_truncate, on_sync, on_size, on_lock, on_unlock, on_check, on_control, on_sector,
-                                           on_traits, on_map, on_shm_lock, on_barrier, on_unmap, NULL, NULL};
+static const sqlite3_io_methods methods = {2, on_close, on_read, on_write, on_truncate, on_sync, on_size, on_lock, on_unlock, on_check,
+    on_control, on_sector, on_traits, on_map, on_shm_lock, on_barrier, on_unmap, NULL, NULL};
 
 static struct file *file_for(const char *path)
 {
     struct file *f;
     pthread_mutex_lock(&mu);
-    list_for(&files, f, node)
-        if (!strcmp(f->path, path)) {
-            pthread_mutex_unlock(&mu);
-            return f;
-        }
+    list_for(&files, f, node) if (!strcmp(f->path, path))
+    {
+        pthread_mutex_unlock(&mu);
+        return f;
+    }
     f = xcalloc(1, sizeof *f);
     f->path = xstrdup(path);
     list_push(&files, &f->node);
@@ -173,7 +212,8 @@ void shim_off(void)
     sqlite3_vfs_unregister(&shim);
     sqlite3_vfs_register(real, 1);
     real = NULL;
-    list_for(&files, f, node) {
+    list_for(&files, f, node)
+    {
         list_remove(&f->node);
         forget(f);
         free(f->path);
@@ -237,10 +277,8 @@ void shim_photo(const char *folder, const char *to, unsigned keep, unsigned *see
             continue;
         copy_file(from, copy);
         int fd = open(copy, O_RDWR | O_CLOEXEC);
-        list_for(&files, f, node)
-            if (!strcmp(f->path, from))
-                for (const struct undo *u = f->undo; u; u = u->next)
-                    undo_one(fd, u, keep, seed);
+        list_for(&files, f, node) if (!strcmp(f->path, from)) for (const struct undo *u = f->undo; u; u = u->next)
+            undo_one(fd, u, keep, seed);
         close(fd);
     }
     pthread_mutex_unlock(&mu);

@@ -5,8 +5,16 @@
 #define WRITERS 3
 #define EACH 400
 
-struct team { struct store *s; _Atomic bool stop; _Atomic int written, seen, waited; };
-struct member { struct team *t; int number; pthread_t thread; };
+struct team {
+    struct store *s;
+    _Atomic bool stop;
+    _Atomic int written, seen, waited;
+};
+struct member {
+    struct team *t;
+    int number;
+    pthread_t thread;
+};
 
 static void ack(struct store_wait *w, int result)
 {
@@ -57,9 +65,7 @@ static void *reader(void *arg)
     return NULL;
 }
 
-static void nothing(void *arg)
-{
-}
+static void nothing(void *arg) {}
 
 static void *watcher(void *arg)
 {
@@ -67,7 +73,8 @@ static void *watcher(void *arg)
     struct loop *l = loop_new(NULL);
     struct store_watch *w = NULL;
     int64_t last = 0;
-    if (store_watch_open(m->t->s, m->number ? NULL : store_find(m->t->s, STR("/configmaps")), 0, m->number ? STORE_WATCH_DURABLE : 0, l, nothing, NULL, &w, NULL) < 0)
+    if (store_watch_open(m->t->s, m->number ? NULL : store_find(m->t->s, STR("/configmaps")), 0, m->number ? STORE_WATCH_DURABLE : 0, l,
+            nothing, NULL, &w, NULL) < 0)
         abort();
     for (bool over = false; !over;) {
         over = m->t->stop; /* after it one more look */

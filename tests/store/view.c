@@ -10,7 +10,8 @@ TEST(an_object_gets_a_revision_in_its_bytes_and_its_tree)
     struct err *e = NULL;
     FINE(store_create(s, store_find(s, STR("/configmaps")), p, t, 0, &o, &e), e);
     EQ(o->rev, 1);
-    EQ_STR(o->json, STR("{\"metadata\":{\"name\":\"x\",\"namespace\":\"a\",\"uid\":\"u1\",\"resourceVersion\":\"1\"},\"data\":{\"v\":\"1\"}}"));
+    EQ_STR(o->json,
+        STR("{\"metadata\":{\"name\":\"x\",\"namespace\":\"a\",\"uid\":\"u1\",\"resourceVersion\":\"1\"},\"data\":{\"v\":\"1\"}}"));
     EQ_STR(json_str_at(t, "metadata", "resourceVersion", NULL), STR("1"));
     obj_unref(o);
     for (int i = 2; i < 120; i++) { /* over two powers of ten */

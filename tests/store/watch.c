@@ -1,7 +1,11 @@
 /* Watching: order, resuming, falling off, notification. */
 #include "kit.h"
 
-struct seen { struct loop *l; struct store_watch *w; int told; };
+struct seen {
+    struct loop *l;
+    struct store_watch *w;
+    int told;
+};
 
 static void told(void *arg)
 {
@@ -44,12 +48,12 @@ static void read_all(struct seen *x, struct buf *b)
     }
 }
 
-#define READS(x, want)                       \
-    do {                                     \
-        struct buf b_ = BUF_INIT;            \
-        read_all((x), &b_);                  \
-        EQ_STR(buf_str(&b_), str_of(want));  \
-        buf_clear(&b_);                      \
+#define READS(x, want)                                                                                                                     \
+    do {                                                                                                                                   \
+        struct buf b_ = BUF_INIT;                                                                                                          \
+        read_all((x), &b_);                                                                                                                \
+        EQ_STR(buf_str(&b_), str_of(want));                                                                                                \
+        buf_clear(&b_);                                                                                                                    \
     } while (0)
 
 TEST(a_watch_tells_every_change_of_its_resource_in_order)
