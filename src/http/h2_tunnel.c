@@ -124,9 +124,11 @@ static void t_consumed(struct stream *s, size_t n)
         h2s_consumed(tunnel_of(s)->h2s, n);
 }
 
+static struct stream *t_below(const struct stream *s) { return tunnel_of(s)->h2s ? tunnel_of(s)->h2s->h2->below : NULL; }
+
 static const struct stream_impl tunnel_impl = {
     .write = t_write, .copy = t_copy, .shutdown = t_shutdown, .pause = t_pause, .close = t_close, .queued = t_queued, .free = t_free,
-    .consumed = t_consumed,
+    .consumed = t_consumed, .below = t_below,
 };
 
 struct stream *h2s_tunnel(struct h2s *s)

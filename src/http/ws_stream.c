@@ -1,5 +1,6 @@
 /* A WebSocket as a byte stream: what is written in a turn leaves as binary messages, what comes in binary messages is read; a text message breaks it.
- * A half-close is a close frame: the peer's bytes are read until its own comes. */
+ * A half-close is a close frame: the peer's bytes are read until its own comes. What is below stays hidden: the certificates of a tunnel's ends are not
+ * those of who speaks through it. */
 #include <stdlib.h>
 #include "http/outq.h"
 #include "http/stream_impl.h"
@@ -140,10 +141,8 @@ static void t_free(struct stream *s)
     free(tunnel_of(s));
 }
 
-static struct stream *t_below(const struct stream *s) { return tunnel_of(s)->ws ? tunnel_of(s)->ws->s : NULL; }
-
 static const struct stream_impl tunnel_impl = {
-    .write = t_write, .copy = t_copy, .shutdown = t_shutdown, .pause = t_pause, .close = t_close, .queued = t_queued, .free = t_free, .below = t_below,
+    .write = t_write, .copy = t_copy, .shutdown = t_shutdown, .pause = t_pause, .close = t_close, .queued = t_queued, .free = t_free,
 };
 
 struct stream *ws_stream(struct ws *w)

@@ -7,6 +7,8 @@
 #include "uplink/db.h"
 
 #define LAZY_NS (60 * NS_PER_S)
+#define AGAIN_MIN (NS_PER_S)      /* after an answer that asks to try again */
+#define AGAIN_MAX (60 * NS_PER_S)
 #define ENTRY_MAX (3u << 20)
 
 static const char schema[] = "CREATE TABLE IF NOT EXISTS entries(seq INTEGER PRIMARY KEY, key BLOB NOT NULL, flags INTEGER NOT NULL, at INTEGER NOT NULL, entry BLOB NOT NULL);";
@@ -35,7 +37,9 @@ struct outbox {
     struct list entries;
     size_t n, bytes;
     uint64_t next_seq, dropped;
-    struct timer lazy;
+    struct timer lazy, again;
+    int64_t again_ns;
+    bool waiting;              /* the upper side cannot take reports now: nothing leaves until `again` */
     struct defer flush;
     sqlite3 *db;
     sqlite3_stmt *put, *del;
@@ -221,6 +225,7 @@ void outbox_close(struct outbox *o)
     if (o->put)
         flush(o);
     defer_del(o->loop, &o->flush);
+    timer_del(&o->again);
     list_for(&o->entries, h, node) {
         list_remove(&h->node);
         free(h);
@@ -320,12 +325,32 @@ void outbox_on_ready(struct outbox *o, void (*fn)(void *arg), void *arg)
 const struct outbox_entry *outbox_next(struct outbox *o)
 {
     struct held *h;
+    if (o->waiting)
+        return NULL;
     list_for(&o->entries, h, node)
         if (!h->under_way) {
             h->under_way = true;
             return &h->e;
         }
     return NULL;
+}
+
+static void on_again(struct timer *t)
+{
+    struct outbox *o = container_of(t, struct outbox, again);
+    o->waiting = false;
+    if (o->on_ready)
+        o->on_ready(o->ready_arg);
+}
+
+/* Everything waits, not only this entry: what came later must not overtake it. */
+static void back_off(struct outbox *o)
+{
+    if (o->waiting)
+        return;
+    o->waiting = true;
+    o->again_ns = o->again_ns ? MIN(o->again_ns * 2, AGAIN_MAX) : AGAIN_MIN;
+    timer_in(o->loop, &o->again, o->again_ns, on_again);
 }
 
 void outbox_done(struct outbox *o, uint64_t seq, int status, struct str message)
@@ -338,8 +363,10 @@ void outbox_done(struct outbox *o, uint64_t seq, int status, struct str message)
         return;
     if (status >= 500 || status == 429) {
         found->under_way = false; /* the upper side could not do it now: again, later */
+        back_off(o);
         return;
     }
+    o->again_ns = 0;
     if (status >= 300 && o->on_refused)
         o->on_refused(o->refused_arg, &found->e, status, message);
     drop(o, found);
@@ -350,4 +377,6 @@ void outbox_rewind(struct outbox *o)
     struct held *h;
     list_for(&o->entries, h, node)
         h->under_way = false;
+    o->waiting = false; /* a new link is a new chance, and dialling has a back-off of its own */
+    timer_del(&o->again);
 }

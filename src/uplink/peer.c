@@ -67,7 +67,7 @@ static void end(struct uplink_peer *p, const struct err *why)
         http_call_cancel(TAKE(p->opening));
     control_free(TAKE(p->control));
     if (p->ws)
-        ws_close(TAKE(p->ws), why ? 1008 : 1000, STR(""));
+        ws_close(TAKE(p->ws), why ? 1008 : 1000, why ? str_of(err_msg(why)) : STR(""));
     timer_in(p->c.loop, &p->timer, 0, free_peer);
     if (p->told)
         p->c.on_closed(p->c.arg, p, why);
@@ -277,7 +277,10 @@ static int on_hello(struct uplink_peer *p, struct str body, struct err **e)
         .epoch = p->c.epoch ? p->c.epoch(p->c.arg) : 0,
         .now = clock_now(p->c.clock),
     };
-    proof_transcript(p->hello, &p->answer, exporter_of(p, h.bound, exporter), p->transcript);
+    struct str bound = exporter_of(p, h.bound, exporter);
+    if (h.bound && !bound.n)
+        return err_set(e, ERR_BAD_REQUEST, "hello: bound to a TLS session that ends before us (a proxy? the lower side must be told of it)");
+    proof_transcript(p->hello, &p->answer, bound, p->transcript);
     p->state = PEER_PROOF;
     return send_answer(p, e);
 }

@@ -199,9 +199,10 @@ static void on_reply(struct uplink *u, const struct c_reply *m)
     struct uplink_call *k;
     list_for(&u->calls, k, node)
         if (k->id == m->id) {
+            struct uplink_call x = *k;
             list_remove(&k->node);
-            k->done(k->arg, (int)m->status, m->body, NULL);
             free(k);
+            x.done(x.arg, (int)m->status, m->body, NULL);
             return;
         }
 }
@@ -391,9 +392,9 @@ static int keep_pin(struct uplink *u, struct err **e)
     return file_replace(u->pin_path, buf_str(&hex), 0600, e);
 }
 
-static struct str exporter_of(struct ws *w, unsigned char out[32])
+static struct str exporter_of(const struct uplink *u, unsigned char out[32])
 {
-    struct stream *below = ws_below(w);
+    struct stream *below = u->c.through_proxy ? NULL : ws_below(u->ws);
     return below && stream_exporter(below, EXPORTER_LABEL, out, 32) ? str_make((char *)out, 32) : STR_NULL;
 }
 
@@ -408,7 +409,7 @@ static int on_answer(struct uplink *u, struct str body, struct pool *p, struct e
         return err_set(e, ERR_BAD_REQUEST, "the upper side speaks version %" PRIu64 " of the uplink", a.version);
     if (key_from_public_bytes(a.public_key, &u->peer_key, e) < 0)
         return err_wrap(e, "answer");
-    proof_transcript(buf_str(&u->hello), &a, exporter_of(u->ws, exporter), transcript);
+    proof_transcript(buf_str(&u->hello), &a, exporter_of(u, exporter), transcript);
     if (!proof_check_upper(u->peer_key, transcript, a.signature))
         return err_set(e, ERR_FORBIDDEN, "the upper side did not prove its identity");
     if (check_pin(u, a.public_key, e) < 0)
@@ -483,7 +484,7 @@ static int say_hello(struct uplink *u, struct err **e)
         .store_uid = str_of(cut.store_uid),
         .epoch = cut.epoch,
         .rev = cut.rev,
-        .bound = exporter_of(u->ws, exporter).n != 0,
+        .bound = exporter_of(u, exporter).n != 0,
     };
     wire_encode(&up_hello_type, &h, &u->hello);
     ws_send(u->ws, WS_BINARY, u->hello.p, u->hello.n);

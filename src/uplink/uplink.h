@@ -36,6 +36,7 @@ struct uplink_config {
     struct endpoint endpoint;        /* strings are copied */
     const char *path_prefix;         /* put before UPLINK_PATH; NULL: none */
     struct key *key;                 /* ours, Ed25519 */
+    bool through_proxy;              /* a proxy of the operator's ends TLS before the upper side: the proof is then not bound to the TLS session */
     const char *pin_path;            /* file that keeps the upper side's public key; made at the first join */
     struct str view;                 /* "node", "cluster": what the mirror is to hold */
     struct str name;                 /* wanted: the node's name; the upper side may assign another (a cluster's id) */
