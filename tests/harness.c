@@ -1,7 +1,9 @@
 #include "harness.h"
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "base/fault.h"
 #include "base/file.h"
 
 static struct test *first, **last = &first;
@@ -52,6 +54,33 @@ static void drop_tmpdir(void)
     free(TAKE(tmp));
 }
 
+bool fault_more;
+static int fault_left;
+static bool fault_hit;
+
+static bool on_step(const char *what)
+{
+    if (--fault_left != 0)
+        return false;
+    fault_hit = true;
+    errno = ENOSPC;
+    return true;
+}
+
+void fault_at(int n)
+{
+    fault_left = n;
+    fault_hit = false;
+    fault_hook = on_step;
+}
+
+bool fault_end(void)
+{
+    fault_hook = NULL;
+    fault_more = fault_hit;
+    return fault_hit;
+}
+
 int main(int argc, char **argv)
 {
     volatile int n = 0, failed = 0; /* across longjmp */
@@ -64,6 +93,7 @@ int main(int argc, char **argv)
         if (r == 0)
             t->fn();
         n++;
+        fault_hook = NULL;
         drop_tmpdir();
         if (r == 2)
             printf("ok %d - %s # SKIP %s\n", n, t->name, skipped);

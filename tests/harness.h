@@ -3,7 +3,7 @@
  *     TEST(a_buffer_keeps_a_nul_behind_its_contents) { ... EQ_STR(buf_str(&b), STR("x")); }
  *
  * A failed assertion prints both sides and ends that test (longjmp: do not rely on cleanup attributes after a failure).
- * fault_at(n): allocation or write n fails; see FAULT_LOOP. Output is TAP 13. `test-room pattern` runs the tests whose names contain pattern.
+ * fault_at(n): the n-th step that can fail does (base/fault.h); see FAULT_LOOP. Output is TAP 13. `test-room pattern` runs the tests whose names contain pattern.
  */
 #pragma once
 #include <setjmp.h>
@@ -52,3 +52,18 @@ const char *test_tmpdir(void);               /* a fresh folder for the running t
         if (fine_r_ < 0)                                                                                                          \
             test_fail(__FILE__, __LINE__, "%s: %s", #call, err_msg(e));                                                           \
     } while (0)
+
+/* Repeats a block with its first, second... step failing, until a round passes in which no step failed:
+ *     FAULT_LOOP
+ *     {
+ *         int r = file_replace(...);
+ *         if (fault_end())
+ *             OK(r < 0 && <nothing is half-done>);
+ *         else
+ *             OK(r == 0);
+ *     }
+ * The block must call fault_end() (once, before it checks): true when a step was made to fail in this round. */
+void fault_at(int n);
+bool fault_end(void);
+extern bool fault_more;
+#define FAULT_LOOP for (int fault_n_ = (fault_more = true, 1); fault_more && (fault_at(fault_n_), true); fault_n_++)

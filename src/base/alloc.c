@@ -2,6 +2,9 @@
 #include "base/base.h"
 #include <stdarg.h>
 #include <unistd.h>
+#include "base/fault.h"
+
+bool (*fault_hook)(const char *what);
 
 /* No printf here: it may want memory itself. */
 static _noreturn_ void out_of_memory(void)
@@ -66,7 +69,7 @@ char *xasprintf(const char *fmt, ...)
 
 void *xmalloc_try(size_t n)
 {
-    return malloc(n ? n : 1);
+    return fault("malloc") ? NULL : malloc(n ? n : 1);
 }
 
 void freep(void *p)

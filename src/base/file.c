@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/fault.h"
 
 int file_read(const char *path, size_t limit, struct buf *out, struct err **e)
 {
@@ -45,7 +46,7 @@ int fd_write_all(int fd, const void *p, size_t n, struct err **e)
 {
     const char *at = p;
     while (n) {
-        ssize_t r = write(fd, at, n);
+        ssize_t r = fault("write") ? -1 : write(fd, at, n);
         if (r < 0 && errno == EINTR)
             continue;
         if (r < 0)
@@ -62,7 +63,7 @@ static int sync_parent(const char *path, struct err **e)
     _cleanup_(freep) char *parent = slash < 0 ? xstrdup(".") : xmemdup0(path, slash ? (size_t)slash : 1);
     _cleanup_(closep) int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* EINVAL: a file system that cannot sync a folder keeps names by itself */
-    if (fd < 0 || (fsync(fd) < 0 && errno != EINVAL))
+    if (fault("fsync") || fd < 0 || (fsync(fd) < 0 && errno != EINVAL))
         return err_errno(e, errno, "sync %s", parent);
     return 0;
 }
@@ -72,15 +73,15 @@ int file_replace(const char *path, struct str contents, mode_t mode, struct err 
     char suffix[9];
     random_suffix(suffix, 8);
     _cleanup_(freep) char *temporary = xasprintf("%s.%s.tmp", path, suffix);
-    _cleanup_(closep) int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    _cleanup_(closep) int fd = fault("open") ? -1 : open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_errno(e, errno, "create %s", temporary);
     int r = fd_write_all(fd, contents.p, contents.n, e);
     if (r < 0)
         err_wrap(e, "%s", path);
-    else if (fchmod(fd, mode) < 0 || fsync(fd) < 0)
+    else if (fault("fsync") || fchmod(fd, mode) < 0 || fsync(fd) < 0)
         r = err_errno(e, errno, "%s", path);
-    else if (rename(temporary, path) < 0)
+    else if (fault("rename") || rename(temporary, path) < 0)
         r = err_errno(e, errno, "rename to %s", path);
     if (r < 0) {
         unlink(temporary);

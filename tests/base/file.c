@@ -65,3 +65,32 @@ TEST(uuids_and_suffixes_have_their_form)
     EQ(strlen(s), 5);
     EQ(strspn(s, "bcdfghjklmnpqrstvwxz2456789"), 5);
 }
+
+TEST(a_replacement_that_fails_at_any_step_leaves_the_old_or_the_new_and_nothing_else)
+{
+    _cleanup_(freep) char *path = xasprintf("%s/d/f", test_tmpdir()), *folder = xasprintf("%s/d", test_tmpdir());
+    struct err *e = NULL;
+    int failures = 0;
+    FINE(dir_make(folder, 0700, &e), e);
+    FAULT_LOOP
+    {
+        _cleanup_(buf_clear) struct buf b = BUF_INIT;
+        fault_end(); /* not yet */
+        FINE(file_replace(path, STR("old"), 0600, &e), e);
+        fault_at(fault_n_);
+        int r = file_replace(path, STR("new"), 0600, NULL);
+        bool failed = fault_end();
+        FINE(file_read(path, 16, &b, &e), e);
+        if (failed) {
+            failures++;
+            OK(r < 0 && (str_eqz(buf_str(&b), "old") || str_eqz(buf_str(&b), "new")));
+        } else {
+            EQ(r, 0);
+            EQ_STR(buf_str(&b), STR("new"));
+        }
+        EQ(unlink(path), 0);
+        EQ(rmdir(folder), 0); /* no temporary stayed */
+        FINE(dir_make(folder, 0700, &e), e);
+    }
+    EQ(failures, 5); /* open, write, fsync, rename, fsync of the folder */
+}
