@@ -121,6 +121,7 @@ struct str gpod_ip(const struct gpod *p);            /* as node told it; absent 
 /* resolve.c: everything is looked up in the mirror. 0; ERR_UNAVAILABLE: something is not there yet (*e names it: the pod waits, an Event says why); ERR_INVALID: it can never run so.
  * out's strings live in pool or in the mirror's bytes (valid within this turn). */
 int resolve_pod(struct gate *g, struct gpod *gp, struct pool *pool, struct node_pod *out, struct err **e) _must_check_;
+struct str pod_qos(const struct json *spec);           /* Guaranteed, Burstable, BestEffort */
 /* volumes.c */
 int resolve_volumes(struct gate *g, struct gpod *gp, struct pool *pool, struct node_pod *out, struct err **e) _must_check_;
 /* The value of fieldRef ("metadata.name", "status.podIP", "metadata.labels['x']"); kind says whether node has to fill it in. */

@@ -276,7 +276,10 @@ static void run(struct gpod *p)
             timer_in(g->loop, &p->retry, RETRY_NS, on_retry);
         return;
     }
+    struct str wished = m.ip; /* a wish only: when it changes, the pod does not */
+    m.ip = STR_NULL;
     wire_encode(&node_pod_type, &m, &b);
+    m.ip = wished;
     if (p->sent && str_eq(bytes_str(p->sent), buf_str(&b)))
         return;
     wire_send(g->node, NODE_POD, 0, &node_pod_type, &m, NULL, 0);

@@ -1,0 +1,271 @@
+/* A Pod's volumes → what node mounts; and the values that downward references name. */
+#include <stdlib.h>
+
+#include "gate/impl.h"
+#include "schema/quantity.h"
+
+#define FILES_MAX 4096
+
+/* ---- downward values ---- */
+
+/* metadata.labels['x'] → the key; absent when path has another form. */
+static struct str subscript(struct str path, struct str prefix)
+{
+    if (!str_starts(path, prefix) || !str_ends(path, STR("']")) || path.n < prefix.n + 4 || memcmp(path.p + prefix.n, "['", 2) != 0)
+        return STR_NULL;
+    return str_sub(path, prefix.n + 2, path.n - 2);
+}
+
+/* All of a map, a line each: key="escaped value". */
+static struct str map_lines(struct pool *p, const struct json *map)
+{
+    _cleanup_(buf_clear) struct buf b = BUF_INIT;
+    json_for(map, item) {
+        buf_printf(&b, "%s%.*s=", b.n ? "\n" : "", STR_ARG(json_key(item)));
+        json_write_str(&b, json_as_str(item));
+    }
+    return pool_str(p, buf_str(&b));
+}
+
+int resolve_field(struct gate *g, const struct json *pod, struct str path, struct pool *p, struct str *value, uint64_t *kind, struct err **e)
+{
+    static const struct { const char *path, *a, *b; } plain[] = {
+        {"metadata.name", "metadata", "name"}, {"metadata.namespace", "metadata", "namespace"}, {"metadata.uid", "metadata", "uid"},
+        {"spec.nodeName", "spec", "nodeName"}, {"spec.serviceAccountName", "spec", "serviceAccountName"},
+    };
+    const struct json *meta = json_get(pod, STR("metadata"));
+    struct str key;
+    *kind = ENV_LITERAL;
+    for (size_t i = 0; i < ARRAY_LEN(plain); i++)
+        if (str_eqz(path, plain[i].path)) {
+            *value = json_str_at(pod, plain[i].a, plain[i].b, NULL);
+            return 0;
+        }
+    if ((key = subscript(path, STR("metadata.labels"))).p)
+        *value = json_as_str(json_get(json_get(meta, STR("labels")), key));
+    else if ((key = subscript(path, STR("metadata.annotations"))).p)
+        *value = json_as_str(json_get(json_get(meta, STR("annotations")), key));
+    else if (str_eqz(path, "metadata.labels"))
+        *value = map_lines(p, json_get(meta, STR("labels")));
+    else if (str_eqz(path, "metadata.annotations"))
+        *value = map_lines(p, json_get(meta, STR("annotations")));
+    else if (str_eqz(path, "status.podIP"))
+        *kind = ENV_POD_IP;
+    else if (str_eqz(path, "status.podIPs"))
+        *kind = ENV_POD_IPS;
+    else if (str_eqz(path, "status.hostIP") || str_eqz(path, "status.hostIPs"))
+        *value = pool_str(p, str_of(g->host_ip));
+    else
+        return err_set(e, ERR_INVALID, "fieldRef: \"%.*s\" is not supported", STR_ARG(path));
+    return 0;
+}
+
+static const struct json *container_of_pod(const struct json *pod, struct str name)
+{
+    static const char *const lists[] = {"containers", "initContainers"};
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+        json_for(json_path(pod, "spec", lists[i], NULL), c)
+            if (str_eq(json_get_str(c, "name"), name))
+                return c;
+    return NULL;
+}
+
+int resolve_resource(struct gate *g, const struct json *pod, struct str container, struct str resource, struct str divisor, struct pool *p, struct str *value, struct err **e)
+{
+    struct str list, name;
+    const struct json *c = container_of_pod(pod, container);
+    struct quantity q = {0}, d = {.digits = 1};
+    if (!c)
+        return err_set(e, ERR_INVALID, "resourceFieldRef: container \"%.*s\" not found", STR_ARG(container));
+    if (!str_cut(resource, '.', &list, &name))
+        return err_set(e, ERR_INVALID, "resourceFieldRef: \"%.*s\" is not supported", STR_ARG(resource));
+    struct str text = json_as_str(json_get(json_get(json_get(c, STR("resources")), list), name));
+    bool cpu = str_eqz(name, "cpu");
+    if (text.n && quantity_parse(text, &q, e) < 0)
+        return err_wrap(e, "resourceFieldRef");
+    if (divisor.n && !str_eqz(divisor, "0") && quantity_parse(divisor, &d, e) < 0)
+        return err_wrap(e, "resourceFieldRef: divisor");
+    int64_t have = cpu ? quantity_milli(q) : quantity_value(q), by = cpu ? quantity_milli(d) : quantity_value(d);
+    if (!text.n && str_eqz(list, "limits")) /* no limit: all that the node has */
+        have = cpu ? (int64_t)g->hello.cpus * 1000 : str_eqz(name, "memory") ? g->hello.memory : g->hello.storage;
+    *value = pool_printf(p, "%" PRId64, by > 0 ? (have + by - 1) / by : have);
+    return 0;
+}
+
+/* ---- files ---- */
+
+struct files { struct pool *p; struct node_file *at; size_t n; };
+
+static int add_file(struct files *f, struct str path, struct str data, int64_t mode, struct err **e)
+{
+    if (f->n >= FILES_MAX)
+        return err_set(e, ERR_LIMIT, "more than %d files in a volume", FILES_MAX);
+    f->at = pool_grow(f->p, f->at, f->n * sizeof *f->at, (f->n + 1) * sizeof *f->at);
+    f->at[f->n++] = (struct node_file){path, data, (uint64_t)mode, -1};
+    return 0;
+}
+
+static int value_of(struct files *f, const struct json *item, bool base64, struct str *out, struct err **e)
+{
+    _cleanup_(buf_clear) struct buf b = BUF_INIT;
+    *out = json_as_str(item);
+    if (!base64)
+        return 0;
+    if (!buf_unbase64(&b, *out))
+        return err_set(e, ERR_INVALID, "the value of \"%.*s\" is no base64", STR_ARG(json_key(item)));
+    *out = pool_str(f->p, buf_str(&b));
+    return 0;
+}
+
+/* A ConfigMap's or Secret's keys as files: all, or those of items under their paths. */
+static int keyed_files(struct gate *g, struct gpod *gp, struct files *f, const struct json *source, struct str name, bool secret, int64_t mode, struct err **e)
+{
+    const struct json *o = mirror_tree(g, f->p, secret ? "/secrets" : "/configmaps", gp->ns, name), *items = json_get(source, STR("items"));
+    const struct json *maps[2] = {json_get(o, STR("data")), json_get(o, STR("binaryData"))};
+    bool optional = json_get_bool(source, "optional", false);
+    struct str value;
+    if (!o)
+        return optional ? 0 : err_set(e, ERR_UNAVAILABLE, "%s \"%.*s\" not found", secret ? "secret" : "configmap", STR_ARG(name));
+    if (!items) {
+        for (int i = 0; i < 2; i++)
+            json_for(maps[i], item)
+                if (value_of(f, item, secret || i == 1, &value, e) < 0 || add_file(f, json_key(item), value, mode, e) < 0)
+                    return -(int)(*e)->code;
+        return 0;
+    }
+    json_for(items, want) {
+        struct str key = json_get_str(want, "key");
+        const struct json *item = json_get(maps[0], key);
+        bool binary = !item;
+        item = item ? item : json_get(maps[1], key);
+        if (!item && !optional)
+            return err_set(e, ERR_UNAVAILABLE, "%s \"%.*s\": references non-existent %s key: %.*s", secret ? "secret" : "configmap", STR_ARG(name), secret ? "secret" : "config", STR_ARG(key));
+        if (item && (value_of(f, item, secret || binary, &value, e) < 0 || add_file(f, json_get_str(want, "path"), value, json_get_int(want, "mode", mode), e) < 0))
+            return -(int)(*e)->code;
+    }
+    return 0;
+}
+
+static int downward_files(struct gate *g, struct gpod *gp, struct files *f, const struct json *source, int64_t mode, struct err **e)
+{
+    json_for(json_get(source, STR("items")), item) {
+        const struct json *field = json_get(item, STR("fieldRef")), *res = json_get(item, STR("resourceFieldRef"));
+        struct str value = STR("");
+        uint64_t kind = ENV_LITERAL;
+        int r = field ? resolve_field(g, gpod_tree(gp), json_get_str(field, "fieldPath"), f->p, &value, &kind, e)
+                      : resolve_resource(g, gpod_tree(gp), json_get_str(res, "containerName"), json_get_str(res, "resource"), json_get_str(res, "divisor"), f->p, &value, e);
+        if (r < 0)
+            return r;
+        if (kind != ENV_LITERAL)
+            value = gpod_ip(gp);
+        if (add_file(f, json_get_str(item, "path"), value, json_get_int(item, "mode", mode), e) < 0)
+            return -ERR_LIMIT;
+    }
+    return 0;
+}
+
+static int token_file(struct gate *g, struct gpod *gp, struct files *f, const struct json *source, int64_t mode, struct err **e)
+{
+    struct str token, account = json_str_at(gpod_tree(gp), "spec", "serviceAccountName", NULL);
+    if (tokens_get(g, gp, account.n ? account : STR("default"), json_get_str(source, "audience"), json_get_int(source, "expirationSeconds", 3600), f->p, &token, e) < 0)
+        return -(int)(*e)->code;
+    return add_file(f, json_get_str(source, "path"), token, mode, e);
+}
+
+static int projected_files(struct gate *g, struct gpod *gp, struct files *f, const struct json *volume, struct err **e)
+{
+    int64_t mode = json_get_int(volume, "defaultMode", 0644);
+    json_for(json_get(volume, STR("sources")), s) {
+        const struct json *src;
+        int r;
+        if ((src = json_get(s, STR("configMap"))))
+            r = keyed_files(g, gp, f, src, json_get_str(src, "name"), false, mode, e);
+        else if ((src = json_get(s, STR("secret"))))
+            r = keyed_files(g, gp, f, src, json_get_str(src, "name"), true, mode, e);
+        else if ((src = json_get(s, STR("downwardAPI"))))
+            r = downward_files(g, gp, f, src, mode, e);
+        else if ((src = json_get(s, STR("serviceAccountToken"))))
+            r = token_file(g, gp, f, src, mode, e);
+        else
+            r = err_set(e, ERR_INVALID, "this kind of projected source is not supported");
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* ---- volumes ---- */
+
+static int claim_volume(struct gate *g, struct gpod *gp, struct pool *p, const struct json *source, struct node_volume *v, struct err **e)
+{
+    struct str claim = json_get_str(source, "claimName");
+    const struct json *pvc = mirror_tree(g, p, "/persistentvolumeclaims", gp->ns, claim);
+    if (!pvc)
+        return err_set(e, ERR_UNAVAILABLE, "persistentvolumeclaim \"%.*s\" not found", STR_ARG(claim));
+    struct str name = json_str_at(pvc, "spec", "volumeName", NULL);
+    const struct json *pv = name.n ? mirror_tree(g, p, "/persistentvolumes", STR(""), name) : NULL, *spec = json_get(pv, STR("spec"));
+    if (!pv)
+        return err_set(e, ERR_UNAVAILABLE, "persistentvolumeclaim \"%.*s\" is not bound", STR_ARG(claim));
+    if (json_get(spec, STR("hostPath"))) {
+        v->kind = VOL_HOST_PATH;
+        v->path = json_str_at(spec, "hostPath", "path", NULL);
+        v->path_type = json_str_at(spec, "hostPath", "type", NULL);
+    } else if (json_get(spec, STR("local"))) {
+        v->kind = VOL_LOCAL;
+        v->path = json_str_at(spec, "local", "path", NULL);
+    } else {
+        return err_set(e, ERR_INVALID, "PersistentVolume \"%.*s\" is of a kind that is not supported", STR_ARG(name));
+    }
+    return 0;
+}
+
+static int one_volume(struct gate *g, struct gpod *gp, struct pool *p, const struct json *volume, struct node_volume *v, struct err **e)
+{
+    struct files f = {.p = p};
+    const struct json *src;
+    int r = 0;
+    v->name = json_get_str(volume, "name");
+    if ((src = json_get(volume, STR("emptyDir")))) {
+        struct quantity q;
+        v->kind = VOL_EMPTY_DIR;
+        v->in_memory = str_eqz(json_get_str(src, "medium"), "Memory");
+        if (json_get_str(src, "sizeLimit").n && quantity_parse(json_get_str(src, "sizeLimit"), &q, NULL) == 0)
+            v->size_limit = quantity_value(q);
+        return 0;
+    }
+    if ((src = json_get(volume, STR("hostPath")))) {
+        v->kind = VOL_HOST_PATH;
+        v->path = json_get_str(src, "path");
+        v->path_type = json_get_str(src, "type");
+        return 0;
+    }
+    if ((src = json_get(volume, STR("persistentVolumeClaim"))))
+        return claim_volume(g, gp, p, src, v, e);
+    v->kind = VOL_FILES;
+    if ((src = json_get(volume, STR("configMap")))) {
+        r = keyed_files(g, gp, &f, src, json_get_str(src, "name"), false, json_get_int(src, "defaultMode", 0644), e);
+    } else if ((src = json_get(volume, STR("secret")))) {
+        v->in_memory = true;
+        r = keyed_files(g, gp, &f, src, json_get_str(src, "secretName"), true, json_get_int(src, "defaultMode", 0644), e);
+    } else if ((src = json_get(volume, STR("downwardAPI")))) {
+        r = downward_files(g, gp, &f, src, json_get_int(src, "defaultMode", 0644), e);
+    } else if ((src = json_get(volume, STR("projected")))) {
+        v->in_memory = true;
+        r = projected_files(g, gp, &f, src, e);
+    } else {
+        return err_set(e, ERR_INVALID, "this kind of volume is not supported");
+    }
+    v->files = f.at;
+    v->nfiles = f.n;
+    return r;
+}
+
+int resolve_volumes(struct gate *g, struct gpod *gp, struct pool *p, struct node_pod *out, struct err **e)
+{
+    const struct json *list = json_path(gpod_tree(gp), "spec", "volumes", NULL);
+    out->volumes = pool_array(p, struct node_volume, json_count(list) + 1);
+    json_for(list, volume)
+        if (one_volume(g, gp, p, volume, &out->volumes[out->nvolumes++], e) < 0)
+            return err_wrap(e, "MountVolume.SetUp failed for volume \"%.*s\"", STR_ARG(json_get_str(volume, "name")));
+    return 0;
+}
