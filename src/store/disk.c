@@ -82,25 +82,36 @@ int disk_plain(
     return WRAP(rc, e, "%s %.*s", r->name, STR_ARG(key));
 }
 
-int disk_check(sqlite3 *db, const char *file, struct err **e)
+int disk_ours(sqlite3 *db, const char *file, struct err **e)
 {
     int64_t app = 0, version = 0;
-    _cleanup_(disk_finalizep) sqlite3_stmt *q = NULL;
     int rc = disk_number(db, "PRAGMA application_id", &app, e);
     if (rc == 0)
         rc = disk_number(db, "PRAGMA user_version", &version, e);
-    if (rc == 0)
-        rc = disk_prepare(db, "PRAGMA quick_check(1)", &q, e);
     if (rc < 0)
         return WRAP(rc, e, "%s", file);
     if (app != DISK_APP)
         return err_set(e, ERR_IO, "%s is not a database of this program", file);
     if (version != DISK_VERSION)
         return err_set(e, ERR_IO, "%s has version %" PRId64 ", this program knows %d", file, version, DISK_VERSION);
+    return 0;
+}
+
+int disk_check(sqlite3 *db, const char *file, struct err **e)
+{
+    _cleanup_(disk_finalizep) sqlite3_stmt *q = NULL;
+    int rc = disk_prepare(db, "PRAGMA quick_check(1)", &q, e);
+    if (rc < 0)
+        return WRAP(rc, e, "%s", file);
     rc = sqlite3_step(q);
     if (rc == SQLITE_ROW && str_eqz(disk_column(q, 0), "ok"))
         return 0;
     return err_set(e, ERR_IO, "%s is damaged (%s)", file, rc == SQLITE_ROW ? (const char *)sqlite3_column_text(q, 0) : sqlite3_errmsg(db));
+}
+
+int disk_way_back(const struct backend *b, int rc, struct err **e)
+{
+    return WRAP(rc, e, "store (to go back to a backup: move %s away and run `sampan restore`)", b->folder);
 }
 
 /* ---- opening ---- */
@@ -190,8 +201,9 @@ static int open_file(struct backend *b, struct backend_head *head, struct err **
         return rc;
     if ((rc = disk_number(b->db, "SELECT count(*) FROM sqlite_master", &tables, e)) < 0)
         return rc;
-    if ((rc = tables ? disk_check(b->db, b->file, e) : make_schema(b, e)) < 0)
+    if ((rc = tables ? disk_ours(b->db, b->file, e) : make_schema(b, e)) < 0)
         return rc;
+    b->old = tables > 0;
     rc = disk_exec(b->db,
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = OFF; PRAGMA "
         "cache_size = -1024; PRAGMA temp_store = MEMORY",
@@ -220,10 +232,10 @@ int backend_open(const struct store_config *c, struct backend **out, struct back
     int rc = dir_make(c->path, 0700, e);
     if (rc == 0)
         rc = disk_lock(c->path, &b->lock_fd, e);
-    if (rc == 0 && (rc = open_file(b, head, e)) == -ERR_IO && b->db)
-        err_wrap(e, "store (to go back to a backup: move %s away and run `sampan restore`)", c->path);
-    if (rc == 0)
+    if (rc == 0 && (rc = open_file(b, head, e)) == 0)
         rc = disk_log_marks(b, e);
+    if (rc == -ERR_IO && b->db)
+        disk_way_back(b, rc, e);
     if (rc == 0)
         (void)!backend_reserve(b, NULL); /* a disk that is full already: tried again when it matters */
     if (rc == 0)

@@ -15,7 +15,7 @@
 
 #define DISK_APP 0x53414d50
 #define DISK_VERSION 1
-#define LOG_BYTES (16 << 20)
+#define LOG_BYTES (8 << 20)
 #define MARK_ROWS 256
 #define WAL_PAGES 1000      /* beyond: the checkpoint thread works */
 #define WAL_PAGES_MAX 4000  /* beyond: the committer does what it left */
@@ -40,7 +40,7 @@ struct backend {
     struct mark *marks;             /* of the log, oldest first */
     size_t nmarks, cmarks, ntrim;   /* ntrim: trimmed by the transaction under way */
     int64_t log_bytes;
-    bool lean, dirty, loaded;       /* no room: no change log; something was written; the start is over */
+    bool old, lean, dirty, loaded;  /* there before; no room: no change log; something was written; the start is over */
     unsigned commits;
     struct { int64_t disk, id; } *orphans; /* rows of resources that nobody knows yet */
     size_t norphans, corphans;
@@ -60,7 +60,9 @@ int disk_connect(const char *file, int flags, sqlite3 **out, struct err **e) _mu
 int disk_exec(sqlite3 *db, const char *sql, struct err **e) _must_check_;
 int disk_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **out, struct err **e) _must_check_;
 int disk_number(sqlite3 *db, const char *sql, int64_t *out, struct err **e) _must_check_; /* first column of the first row; untouched when there is none or NULL */
-int disk_check(sqlite3 *db, const char *file, struct err **e) _must_check_;   /* ours, of a version we know, undamaged */
+int disk_ours(sqlite3 *db, const char *file, struct err **e) _must_check_;    /* of this program, of a version it knows */
+int disk_check(sqlite3 *db, const char *file, struct err **e) _must_check_;   /* undamaged: reads every page */
+int disk_way_back(const struct backend *b, int rc, struct err **e);           /* adds to an error how to go back to a backup; answers rc */
 void disk_closep(sqlite3 **db);
 void disk_finalizep(sqlite3_stmt **q);
 struct str disk_column(sqlite3_stmt *q, int i);

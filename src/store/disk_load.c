@@ -49,18 +49,25 @@ static void orphan(struct backend *b, int64_t disk, int64_t id)
 
 #define ROWS "SELECT id, res, rev, at, key, json FROM objects"
 
-int backend_load(struct backend *b, struct store_res *(*find)(void *arg, int64_t disk), const struct backend_load *l, struct err **e)
+/* Checking every page takes as long as loading, so it happens beside it. */
+struct checking { const char *file; int rc; struct err *e; };
+
+static void *check(void *arg)
+{
+    struct checking *c = arg;
+    _cleanup_(disk_closep) sqlite3 *db = NULL;
+    c->rc = disk_connect(c->file, SQLITE_OPEN_READONLY, &db, &c->e);
+    if (c->rc == 0)
+        c->rc = disk_check(db, c->file, &c->e);
+    return NULL;
+}
+
+static int stream(struct backend *b, struct store_res *(*find)(void *arg, int64_t disk), const struct backend_load *l, struct err **e)
 {
     _cleanup_(disk_finalizep) sqlite3_stmt *q = NULL;
-    int rc = sqlite3_get_autocommit(b->db) ? 0 : disk_step(b, Q_COMMIT, e);
-    b->loaded = true;
-    if (rc == 0)
-        rc = disk_prepare(b->db, ROWS, &q, e);
-    if (rc < 0)
-        return rc;
+    int more = SQLITE_DONE, rc = disk_prepare(b->db, ROWS, &q, e);
     struct buf tmp = BUF_INIT;
-    int more;
-    while ((more = sqlite3_step(q)) == SQLITE_ROW && rc == 0) {
+    while (rc == 0 && (more = sqlite3_step(q)) == SQLITE_ROW) {
         int64_t disk = sqlite3_column_int64(q, 1);
         struct store_res *r = find(l->arg, disk);
         if (r)
@@ -70,6 +77,28 @@ int backend_load(struct backend *b, struct store_res *(*find)(void *arg, int64_t
     }
     buf_clear(&tmp);
     return rc < 0 ? rc : more == SQLITE_DONE ? 0 : disk_fail(b->db, more, b->file, e);
+}
+
+int backend_load(struct backend *b, struct store_res *(*find)(void *arg, int64_t disk), const struct backend_load *l, struct err **e)
+{
+    struct checking c = {.file = b->file};
+    pthread_t thread;
+    bool beside = b->old && pthread_create(&thread, NULL, check, &c) == 0;
+    if (b->old && !beside)
+        check(&c);
+    int rc = stream(b, find, l, e);
+    if (beside)
+        pthread_join(thread, NULL);
+    if (c.rc < 0 && rc < 0 && e) { /* damage explains what the loader met */
+        err_free(*e);
+        *e = NULL;
+    }
+    if (c.rc < 0)
+        return disk_way_back(b, err_move(e, c.e), e);
+    if (rc == 0 && !sqlite3_get_autocommit(b->db)) /* new kinds */
+        rc = disk_step(b, Q_COMMIT, e);
+    b->loaded = true;
+    return rc;
 }
 
 int backend_load_kind(struct backend *b, struct store_res *r, const struct backend_load *l, struct err **e)

@@ -255,6 +255,8 @@ int store_restore(const char *backup, const char *folder, struct err **e)
         return err_set(e, ERR_NOT_FOUND, "restore: %s does not exist", backup);
     int rc = disk_connect(backup, SQLITE_OPEN_READONLY, &from, e);
     if (rc == 0)
+        rc = disk_ours(from, backup, e);
+    if (rc == 0)
         rc = disk_check(from, backup, e);
     if (rc == 0)
         rc = dir_make(folder, 0700, e);
