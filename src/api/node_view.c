@@ -1,0 +1,415 @@
+#include "api/nodes.h"
+#include "base/file.h"
+#include "schema/selector.h"
+
+/* What a node's mirror holds (view "node"): its Node, its pods with the ConfigMaps, Secrets, claims and volumes that they name, all Services, EndpointSlices and (slim) Nodes.
+ *
+ * Events of the store are only hints which keys may have changed ("dirty"). A cut is made from one root: wait until the root is durable, look every dirty key up in it, send what
+ * differs from what was sent before, commit. So a cut is consistent by construction, nothing in it can be taken back, and a pod never comes before what it names.
+ *
+ *      IDLE ──hint──→ DOOR (a root is held, its hard writes are waited for) ──→ send, commit ──→ IDLE, or DOOR again
+ *
+ * Keys: "<group>/<resource>/<namespace>/<name>" as in uplink/mirror.h.
+ */
+
+#define QUEUE_MAX ((size_t)1 << 20)
+
+struct sent { int64_t rev; uint64_t hash; char uid[UUID_LEN + 1]; };
+struct part { struct store_res *res; const char *prefix; bool (*wanted)(struct node_view *w, const struct store_view *v, const struct obj *o); };
+
+struct node_view {
+    struct node_link *link;
+    struct store_watch *watch;
+    struct store_view *root;            /* held while waiting at the door */
+    struct store_wait wait;
+    struct map sent, dirty;             /* key → struct sent; key → (void *)1 */
+    struct part parts[8];
+    size_t nparts;
+    bool waiting, all, started, changed;
+    int64_t cut;                        /* revision of the last commit */
+};
+
+/* ---- what is wanted ---- */
+
+static bool on_node(const struct node_view *w, const struct obj *pod)
+{
+    for (uint32_t i = 0; i < pod->nkeys; i++)
+        if (str_eqz(pod->keys[i].index, "node"))
+            return str_eq(pod->keys[i].key, w->link->name);
+    return false;
+}
+
+static bool always(struct node_view *w, const struct store_view *v, const struct obj *o) { (void)w, (void)v, (void)o; return true; }
+static bool pod_wanted(struct node_view *w, const struct store_view *v, const struct obj *o) { (void)v; return on_node(w, o); }
+
+struct search { struct node_view *w; bool found; };
+static bool search_pod(void *arg, const struct obj *o)
+{
+    struct search *s = arg;
+    s->found = on_node(s->w, o);
+    return !s->found;
+}
+
+static bool referenced(struct node_view *w, const struct store_view *v, const char *kind, struct str ns, struct str name)
+{
+    char key[600];
+    struct search s = {w, false};
+    int n = snprintf(key, sizeof key, "%s/%.*s/%.*s", kind, STR_ARG(ns), STR_ARG(name));
+    if (n > 0 && (size_t)n < sizeof key)
+        view_index(v, w->link->api->res.pods, STR("ref"), (struct str){key, (size_t)n}, search_pod, &s);
+    return s.found;
+}
+
+static bool configmap_wanted(struct node_view *w, const struct store_view *v, const struct obj *o) { return referenced(w, v, "ConfigMap", o->ns, o->name); }
+static bool secret_wanted(struct node_view *w, const struct store_view *v, const struct obj *o) { return referenced(w, v, "Secret", o->ns, o->name); }
+static bool claim_wanted(struct node_view *w, const struct store_view *v, const struct obj *o) { return referenced(w, v, "PersistentVolumeClaim", o->ns, o->name); }
+
+static bool volume_wanted(struct node_view *w, const struct store_view *v, const struct obj *o)
+{
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct json *doc;
+    if (obj_parse(o, p, &doc, NULL) < 0)
+        return false;
+    const struct json *claim = json_path(doc, "spec", "claimRef", NULL);
+    return claim && referenced(w, v, "PersistentVolumeClaim", json_get_str(claim, "namespace"), json_get_str(claim, "name"));
+}
+
+static const struct part *part_of(const struct node_view *w, const struct store_res *r)
+{
+    for (size_t i = 0; i < w->nparts; i++)
+        if (w->parts[i].res == r)
+            return &w->parts[i];
+    return NULL;
+}
+
+static const struct part *part_of_key(const struct node_view *w, struct str key)
+{
+    for (size_t i = 0; i < w->nparts; i++)
+        if (str_starts(key, str_of(w->parts[i].prefix)))
+            return &w->parts[i];
+    return NULL;
+}
+
+/* ---- dirty keys ---- */
+
+static void dirty(struct node_view *w, struct str key)
+{
+    (void)map_put(&w->dirty, key, w);
+}
+
+static void dirty_obj(struct node_view *w, const struct part *part, const struct obj *o)
+{
+    char key[700];
+    int n = snprintf(key, sizeof key, "%s%.*s/%.*s", part->prefix, STR_ARG(o->ns), STR_ARG(o->name));
+    if (n > 0 && (size_t)n < sizeof key)
+        dirty(w, (struct str){key, (size_t)n});
+}
+
+/* What a pod of this node names may have become wanted, or no longer so. */
+static void dirty_refs(struct node_view *w, const struct obj *pod)
+{
+    static const struct { const char *kind, *prefix; } kinds[] = {{"ConfigMap/", "/configmaps/"}, {"Secret/", "/secrets/"}, {"PersistentVolumeClaim/", "/persistentvolumeclaims/"}};
+    char key[700];
+    for (uint32_t i = 0; i < pod->nkeys; i++)
+        for (size_t k = 0; str_eqz(pod->keys[i].index, "ref") && k < ARRAY_LEN(kinds); k++) {
+            struct str prefix = str_of(kinds[k].kind), v = pod->keys[i].key;
+            if (!str_starts(v, prefix))
+                continue;
+            int n = snprintf(key, sizeof key, "%s%.*s", kinds[k].prefix, STR_ARG(str_sub(v, prefix.n, v.n)));
+            if (n > 0 && (size_t)n < sizeof key)
+                dirty(w, (struct str){key, (size_t)n});
+        }
+}
+
+/* A claim's volume comes and goes with it. */
+static void dirty_volume(struct node_view *w, const struct obj *claim)
+{
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct json *doc;
+    if (obj_parse(claim, p, &doc, NULL) < 0)
+        return;
+    struct str name = json_str_at(doc, "spec", "volumeName", NULL);
+    if (!str_empty(name))
+        dirty(w, pool_printf(p, "/persistentvolumes//%.*s", STR_ARG(name)));
+}
+
+static void hint(struct node_view *w, const struct store_event *ev)
+{
+    const struct part *part = part_of(w, ev->obj->res);
+    struct api *a = w->link->api;
+    if (!part)
+        return;
+    if (ev->obj->res == a->res.pods) {
+        bool now = on_node(w, ev->obj), was = ev->before && on_node(w, ev->before);
+        if (!now && !was)
+            return;
+        dirty_refs(w, ev->obj);
+        if (ev->before)
+            dirty_refs(w, ev->before);
+    }
+    if (ev->obj->res == a->res.pvcs)
+        dirty_volume(w, ev->obj);
+    dirty_obj(w, part, ev->obj);
+}
+
+/* ---- sending ---- */
+
+/* Other nodes: only what the network needs of them, so that their heartbeats are no news. */
+static struct str slim_node(struct pool *p, const struct obj *o)
+{
+    struct json *doc, *slim = json_obj(p);
+    if (obj_parse(o, p, &doc, NULL) < 0)
+        return o->json;
+    json_set_str(p, slim, STR("kind"), STR("Node"));
+    json_set_str(p, slim, STR("apiVersion"), STR("v1"));
+    struct json *m = json_put_obj(p, slim, STR("metadata"));
+    json_set_str(p, m, STR("name"), o->name);
+    json_set_str(p, m, STR("uid"), o->uid);
+    const struct { const char *from, *key; } parts[] = {{"metadata", "labels"}, {"metadata", "annotations"}, {"spec", "podCIDR"}, {"spec", "podCIDRs"}, {"status", "addresses"}};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        const struct json *v = json_path(doc, parts[i].from, parts[i].key, NULL);
+        if (v)
+            json_set(p, json_put_obj(p, slim, str_of(parts[i].from)), str_of(parts[i].key), json_clone(p, v));
+    }
+    return json_to_pool(p, slim);
+}
+
+static void upsert(struct node_view *w, struct str key, const struct obj *o)
+{
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    bool other = o->res == w->link->api->res.nodes && !str_eq(o->name, w->link->name);
+    struct str bytes = other ? slim_node(p, o) : o->json;
+    struct sent *s = map_get(&w->sent, key);
+    uint64_t hash = other ? str_hash(bytes) : 0;
+    if (s && (s->rev == o->rev || (other && s->hash == hash && str_eqz(o->uid, s->uid))))
+        return;
+    if (!s) {
+        s = xcalloc(1, sizeof *s);
+        (void)map_put(&w->sent, key, s);
+    }
+    s->rev = o->rev;
+    s->hash = hash;
+    snprintf(s->uid, sizeof s->uid, "%.*s", STR_ARG(o->uid));
+    uplink_upsert(w->link->peer, key, o->uid, o->rev, bytes);
+    w->changed = true;
+}
+
+static void tombstone(struct node_view *w, struct str key, int64_t rev)
+{
+    struct sent *s = map_del(&w->sent, key);
+    if (!s)
+        return;
+    uplink_delete(w->link->peer, key, str_of(s->uid), rev);
+    free(s);
+    w->changed = true;
+}
+
+static const struct obj *look_up(const struct store_view *v, const struct part *part, struct str key)
+{
+    struct str rest = str_sub(key, strlen(part->prefix), key.n), ns, name;
+    return str_cut(rest, '/', &ns, &name) ? view_get(v, part->res, ns, name) : NULL;
+}
+
+static void send_key(struct node_view *w, struct str key)
+{
+    const struct part *part = part_of_key(w, key);
+    const struct obj *o = part ? look_up(w->root, part, key) : NULL;
+    if (o && part->wanted(w, w->root, o))
+        upsert(w, key, o);
+    else
+        tombstone(w, key, view_rev(w->root));
+}
+
+/* Everything: what is wanted is sent, what was sent and is wanted no more goes. */
+static void send_all(struct node_view *w)
+{
+    struct map seen = {0};
+    for (size_t i = 0; i < w->nparts; i++) {
+        struct store_iter it;
+        iter_start(&it, w->root, w->parts[i].res, STR_NULL, STR_NULL, STR_NULL);
+        for (const struct obj *o; (o = iter_next(&it));) {
+            char key[700];
+            int n = snprintf(key, sizeof key, "%s%.*s/%.*s", w->parts[i].prefix, STR_ARG(o->ns), STR_ARG(o->name));
+            if (n <= 0 || (size_t)n >= sizeof key || !w->parts[i].wanted(w, w->root, o))
+                continue;
+            struct str k = {key, (size_t)n};
+            (void)map_put(&seen, k, w);
+            upsert(w, k, o);
+        }
+    }
+    map_for (&w->sent, it) {
+        struct str key = map_key(it);
+        if (!map_get(&seen, key)) {
+            _cleanup_(pool_freep) struct pool *p = pool_new();
+            tombstone(w, pool_str(p, key), view_rev(w->root));
+        }
+    }
+    map_clear(&seen, NULL);
+}
+
+static int64_t hard_rev(const struct node_view *w, const struct store_view *v)
+{
+    int64_t rev = 0;
+    for (size_t i = 0; i < w->nparts; i++)
+        rev = MAX(rev, view_res_rev(v, w->parts[i].res));
+    return rev;
+}
+
+static void drain_hints(struct node_view *w)
+{
+    struct store_event *ev;
+    struct err *e = NULL;
+    while (w->watch && (ev = store_watch_next(w->watch, &e))) {
+        if (ev->type == STORE_RESYNC)
+            w->all = true;
+        else
+            hint(w, ev);
+        store_event_unref(ev);
+    }
+    if (e) { /* fell off the ring: a whole comparison makes up for it */
+        err_free(e);
+        store_watch_close(TAKE(w->watch));
+        w->all = true;
+    }
+}
+
+static void turn(struct node_view *w);
+
+static void cut(struct node_view *w)
+{
+    w->changed = false;
+    if (w->all)
+        send_all(w);
+    map_for (&w->dirty, it)
+        if (!w->all)
+            send_key(w, map_key(it));
+    w->all = false;
+    map_clear(&w->dirty, NULL);
+    int64_t rev = hard_rev(w, w->root);
+    if (w->changed || !w->started)
+        uplink_commit(w->link->peer, rev);
+    w->started = true;
+    w->cut = rev;
+    store_view_unref(TAKE(w->root));
+}
+
+static void door(struct store_wait *sw, int result)
+{
+    struct node_view *w = container_of(sw, struct node_view, wait);
+    w->waiting = false;
+    if (result < 0) { /* what we were about to send was taken back */
+        store_view_unref(TAKE(w->root));
+        w->all = true;
+    } else {
+        cut(w);
+    }
+    turn(w);
+}
+
+static void notify(void *arg)
+{
+    turn(arg);
+}
+
+static void drained(void *arg, struct uplink_peer *p)
+{
+    struct node_link *l = uplink_peer_user(p);
+    (void)arg;
+    if (l && l->view)
+        turn(l->view);
+}
+
+static bool open_watch(struct node_view *w)
+{
+    struct api *a = w->link->api;
+    if (w->watch)
+        return true;
+    _cleanup_(store_view_unrefp) struct store_view *v = store_view(a->store);
+    return store_watch_open(a->store, NULL, view_rev(v), 0, w->link->loop, notify, w, &w->watch, NULL) >= 0;
+}
+
+static void turn(struct node_view *w)
+{
+    struct api *a = w->link->api;
+    if (w->waiting || !w->link->peer)
+        return;
+    if (!open_watch(w))
+        return;
+    for (;;) {
+        if (uplink_peer_queued(w->link->peer) > QUEUE_MAX)
+            return; /* drained() comes */
+        w->root = store_view(a->store); /* before the hints are read: a hint that is missed is in a later root */
+        drain_hints(w);
+        if (!w->watch) {
+            store_view_unref(TAKE(w->root));
+            if (!open_watch(w))
+                return;
+            continue;
+        }
+        if (!w->all && map_count(&w->dirty) == 0) {
+            store_view_unref(TAKE(w->root));
+            return;
+        }
+        store_view_unref(w->root);
+        w->root = store_view(a->store); /* newer than every hint that was read */
+        if (!store_wait(a->store, hard_rev(w, w->root), &w->wait, w->link->loop, door)) {
+            w->waiting = true;
+            return;
+        }
+        cut(w);
+    }
+}
+
+/* ---- life ---- */
+
+struct node_view *node_view_new(struct node_link *l)
+{
+    struct node_view *w = xcalloc(1, sizeof *w);
+    struct api *a = l->api;
+    const struct part parts[] = {
+        {a->res.nodes, "/nodes/", always}, {a->res.secrets, "/secrets/", secret_wanted}, {a->res.configmaps, "/configmaps/", configmap_wanted}, {a->res.pvcs, "/persistentvolumeclaims/", claim_wanted},
+        {a->res.pvs, "/persistentvolumes/", volume_wanted}, {a->res.pods, "/pods/", pod_wanted}, {a->res.services, "/services/", always}, {a->res.slices, "discovery.k8s.io/endpointslices/", always}};
+    w->link = l;
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        if (parts[i].res)
+            w->parts[w->nparts++] = parts[i];
+    return w;
+}
+
+void node_view_free(struct node_view *w)
+{
+    if (!w)
+        return;
+    if (w->waiting)
+        store_wait_cancel(w->link->api->store, &w->wait);
+    store_watch_close(w->watch);
+    store_view_unref(w->root);
+    map_clear(&w->sent, free);
+    map_clear(&w->dirty, NULL);
+    free(w);
+}
+
+void node_view_resume(struct node_view *w, int64_t rev)
+{
+    if (w->link->peer)
+        uplink_peer_on_drain(w->link->peer, drained);
+    if (rev > 0) {
+        uplink_ask_inventory(w->link->peer);
+        return;
+    }
+    w->all = true;
+    turn(w);
+}
+
+/* What the node has already counts as sent: only differences and tombstones follow. */
+void node_view_inventory(struct node_view *w, const struct mirror_item *items, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct sent *s = xcalloc(1, sizeof *s);
+        s->rev = items[i].rev;
+        snprintf(s->uid, sizeof s->uid, "%.*s", STR_ARG(items[i].uid));
+        free(map_put(&w->sent, items[i].key, s));
+    }
+    w->all = true;
+    turn(w);
+}

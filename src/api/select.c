@@ -1,0 +1,86 @@
+#include "api/call.h"
+#include "schema/selector.h"
+
+static bool field_known(const struct schema_resource *r, struct str path)
+{
+    if (str_eqz(path, "metadata.name") || (r->namespaced && str_eqz(path, "metadata.namespace")) || str_eqz(path, "metadata.namespace"))
+        return true;
+    for (size_t i = 0; i < r->nfield_selectors; i++)
+        if (str_eq(r->field_selectors[i], path))
+            return true;
+    return false;
+}
+
+int select_parse(struct call *c, struct select *s, struct err **e)
+{
+    *s = (struct select){0};
+    struct str labels = call_query(c, "labelSelector"), fields = call_query(c, "fieldSelector");
+    if (!str_empty(labels) && selector_parse(c->pool, labels, &s->labels, e) < 0)
+        return -(*e)->code;
+    if (!str_empty(fields) && field_selector_parse(c->pool, fields, &s->fields, e) < 0)
+        return -(*e)->code;
+    for (size_t i = 0; i < s->fields.n; i++) {
+        const struct sel_req *q = &s->fields.reqs[i];
+        if (!field_known(c->res, q->key))
+            return err_set(e, ERR_BAD_REQUEST, "field label not supported: %.*s", STR_ARG(q->key));
+        bool exact = q->op == SEL_IN && q->nvalues == 1 && !str_empty(q->values[0]);
+        if (str_eqz(q->key, "metadata.name")) {
+            if (exact)
+                s->name = q->values[0];
+        } else if (str_eqz(q->key, "metadata.namespace")) {
+            if (exact)
+                s->ns = q->values[0];
+        } else {
+            s->parse = true;
+        }
+    }
+    return 0;
+}
+
+static bool req_match(const struct sel_req *q, struct str value)
+{
+    bool in = false;
+    for (size_t i = 0; i < q->nvalues; i++)
+        in |= str_eq(q->values[i], value);
+    return q->op == SEL_NOT_IN ? !in : in;
+}
+
+static bool fields_match(const struct schema_resource *stored, const struct select *s, const struct obj *o)
+{
+    struct pool *pool = s->parse ? pool_new() : NULL;
+    struct json *doc = NULL;
+    bool ok = !s->parse || obj_parse(o, pool, &doc, NULL) >= 0;
+    for (size_t i = 0; ok && i < s->fields.n; i++) {
+        const struct sel_req *q = &s->fields.reqs[i];
+        struct str value = STR("");
+        if (str_eqz(q->key, "metadata.name"))
+            value = o->name;
+        else if (str_eqz(q->key, "metadata.namespace"))
+            value = o->ns;
+        else
+            (void)kind_field(stored, doc, q->key, &value);
+        ok = req_match(q, value);
+    }
+    pool_free(pool);
+    return ok;
+}
+
+bool select_match_res(const struct schema_resource *stored, const struct select *s, const struct obj *o)
+{
+    if (s->labels.n || s->labels.nothing) {
+        struct label few[32], *labels = few;
+        _cleanup_(freep) void *many = NULL;
+        if (o->nlabels > ARRAY_LEN(few))
+            labels = many = xcalloc(o->nlabels, sizeof *labels);
+        for (uint32_t i = 0; i < o->nlabels; i++)
+            labels[i] = (struct label){o->labels[i].key, o->labels[i].value};
+        if (!selector_match(&s->labels, labels, o->nlabels))
+            return false;
+    }
+    return s->fields.n == 0 || fields_match(stored, s, o);
+}
+
+bool select_match(struct call *c, const struct select *s, const struct obj *o)
+{
+    return select_match_res(c->stored, s, o);
+}
