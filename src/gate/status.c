@@ -9,6 +9,7 @@ struct view { /* one composing */
     struct pool *p;
     const struct json *pod, *spec, *old;   /* old: the status as mirrored */
     const struct json *before;             /* the status last reported, or old: for times of transition */
+    struct str old_start;
     bool init_done;                        /* every init container ran well; sidecars run */
 };
 
@@ -284,7 +285,9 @@ struct json *status_compose(struct gate *g, struct gpod *gp, struct pool *pool)
         v.before = json_get(reported, STR("status"));
     v.init_done = init_finished(&v);
     const char *phase = phase_of(&v);
-    struct str qos = json_get_str(v.old, "qosClass"), start = json_get_str(v.old, "startTime");
+    if (!json_get_str(v.old, "startTime").n) /* it may stand in what we reported, and not be back in the mirror yet */
+        v.old_start = json_get_str(v.before, "startTime");
+    struct str qos = json_get_str(v.old, "qosClass"), start = v.old_start.n ? v.old_start : json_get_str(v.old, "startTime");
     json_set_str(pool, status, STR("phase"), str_of(phase));
     json_set_int(pool, status, STR("observedGeneration"), json_get_int(json_get(v.pod, STR("metadata")), "generation", 0));
     put_conditions(&v, status, phase);
