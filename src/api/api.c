@@ -220,6 +220,7 @@ struct tls_ctx *api_server_tls(struct api *a) { return a->keys ? api_keys_tls(a-
 struct str api_ca_hash(struct api *a) { return a->keys ? api_keys_ca_hash(a->keys) : STR_NULL; }
 struct str api_ca_pem(struct api *a) { return a->keys ? api_keys_server_ca(a->keys) : STR_NULL; }
 struct api_keys *api_get_keys(struct api *a) { return a->keys; }
+const struct ca *api_client_ca(struct api *a) { return a->keys ? api_keys_client_signer(a->keys) : NULL; }
 
 int api_admin_kubeconfig(struct api *a, struct buf *out, struct err **e)
 {

@@ -47,6 +47,7 @@ struct tls_ctx *api_server_tls(struct api *a);                                  
 int api_admin_kubeconfig(struct api *a, struct buf *out, struct err **e) _must_check_;    /* client certificate of system:masters, server https://127.0.0.1:<port> */
 struct str api_ca_hash(struct api *a);                                                    /* hex sha256 of the CA's DER, for tokens K10<hash>:: */
 struct str api_ca_pem(struct api *a);
+const struct ca *api_client_ca(struct api *a);                                            /* signs client certificates: for the controllers that sign requests; NULL: none */
 struct api_keys *api_get_keys(struct api *a);                                             /* for the CSR signer: api/api_keys.h; NULL without tls_dir */
 /* The handler of an http_server (one per I/O loop, all share the api). `local`: arrived over the local unix socket; the peer's uid decides (root: system:masters). */
 void api_handle(struct http_req *rq, void *api);
