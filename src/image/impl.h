@@ -65,7 +65,7 @@ struct image_store {
     struct pool *pool;          /* of what is loaded */
     struct map by_id, by_name;  /* struct image * */
 };
-int store_lock(struct image_store *s, struct err **e);   /* fd or -code; closing unlocks */
+int images_lock(struct image_store *s, struct err **e);   /* fd or -code; closing unlocks */
 int store_put_image(struct image_store *s, const struct image *i, struct err **e) _must_check_;
 int store_put_name(struct image_store *s, struct str name, struct str id, bool pinned, struct err **e) _must_check_;
 void store_layer_name(struct str digest, struct buf *out);

@@ -502,7 +502,7 @@ static int import_locked(struct image_store *s, int fd, const struct image_impor
 
 int image_import(struct image_store *s, int fd, const struct image_import_options *o, struct buf *out, struct err **e)
 {
-    _cleanup_(closep) int lock = store_lock(s, e);
+    _cleanup_(closep) int lock = images_lock(s, e);
     if (lock < 0)
         return lock;
     int r = image_store_reload(s, e);

@@ -173,7 +173,7 @@ void image_lower(const struct image *i, struct buf *out)
     }
 }
 
-int store_lock(struct image_store *s, struct err **e)
+int images_lock(struct image_store *s, struct err **e)
 {
     _cleanup_(freep) char *path = xasprintf("%s/lock", s->dir);
     _cleanup_(closep) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -245,7 +245,7 @@ static int64_t free_bytes(const char *dir)
 
 int64_t image_sweep(struct image_store *s, struct err **e)
 {
-    _cleanup_(closep) int lock = store_lock(s, e);
+    _cleanup_(closep) int lock = images_lock(s, e);
     if (lock < 0)
         return lock;
     int64_t r = image_store_reload(s, e), before = free_bytes(s->tmp);
@@ -284,7 +284,7 @@ static int remove_locked(struct image_store *s, struct str ref, struct err **e)
 
 int image_remove(struct image_store *s, struct str ref, struct err **e)
 {
-    _cleanup_(closep) int lock = store_lock(s, e);
+    _cleanup_(closep) int lock = images_lock(s, e);
     if (lock < 0)
         return lock;
     int r = image_store_reload(s, e);

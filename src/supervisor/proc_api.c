@@ -84,15 +84,15 @@ static int start_control(struct api_proc *p, struct err **e)
         .api = p->api,
         .loop = p->control,
         .clock = p->clock,
-        .client_ca = api_client_ca(p->api),
+        .client_ca = (struct ca *)(uintptr_t)api_client_ca(p->api), /* the controllers take a reference of their own */
         .only = p->o->role == ROLE_HUB ? HUB_CONTROLLERS : NULL,
     };
     if (controllers_start(&c, &p->controllers, e) < 0)
         return err_wrap(e, "controllers");
     if (p->o->role == ROLE_HUB)
         return hub_start(p->hub, p->control, e);
-    p->scheduler = scheduler_new(p->api, p->control, e);
-    return p->scheduler ? 0 : err_wrap(e, "scheduler");
+    struct scheduler_config sc = {.api = p->api, .loop = p->control, .clock = p->clock};
+    return scheduler_start(&sc, &p->scheduler, e) < 0 ? err_wrap(e, "scheduler") : 0;
 }
 
 static void *control_main(void *arg)
@@ -105,7 +105,8 @@ static void *control_main(void *arg)
         return NULL;
     }
     loop_run(p->control);
-    scheduler_free(TAKE(p->scheduler));
+    hub_stop(p->hub);
+    scheduler_stop(TAKE(p->scheduler));
     controllers_stop(TAKE(p->controllers));
     return NULL;
 }
@@ -198,6 +199,18 @@ static void on_broker_close(void *arg, const struct err *e)
     on_signal(p, SIGTERM);
 }
 
+static int open_hub(struct api_proc *p, const struct layout *l, struct err **e)
+{
+    const struct options *o = p->o;
+    char host[256] = "localhost";
+    if (o->advertise_address || o->tls_san.n)
+        snprintf(host, sizeof host, "%s", o->advertise_address ? o->advertise_address : o->tls_san.v[0]);
+    else if (gethostname(host, sizeof host - 1) < 0)
+        return err_errno(e, errno, "host name");
+    _cleanup_(freep) char *url = o->https_listen_port == 443 ? xasprintf("https://%s", host) : xasprintf("https://%s:%" PRId64, host, o->https_listen_port);
+    return hub_new(p->api, l->tls, str_of(url), &p->hub, e);
+}
+
 static int load(struct api_proc *p, const struct layout *l, struct err **e)
 {
     const struct options *o = p->o;
@@ -232,7 +245,7 @@ static int load(struct api_proc *p, const struct layout *l, struct err **e)
     if (api_new(&c, &p->api, e) < 0)
         return err_wrap(e, "api");
     if (o->role == ROLE_HUB)
-        return hub_new(p->api, &p->hub, e);
+        return open_hub(p, l, e);
     return 0;
 }
 

@@ -1,0 +1,52 @@
+/* The gate process of a server, of an agent, and of `sampan connect`. */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "gate/gate.h"
+#include "supervisor/lockdown.h"
+#include "supervisor/procs.h"
+
+static int lock(void *arg, struct err **e)
+{
+    return lockdown_apply(arg, e);
+}
+
+int proc_gate(const struct options *o, const struct layout *l, const struct proc_fds *f)
+{
+    _cleanup_(err_freep) struct err *e = NULL;
+    struct str hash = STR_NULL, password = STR_NULL;
+    const char *writable[] = {l->gate, l->run, NULL}, *readable[] = {o->kubeconfig, o->private_registry, "/run/secrets", "/var/run/secrets", NULL};
+    if (!o->kubeconfig)
+        readable[0] = "/etc";
+    struct lockdown ld = {.user = o->user, .writable = writable, .readable = readable};
+    if (o->role == ROLE_AGENT && token_parse(str_of(o->token), &hash, &password, &e) < 0) {
+        log_error("%s", err_msg(e));
+        return PROC_EXIT_FATAL;
+    }
+    struct gate_options g = {
+        .state_dir = l->gate,
+        .node_fd = f->link,
+        .broker_fd = f->broker,
+        .api_socket = o->role == ROLE_SERVER ? l->api_socket : NULL,
+        .server = o->server,
+        .token = password,
+        .ca_hash = hash,
+        .node_name = o->node_name,
+        .node_ip = o->node_ip,
+        .backend = o->flannel_backend,
+        .cgroup_root = o->cgroup_root,
+        .resolv_conf = o->resolv_conf,
+        .cluster_domain = o->cluster_domain ? o->cluster_domain : "cluster.local",
+        .cluster_dns = o->cluster_dns,
+        .service_cidr = o->service_cidr,
+        .cluster_cidr = o->cluster_cidr,
+        .labels = (const char *const *)o->node_label.v,
+        .nlabels = o->node_label.n,
+        .taints = (const char *const *)o->node_taint.v,
+        .ntaints = o->node_taint.n,
+        .hub = o->hub,
+        .hub_token = str_of(o->hub_token),
+        .kubeconfig = o->kubeconfig,
+    };
+    return gate_main(&g, lock, &ld);
+}
