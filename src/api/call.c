@@ -201,6 +201,8 @@ static struct bytes *reply_bytes(struct call *c, const char **type)
         struct json *doc = c->err || c->success || !c->tree ? status_tree(c) : c->tree;
         encode_doc(c, doc, &b);
     }
+    if (c->accept.media == MEDIA_PROTO && b.n > 4 && memcmp(b.p, "k8s", 4) == 0)
+        *type = "application/vnd.kubernetes.protobuf";
     return buf_to_bytes(&b);
 }
 

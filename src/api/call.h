@@ -55,7 +55,6 @@ struct write {
     int64_t expect_rev;             /* 0: any */
     bool retry;                     /* a conflict is nobody's wish: read again and do it again */
     unsigned tries;
-    bool decoded;                   /* doc came from outside and wants defaults */
     bool generate;                  /* the name is made from generateName: another one when it is taken */
     bool delete_after;              /* the last finalizer went: the update is a deletion */
     bool internal;                  /* made by a handler here (binding, deletion marks): no admission, no validation of the kind */
@@ -181,6 +180,15 @@ struct str api_version(struct pool *p, struct str group, struct str version); /*
 
 struct json *scale_of(struct call *c, const struct json *doc);               /* scale.c: autoscaling/v1 Scale of an object */
 int patch_apply(struct call *c, struct json **doc, const struct json *patch, struct err **e) _must_check_; /* patch.c */
+
+/* protobuf.c */
+int protobuf_read(struct call *c, struct json **out, struct err **e) _must_check_;
+bool protobuf_write(struct call *c, const struct json *doc, struct buf *out);
+bool protobuf_list_item(struct call *c, const struct json *doc, struct buf *raw);
+void protobuf_list(struct call *c, struct str version, struct str kind, struct str rv, struct str cont, int64_t remaining, struct str items, struct buf *out);
+void protobuf_frame(struct str type, struct str object, struct buf *out);
+
+void apply_manage(struct call *c);                                          /* apply.c: managedFields of an ordinary write */
 
 /* table.c */
 enum include_object table_include(struct call *c);

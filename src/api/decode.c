@@ -1,4 +1,5 @@
 #include "api/call.h"
+#include "schema/apply.h"
 #include "yaml/yaml.h"
 
 static int invalid_option(struct err **e, const char *field, struct str value, const char *allowed)
@@ -6,16 +7,6 @@ static int invalid_option(struct err **e, const char *field, struct str value, c
     (void)err_set(e, ERR_INVALID, "%s: Unsupported value: \"%.*s\": supported values: %s", field, STR_ARG(value), allowed);
     (void)err_cause(e, "FieldValueNotSupported", str_of(field), "Unsupported value: \"%.*s\": supported values: %s", STR_ARG(value), allowed);
     return -ERR_INVALID;
-}
-
-/* The manager when none is named: the client's program, as the part of its User-Agent before the first slash. */
-static struct str manager_default(struct call *c)
-{
-    struct str agent = http_header(c->rq, STR("user-agent")), head, tail;
-    if (!str_cut(agent, '/', &head, &tail))
-        head = agent;
-    head = str_sub(head, 0, 128);
-    return str_empty(head) ? STR("unknown") : head;
 }
 
 int decode_options(struct call *c, struct err **e)
@@ -35,8 +26,8 @@ int decode_options(struct call *c, struct err **e)
     if (manager.n > 128)
         return err_set(e, ERR_INVALID, "fieldManager: Too long: may not be more than 128 bytes");
     c->force = call_query_bool(c, "force");
-    if (c->ri.resource)
-        c->manager = str_empty(manager) ? manager_default(c) : manager;
+    if (c->ri.resource && !(c->sink && str_empty(manager)))
+        c->manager = str_empty(manager) ? manager_from_agent(http_header(c->rq, STR("user-agent"))) : manager;
     return 0;
 }
 
@@ -45,6 +36,8 @@ int decode_text(struct call *c, struct json **out, struct json_dup **dups, struc
     static const struct json_limits limits = {.bytes = 3u << 20, .view = true};
     if (str_empty(str_trim(c->body)))
         return err_set(e, ERR_BAD_REQUEST, "the request body is empty");
+    if (c->content == MEDIA_PROTO)
+        return protobuf_read(c, out, e);
     if (c->content == MEDIA_YAML || c->content == MEDIA_APPLY)
         return yaml_parse_one(c->pool, c->body, NULL, out, e) < 0 ? -(*e)->code : 0;
     return json_parse_dups(c->pool, c->body, &limits, out, dups, e) < 0 ? -(*e)->code : 0;

@@ -62,6 +62,8 @@ void encode_doc(struct call *c, const struct json *doc, struct buf *out)
         yaml_write(out, doc);
         return;
     }
+    if (c->accept.media == MEDIA_PROTO && protobuf_write(c, doc, out))
+        return;
     if (c->accept.pretty)
         json_write_pretty(out, doc, 2);
     else

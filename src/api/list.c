@@ -146,12 +146,17 @@ static void begin(struct call *c, struct listing *l, struct str rv, struct str c
     (void)l;
 }
 
+static bool proto(const struct call *c)
+{
+    return c->accept.media == MEDIA_PROTO && c->accept.shape != SHAPE_TABLE;
+}
+
 /* One item. Stored bytes go out as they are, without the kind and apiVersion that the list names already. */
 static int item_add(struct call *c, struct listing *l, struct str head, const struct obj *o, struct err **e)
 {
-    if (l->n)
+    if (l->n && !proto(c))
         buf_putc(&l->out, ',');
-    if (c->accept.shape == SHAPE_OBJECT && encode_as_stored(c)) {
+    if (!proto(c) && c->accept.shape == SHAPE_OBJECT && encode_as_stored(c)) {
         if (str_starts(o->json, head)) {
             buf_putc(&l->out, '{');
             buf_add(&l->out, o->json.p + head.n, o->json.n - head.n);
@@ -169,6 +174,8 @@ static int item_add(struct call *c, struct listing *l, struct str head, const st
         r = encode_convert(c, &doc, e);
     if (r >= 0 && c->accept.shape == SHAPE_TABLE)
         table_row(c, &l->out, doc, table_include(c));
+    else if (r >= 0 && proto(c))
+        (void)protobuf_list_item(c, c->accept.shape == SHAPE_PARTIAL ? encode_partial(item, doc) : doc, &l->out);
     else if (r >= 0 && c->accept.shape == SHAPE_PARTIAL)
         json_write(&l->out, encode_partial(item, doc));
     else if (r >= 0)
@@ -234,6 +241,14 @@ static void finish(struct call *c, struct listing *l)
         pages_keep(c->api->pages, l->view);
     }
     struct buf whole = BUF_INIT;
+    if (proto(c)) {
+        bool partial = c->accept.shape == SHAPE_PARTIAL;
+        protobuf_list(c, partial ? STR("meta.k8s.io/v1") : api_version(c->pool, c->res->group, c->res->version),
+                      partial ? STR("PartialObjectMetadataList") : pool_printf(c->pool, "%.*sList", STR_ARG(c->res->kind)), pool_printf(c->pool, "%" PRId64, l->rv), cont, left, buf_str(&l->out), &whole);
+        call_depend(c, view_res_rev(l->view, c->sres));
+        call_reply_raw(c, 200, "application/vnd.kubernetes.protobuf", buf_to_bytes(&whole));
+        return;
+    }
     buf_reserve(&whole, l->out.n + 512);
     begin(c, l, pool_printf(c->pool, "%" PRId64, l->rv), cont, left, &whole);
     buf_add(&whole, l->out.p ? l->out.p : "", l->out.n);

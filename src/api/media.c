@@ -1,6 +1,6 @@
 #include "api/call.h"
 
-#define ACCEPTED "application/json, application/yaml"
+#define ACCEPTED "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 
 const char *media_name(enum media m)
 {
@@ -42,6 +42,8 @@ static bool clause_media(const struct clause *cl, enum media *m)
         *m = MEDIA_JSON;
     else if (str_eqz(cl->type, "application/yaml"))
         *m = MEDIA_YAML;
+    else if (str_eqz(cl->type, "application/vnd.kubernetes.protobuf") && str_empty(cl->as))
+        *m = MEDIA_PROTO;
     else
         return false;
     return true;
@@ -90,7 +92,11 @@ int media_accept(struct call *c, struct err **e)
         enum media m;
         enum shape s;
         clause_read(piece, &cl);
-        if (cl.q <= best || !clause_media(&cl, &m) || !clause_shape(&cl, &s))
+        if (!clause_media(&cl, &m) || !clause_shape(&cl, &s) || cl.q <= 0)
+            continue;
+        /* who takes both gets JSON: it stands ready in the store */
+        bool rather = cl.q == best && c->accept.media == MEDIA_PROTO && m == MEDIA_JSON;
+        if (cl.q <= best && !rather)
             continue;
         best = cl.q;
         c->accept.media = m;
@@ -103,18 +109,16 @@ int media_accept(struct call *c, struct err **e)
 
 int media_content(struct call *c, struct err **e)
 {
-    static const enum media bodies[] = {MEDIA_JSON, MEDIA_YAML}, patches[] = {MEDIA_JSON_PATCH, MEDIA_MERGE_PATCH, MEDIA_STRATEGIC, MEDIA_APPLY};
+    static const enum media bodies[] = {MEDIA_JSON, MEDIA_YAML, MEDIA_PROTO}, patches[] = {MEDIA_JSON_PATCH, MEDIA_MERGE_PATCH, MEDIA_STRATEGIC, MEDIA_APPLY};
     bool patch = c->ri.verb == VERB_PATCH;
     const enum media *known = patch ? patches : bodies;
     size_t n = patch ? ARRAY_LEN(patches) : ARRAY_LEN(bodies);
     struct str header = http_header(c->rq, STR("content-type")), type = header, params;
     (void)str_cut(header, ';', &type, &params);
     type = str_trim(type);
-    if (!patch && (str_empty(type) || c->ri.verb == VERB_DELETE || c->ri.verb == VERB_DELETECOLLECTION)) {
-        c->content = str_eqz(type, "application/yaml") ? MEDIA_YAML : MEDIA_JSON;
-        if (str_empty(type) || !str_eqz(type, "application/vnd.kubernetes.protobuf"))
-            return 0;
-    }
+    c->content = MEDIA_JSON;
+    if (!patch && str_empty(type))
+        return 0;
     for (size_t i = 0; i < n; i++)
         if (str_eq_nocase(type, str_of(media_name(known[i])))) {
             c->content = known[i];

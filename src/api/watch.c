@@ -1,5 +1,6 @@
 #include "api/impl.h"
 #include "base/file.h"
+#include "schema/wire.h"
 
 /* A watch: an answer that goes on. First, where it is asked for, what is there (from one root, with backpressure), then a cursor in the store's ring. Frames
  * are made once per (event, version, shape) and shared by all watchers (store_event_encoding).
@@ -50,6 +51,17 @@ static void watch_end(struct watching *w)
 static void watch_error(struct watching *w, const struct err *err)
 {
     struct str s = status_json(w->c->pool, err);
+    if (w->c->accept.media == MEDIA_PROTO) {
+        struct json *status = NULL;
+        struct buf object = BUF_INIT, b = BUF_INIT;
+        if (json_parse(w->c->pool, s, NULL, &status, NULL) >= 0 && protobuf_write(w->c, status, &object))
+            protobuf_frame(STR("ERROR"), buf_str(&object), &b);
+        http_send_str(w->c->rq, buf_str(&b));
+        buf_clear(&object);
+        buf_clear(&b);
+        watch_end(w);
+        return;
+    }
     http_send_str(w->c->rq, STR("{\"type\":\"ERROR\",\"object\":"));
     http_send_str(w->c->rq, s);
     http_send_str(w->c->rq, STR("}\n"));
@@ -64,10 +76,12 @@ static struct bytes *frame_make(struct framing *f)
 {
     struct call *c = f->w->c;
     struct buf b = BUF_INIT;
+    bool proto = c->accept.media == MEDIA_PROTO;
     bool old_rev = f->rev && f->rev != f->o->rev; /* left the selection: its last state, with the revision of now */
     buf_reserve(&b, f->o->json.n + 64);
-    buf_printf(&b, "{\"type\":\"%s\",\"object\":", frame_names[f->type]);
-    if (c->accept.shape == SHAPE_OBJECT && encode_as_stored(c) && !old_rev) {
+    if (!proto)
+        buf_printf(&b, "{\"type\":\"%s\",\"object\":", frame_names[f->type]);
+    if (!proto && c->accept.shape == SHAPE_OBJECT && encode_as_stored(c) && !old_rev) {
         buf_str_add(&b, f->o->json);
         buf_puts(&b, "}\n");
         return buf_to_bytes(&b);
@@ -80,6 +94,13 @@ static struct bytes *frame_make(struct framing *f)
         doc = json_obj(p);
     if (old_rev)
         json_set_str(p, json_put_obj(p, doc, STR("metadata")), STR("resourceVersion"), pool_printf(p, "%" PRId64, f->rev));
+    if (proto) {
+        _cleanup_(buf_clear) struct buf object = BUF_INIT;
+        if (protobuf_write(c, c->accept.shape == SHAPE_PARTIAL ? encode_partial(p, doc) : doc, &object))
+            protobuf_frame(str_of(frame_names[f->type]), buf_str(&object), &b);
+        c->pool = keep;
+        return buf_to_bytes(&b);
+    }
     if (c->accept.shape == SHAPE_TABLE) {
         table_begin(c, &b, json_str_at(doc, "metadata", "resourceVersion", NULL), STR_NULL, -1, !f->w->columns_sent);
         table_row(c, &b, doc, f->w->include);
@@ -101,7 +122,7 @@ static struct bytes *frame_shared(void *arg, struct store_event *ev)
 static uint64_t frame_number(const struct watching *w, enum frame type, bool before)
 {
     const struct call *c = w->c;
-    return ((uint64_t)(uintptr_t)c->res << 10) ^ ((uint64_t)type << 8 | (uint64_t)before << 7 | (uint64_t)c->accept.shape << 4 | (uint64_t)w->include << 2 | (uint64_t)w->columns_sent << 1);
+    return ((uint64_t)(uintptr_t)c->res << 10) ^ (uint64_t)(c->accept.media == MEDIA_PROTO) << 6 ^ ((uint64_t)type << 8 | (uint64_t)before << 7 | (uint64_t)c->accept.shape << 4 | (uint64_t)w->include << 2 | (uint64_t)w->columns_sent << 1);
 }
 
 static void frame_send(struct watching *w, struct store_event *ev, enum frame type, const struct obj *o, int64_t rev)
@@ -113,9 +134,32 @@ static void frame_send(struct watching *w, struct store_event *ev, enum frame ty
     bytes_unref(b);
 }
 
+static void bookmark_proto(struct watching *w, int64_t rev, bool initial_end)
+{
+    struct call *c = w->c;
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    _cleanup_(buf_clear) struct buf object = BUF_INIT, b = BUF_INIT;
+    struct json *doc = json_obj(p), *meta;
+    bool partial = c->accept.shape == SHAPE_PARTIAL;
+    json_set_str(p, doc, STR("kind"), partial ? STR("PartialObjectMetadata") : c->res->kind);
+    json_set_str(p, doc, STR("apiVersion"), partial ? STR("meta.k8s.io/v1") : api_version(p, c->res->group, c->res->version));
+    meta = json_put_obj(p, doc, STR("metadata"));
+    json_set_str(p, meta, STR("resourceVersion"), pool_printf(p, "%" PRId64, rev));
+    if (initial_end)
+        json_set_str(p, json_put_obj(p, meta, STR("annotations")), STR("k8s.io/initial-events-end"), STR("true"));
+    if (!protobuf_write(c, doc, &object))
+        return;
+    protobuf_frame(STR("BOOKMARK"), buf_str(&object), &b);
+    http_send_str(c->rq, buf_str(&b));
+}
+
 static void bookmark_send(struct watching *w, int64_t rev, bool initial_end)
 {
     struct call *c = w->c;
+    if (c->accept.media == MEDIA_PROTO) {
+        bookmark_proto(w, rev, initial_end);
+        return;
+    }
     const char *mark = initial_end ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "";
     _cleanup_(buf_clear) struct buf b = BUF_INIT;
     if (c->accept.shape == SHAPE_TABLE)
@@ -237,7 +281,10 @@ static void watch_timer(struct timer *t)
 static void watch_begin(struct watching *w)
 {
     struct call *c = w->c;
-    static const struct http_header h[] = {{STR("content-type"), STR("application/json")}, {STR("cache-control"), STR("no-cache, private")}};
+    if (c->accept.media == MEDIA_PROTO && (!schema_has_wire(c->res->type) || c->accept.shape == SHAPE_TABLE))
+        c->accept.media = MEDIA_JSON;
+    struct str type = c->accept.media == MEDIA_PROTO ? STR("application/vnd.kubernetes.protobuf;stream=watch") : STR("application/json");
+    const struct http_header h[] = {{STR("content-type"), type}, {STR("cache-control"), STR("no-cache, private")}};
     c->rq->on_drain = watch_drain;
     http_start(c->rq, 200, h, ARRAY_LEN(h));
     int64_t now = loop_now(c->loop);

@@ -153,6 +153,7 @@ int write_admit(struct call *c, struct err **e)
         return -(*e)->code;
     if (kind_validate(&k, w->doc, w->old, e) < 0)
         return -(*e)->code;
+    apply_manage(c);
     write_head(w->doc);
     return admit_after(c, e);
 }
