@@ -6,7 +6,7 @@
 
 static const struct controller *const rows[] = {
     &namespace_controller, &serviceaccount_controller, &root_ca_controller, &garbage_controller, &deployment_controller, &replicaset_controller,
-    &replication_controller, &statefulset_controller, &daemonset_controller,
+    &replication_controller, &statefulset_controller, &daemonset_controller, &job_controller,
     &endpointslice_controller, &endpoints_controller, &node_controller, &taint_controller, &podgc_controller,
 };
 

@@ -126,9 +126,10 @@ static struct json *status_of(struct replicas *r, int64_t *again)
     put_count(s->pool, status, "availableReplicas", available);
     put_count(s->pool, status, "observedGeneration", r->owner->generation);
     struct json *conditions = json_get(old, STR("conditions")) ? json_clone(s->pool, json_get(old, STR("conditions"))) : json_arr(s->pool);
-    if (r->failed)
+    /* the first failure stands until it is over: each has another message, and a status that changes brings the key back at once */
+    if (r->failed && !condition_find(conditions, STR("ReplicaFailure")))
         condition_set(s->pool, conditions, "ReplicaFailure", "True", r->failed, r->failure, s->now, false);
-    else
+    else if (!r->failed)
         condition_del(conditions, STR("ReplicaFailure"));
     if (json_count(conditions))
         json_set(s->pool, status, STR("conditions"), conditions);
