@@ -32,9 +32,10 @@ void committer_kick(struct store *s)
 {
     struct committer *c = s->committer;
     struct batch *b = &s->batch;
-    if (b->n == 1)
+    bool first = b->aging && !b->since;
+    if (first)
         b->since = mono();
-    if (c->sleeping && (b->hard || b->n == 1 || b->bytes > BATCH_BYTES))
+    if (c->sleeping && (b->hard || first || b->bytes > BATCH_BYTES))
         pthread_cond_signal(&c->work);
 }
 
@@ -42,7 +43,7 @@ static bool due(const struct store *s, int64_t now)
 {
     const struct committer *c = s->committer;
     const struct batch *b = &s->batch;
-    return b->n && (b->hard || c->stop || c->flush > s->durable || b->bytes > BATCH_BYTES || now >= b->since + c->soft_ns);
+    return b->n && (b->hard || c->stop || c->flush > s->durable || b->bytes > BATCH_BYTES || (b->aging && now >= b->since + c->soft_ns));
 }
 
 /* Sleeps until there may be something to do. */
@@ -50,7 +51,7 @@ static void doze(struct store *s, int64_t now)
 {
     struct committer *c = s->committer;
     int64_t until = c->next_sweep;
-    if (s->batch.n)
+    if (s->batch.aging)
         until = MIN(until, s->batch.since + c->soft_ns);
     if (s->failed)
         until = MIN(until, c->next_probe);
@@ -60,14 +61,6 @@ static void doze(struct store *s, int64_t now)
     c->sleeping = true;
     pthread_cond_timedwait(&c->work, &s->write_mu, &t);
     c->sleeping = false;
-}
-
-static void batch_clear(struct batch *b)
-{
-    for (size_t i = 0; i < b->n; i++)
-        event_unref(b->ev[i]);
-    free(b->ev);
-    *b = (struct batch){.first_hard = INT64_MAX};
 }
 
 /* Under write_mu: what is on disk now is `root`; the batch that gathered meanwhile is still on its way. */
@@ -123,6 +116,7 @@ static void undo(struct store *s, int code)
 static void write_batch(struct store *s)
 {
     struct committer *c = s->committer;
+    batch_pack(&s->batch);
     struct batch b = s->batch;
     s->batch = (struct batch){.first_hard = INT64_MAX};
     struct store_view *root = store_root(s);

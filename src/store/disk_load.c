@@ -50,7 +50,11 @@ static void orphan(struct backend *b, int64_t disk, int64_t id)
 #define ROWS "SELECT id, res, rev, at, key, json FROM objects"
 
 /* Checking every page takes as long as loading, so it happens beside it. */
-struct checking { const char *file; int rc; struct err *e; };
+struct checking {
+    const char *file;
+    int rc;
+    struct err *e;
+};
 
 static void *check(void *arg)
 {

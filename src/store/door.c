@@ -66,11 +66,11 @@ int64_t store_durable(struct store *s)
 static void let_out(struct store *s, int64_t from, int64_t upto, int result)
 {
     struct store_wait *w;
-    list_for(&s->waits, w, node) if (w->rev > from && w->rev <= upto)
-    {
-        w->result = result;
-        hub_ready_wait(hub_for(s, w->loop), w);
-    }
+    list_for (&s->waits, w, node)
+        if (w->rev > from && w->rev <= upto) {
+            w->result = result;
+            hub_ready_wait(hub_for(s, w->loop), w);
+        }
 }
 
 void door_open(struct store *s)

@@ -49,7 +49,9 @@ static void run(struct post *p)
 struct hub *hub_for(struct store *s, struct loop *l)
 {
     struct hub *h;
-    list_for(&s->hubs, h, node) if (h->loop == l) return h;
+    list_for (&s->hubs, h, node)
+        if (h->loop == l)
+            return h;
     h = xcalloc(1, sizeof *h);
     pthread_mutex_init(&h->mu, NULL);
     h->loop = l;

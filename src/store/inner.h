@@ -42,6 +42,7 @@ struct thing { /* what an obj really is: one allocation */
     int64_t id;             /* its row in the database: the revision of its creation */
     int64_t written;        /* site time of the write, ns: what a time to live counts from */
     size_t cost;            /* bytes of the allocation */
+    size_t slot;            /* where its change stands in the batch, if it does; under write_mu */
     uint32_t rv_at, rv_n;   /* the digits of resourceVersion in o.json */
     struct entry *entries;  /* keys, then the age if the resource keeps one; then owners */
     uint32_t nentries;      /* without owners */
@@ -153,12 +154,15 @@ void door_fail(struct store *s, int64_t above, int result);   /* under mu: what 
 /* ---- the store ---- */
 struct gap { int64_t lo, hi; int result; }; /* (lo, hi] were lost; result -ERR_... for those who still wait */
 
-struct batch { /* applied, not yet handed to the back end; under write_mu */
-    struct event **ev;
-    size_t n, cap, bytes;
-    bool hard;
+/* Applied, not yet handed to the back end; under write_mu. Hard changes want a commit at once, soft creations and deletions (Events) within a minute,
+ * soft updates (renewals) never: they wait for company, one entry per object however often it is renewed, so an idle cluster writes nothing. */
+struct batch {
+    struct event **ev;   /* in order of revision; NULL: an update that a later one took over */
+    size_t n, cap, gone; /* gone: how many are NULL */
+    size_t bytes;
+    bool hard, aging;
     int64_t first_hard;  /* revision; INT64_MAX: none */
-    int64_t since;       /* monotonic time of the first */
+    int64_t since;       /* monotonic time of the first that ages */
 };
 struct store {
     struct clock *clock, *own_clock;
@@ -204,6 +208,9 @@ void store_apply(struct store *s, struct store_res *r, struct event *x, struct t
 int committer_start(struct store *s, struct err **e) _must_check_;
 void committer_stop(struct store *s);       /* after a last flush */
 void committer_kick(struct store *s);       /* under write_mu: the batch grew */
+void batch_add(struct store *s, struct event *x); /* under write_mu; takes a reference of its own (batch.c) */
+void batch_pack(struct batch *b);
+void batch_clear(struct batch *b);
 void committer_idle(struct store *s);       /* under write_mu, which is released meanwhile: until nothing is in the back end's hands */
 int committer_flush(struct store *s, struct err **e) _must_check_; /* what is applied now is on disk, soft changes too; blocks */
 void committer_times(struct store *s, int64_t soft_ns, int64_t probe_ns); /* tests bend them */

@@ -298,8 +298,7 @@ static int read_labels(struct pool *p, const struct json *meta, struct obj *h, s
         return err_set(e, ERR_LIMIT, "metadata.labels: more than %d", LABELS_MAX);
     struct obj_label *l = pool_array(p, struct obj_label, labels->n);
     uint32_t n = 0;
-    json_for(labels, it)
-    {
+    json_for (labels, it) {
         if (!json_is(it, JSON_STR))
             return err_set(e, ERR_INVALID, "metadata.labels[%.*s]: must be a string", (int)MIN(it->keyn, 100u), it->keyp);
         l[n++] = (struct obj_label){json_key(it), json_as_str(it)};
@@ -319,8 +318,9 @@ static int read_owners(struct pool *p, const struct json *meta, struct obj *h, s
         return err_set(e, ERR_LIMIT, "metadata.ownerReferences: more than %d", OWNERS_MAX);
     struct obj_owner *w = pool_array(p, struct obj_owner, owners->n);
     uint32_t n = 0;
-    json_for(owners, it) w[n++] = (struct obj_owner){json_get_str(it, "uid"), json_get_str(it, "kind"), json_get_str(it, "name"),
-        json_get_str(it, "apiVersion"), json_get_bool(it, "controller", false), json_get_bool(it, "blockOwnerDeletion", false)};
+    json_for (owners, it)
+        w[n++] = (struct obj_owner){json_get_str(it, "uid"), json_get_str(it, "kind"), json_get_str(it, "name"),
+            json_get_str(it, "apiVersion"), json_get_bool(it, "controller", false), json_get_bool(it, "blockOwnerDeletion", false)};
     h->owners = w;
     h->nowners = n;
     return 0;
@@ -400,8 +400,7 @@ int thing_draft(struct store_res *r, struct pool *p, const struct json *tree, in
     x.rv_n = digits_of(guess_rev, d);
     struct buf b = BUF_INIT;
     buf_putc(&b, '{');
-    json_for(tree, it)
-    {
+    json_for (tree, it) {
         if (it != tree->first)
             buf_putc(&b, ',');
         json_write_str(&b, json_key(it));

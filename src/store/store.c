@@ -207,7 +207,8 @@ void store_close(struct store *s)
     committer_stop(s);
     backend_close(s->disk, s->failed ? 0 : (int64_t)s->durable);
     struct hub *h;
-    list_for(&s->hubs, h, node) hub_close(h);
+    list_for (&s->hubs, h, node)
+        hub_close(h);
     store_view_unref(s->root);
     store_view_unref(s->safe);
     for (size_t i = 0; i < s->nres; i++)

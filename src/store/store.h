@@ -10,7 +10,9 @@
  *   revision  one counter for the whole store, reserved on disk in blocks, never used twice, also across crashes. Every change has its own.
  *   epoch     rises when the store goes back to its last durable root (failed commit, lost leadership, restore). Waiting doors fail, watchers get a resync.
  *   door      nothing leaves the process before the revision it depends on is on disk: store_wait.
- *   soft      writes that ride along and never cause a flush: renewTime-only updates of node Leases, Events.
+ *   soft      writes that ride along and cause no flush of their own: renewTime-only updates of node Leases never, new or expired Events within a minute.
+ *             They may leave the process as soon as no hard change stands before them; a crash may take them back, and then their revisions are
+ *             a gap: watches that name one get ERR_EXPIRED.
  *
  * Threads: reads (store_view_*) from any thread without locks that wait; writes from any thread (one at a time inside, microseconds, never disk). One committer thread of the
  * store's own groups what was applied into one transaction. Callbacks come through the loop that the caller names.
@@ -153,7 +155,7 @@ int store_watch_open(struct store *s, const struct store_res *r, int64_t after, 
 /* The next event (a reference for the caller), or NULL: nothing now. *e is set to ERR_EXPIRED when this watcher was too slow and fell off. */
 struct store_event *store_watch_next(struct store_watch *w, struct err **e);
 int64_t store_watch_rev(const struct store_watch *w); /* everything up to here was delivered (for bookmarks); grows although no event matched */
-void store_watch_close(struct store_watch *w);
+void store_watch_close(struct store_watch *w);         /* on its loop's thread, and before store_close */
 DEFINE_CLEANUP(struct store_watch *, store_watch_close)
 
 /* ---- care ---- */

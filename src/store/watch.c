@@ -42,7 +42,9 @@ static void tell(struct store_watch *w)
 static void tell_list(struct list *l, bool durable, bool both)
 {
     struct store_watch *w;
-    list_for(l, w, node) if (both || w->durable == durable) tell(w);
+    list_for (l, w, node)
+        if (both || w->durable == durable)
+            tell(w);
 }
 
 void watch_tell(struct store *s, const struct store_res *r)
@@ -96,7 +98,9 @@ static int find_place(struct store *s, struct store_watch *w, struct loop *l, st
         int lost;
         store_lock(&s->mu);
         int64_t floor = floor_of(s, w->res);
-        bool gone = store_find_gap(s, from, &lost) || (from < floor && !s->disk), in = !gone && w->cursor >= floor;
+        bool gone = store_find_gap(s, from, &lost), in = !gone && w->cursor >= floor;
+        if (!in && (!s->disk || floor > s->durable)) /* soft changes may have left the ring before they were on disk */
+            gone = true;
         if (in)
             enter(s, w, l);
         store_unlock(&s->mu);

@@ -28,11 +28,20 @@ static int conflict(const struct store_res *r, struct str name, const char *why,
 }
 #define MODIFIED "the object has been modified; please apply your changes to the latest version and try again"
 
+/* Under write_mu. A soft write is hard when its revision is not reserved on disk yet: it could be given out again after a crash. */
+static bool is_soft(const struct store *s, int64_t rev, unsigned flags)
+{
+    return (flags & STORE_SOFT) && (!s->disk || rev <= s->reserved);
+}
+
+#define RENEWAL (1u << 16) /* an update: if it is soft it needs no disk, and a node must not look dead because a disk is full */
+
 /* Takes write_mu, or refuses. */
 static int begin(struct store *s, unsigned flags, struct err **e)
 {
     store_lock(&s->write_mu);
-    int code = s->failed && !(s->reserve_only && (flags & STORE_RESERVE)) ? s->failed : 0;
+    bool passes = (s->reserve_only && (flags & STORE_RESERVE)) || ((flags & RENEWAL) && is_soft(s, s->head + 1, flags));
+    int code = passes ? 0 : s->failed;
     bool busy = s->pending_bytes > PENDING_MAX;
     if (!code && !busy)
         return 0;
@@ -45,24 +54,6 @@ static int begin(struct store *s, unsigned flags, struct err **e)
     if (e)
         (*e)->retry_after_s = 1;
     return rc;
-}
-
-static void batch_add(struct store *s, struct event *x)
-{
-    struct batch *b = &s->batch;
-    if (b->n == b->cap) {
-        b->cap = b->cap ? b->cap * 2 : 64;
-        b->ev = xrealloc(b->ev, b->cap * sizeof(struct event *));
-    }
-    b->ev[b->n++] = event_ref(x);
-    b->bytes += x->cost;
-    s->pending_bytes += x->cost;
-    b->hard |= !x->soft;
-    if (!x->soft)
-        b->first_hard = MIN(b->first_hard, x->ev.rev);
-    if (b->n == 1)
-        b->since = x->at;
-    committer_kick(s);
 }
 
 void store_apply(struct store *s, struct store_res *r, struct event *x, struct thing *now, struct thing *before)
@@ -88,20 +79,14 @@ void store_apply(struct store *s, struct store_res *r, struct event *x, struct t
     else if (!x->soft && s->first_hard == INT64_MAX)
         s->first_hard = rev;
     ring_add(&r->ring, x);
-    ring_trim(&r->ring, s->durable, x->at - RING_NS);
     watch_tell(s, r);
     s->clear = s->first_hard == INT64_MAX ? rev : s->first_hard - 1;
+    ring_trim(&r->ring, s->clear, x->at - RING_NS);
     if (s->clear > clear) {
         watch_tell_durable(s, clear);
         door_open(s);
     }
     store_unlock(&s->mu);
-}
-
-/* Under write_mu. A soft write is hard when its revision is not reserved on disk yet: it could be given out again after a crash. */
-static bool is_soft(const struct store *s, int64_t rev, unsigned flags)
-{
-    return (flags & STORE_SOFT) && (!s->disk || rev <= s->reserved);
 }
 
 static struct thing *stand(struct store *s, const struct store_res *r, struct str ns, struct str name)
@@ -158,7 +143,7 @@ void store_sweep(struct store *s)
     store_lock(&s->mu);
     size_t nres = s->nres;
     for (size_t i = 0; i < nres; i++)
-        ring_trim(&s->res[i]->ring, s->durable, now - RING_NS);
+        ring_trim(&s->res[i]->ring, s->clear, now - RING_NS);
     store_unlock(&s->mu);
     for (size_t i = 0; i < nres; i++)
         for (bool more = true; more;) {
@@ -228,7 +213,7 @@ int store_update(struct store *s, struct store_res *r, struct pool *p, struct js
 {
     _cleanup_(thing_unrefp) struct thing *t = NULL;
     int rc = thing_draft(r, p, tree, s->head + 1, &t, e);
-    if (rc < 0 || (rc = begin(s, flags, e)) < 0)
+    if (rc < 0 || (rc = begin(s, flags | RENEWAL, e)) < 0)
         return rc;
     struct thing *old = stand(s, r, t->o.ns, t->o.name);
     if (!old || (expect_rev && old->o.rev != expect_rev)) {

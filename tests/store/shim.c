@@ -167,11 +167,11 @@ static struct file *file_for(const char *path)
 {
     struct file *f;
     pthread_mutex_lock(&mu);
-    list_for(&files, f, node) if (!strcmp(f->path, path))
-    {
-        pthread_mutex_unlock(&mu);
-        return f;
-    }
+    list_for (&files, f, node)
+        if (!strcmp(f->path, path)) {
+            pthread_mutex_unlock(&mu);
+            return f;
+        }
     f = xcalloc(1, sizeof *f);
     f->path = xstrdup(path);
     list_push(&files, &f->node);
@@ -212,8 +212,7 @@ void shim_off(void)
     sqlite3_vfs_unregister(&shim);
     sqlite3_vfs_register(real, 1);
     real = NULL;
-    list_for(&files, f, node)
-    {
+    list_for (&files, f, node) {
         list_remove(&f->node);
         forget(f);
         free(f->path);
@@ -277,8 +276,10 @@ void shim_photo(const char *folder, const char *to, unsigned keep, unsigned *see
             continue;
         copy_file(from, copy);
         int fd = open(copy, O_RDWR | O_CLOEXEC);
-        list_for(&files, f, node) if (!strcmp(f->path, from)) for (const struct undo *u = f->undo; u; u = u->next)
-            undo_one(fd, u, keep, seed);
+        list_for (&files, f, node)
+            if (!strcmp(f->path, from))
+                for (const struct undo *u = f->undo; u; u = u->next)
+                    undo_one(fd, u, keep, seed);
         close(fd);
     }
     pthread_mutex_unlock(&mu);
