@@ -48,12 +48,13 @@ static _noreturn_ void child_main(helper_fn *fn, void *arg, int report, const in
     sigemptyset(&none);
     signal(SIGPIPE, SIG_IGN);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    int all[32];
-    size_t n = MIN(nkeep, ARRAY_LEN(all) - 1);
-    if (n)
+    if (keep) {
+        int all[32];
+        size_t n = MIN(nkeep, ARRAY_LEN(all) - 1);
         memcpy(all, keep, n * sizeof *keep);
-    all[n++] = report;
-    helper_close_fds(all, n);
+        all[n++] = report;
+        helper_close_fds(all, n);
+    }
     struct err *e = NULL;
     struct buf out = BUF_INIT, whole = BUF_INIT;
     int32_t code = fn(arg, &out, &e);
@@ -199,9 +200,7 @@ pid_t helper_pid(const struct helper *h)
 int helper_wait(helper_fn *fn, void *arg, struct buf *out, struct err **e)
 {
     _cleanup_(closep) int fd = -1;
-    /* whatever is open stays open in this child: the caller waits and nothing else can go on meanwhile */
-    int keep[1] = {-1};
-    pid_t pid = start(fn, arg, keep, 0, &fd, e);
+    pid_t pid = start(fn, arg, NULL, 0, &fd, e);
     if (pid < 0)
         return pid;
     _cleanup_(buf_clear) struct buf result = BUF_INIT;

@@ -9,7 +9,7 @@
 
 struct helper;
 #define HELPER_OUTPUT_MAX (4u << 20)
-/* In the child. All file descriptors but 0-2 and `keep` are closed. What is put into out reaches done. 0 or a negative error. */
+/* In the child. All file descriptors but 0-2 and `keep` are closed (keep NULL: all stay open). What is put into out reaches done. 0 or a negative error. */
 typedef int helper_fn(void *arg, struct buf *out, struct err **e);
 /* In the parent, once: e is NULL when fn succeeded. helper is gone. */
 typedef void helper_done(void *owner, const struct err *e, struct str out);
