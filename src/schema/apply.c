@@ -326,6 +326,9 @@ int schema_apply(struct apply_ctx *c, const struct json *live, const struct json
     struct json *doc = prune(c, merged, &all, last, e);
     if (!doc)
         return -ERR_BAD_REQUEST;
+    rc = schema_decode(c->res, t, c->pool, doc, NULL, e); /* what pruning emptied is null: away with it */
+    if (rc < 0)
+        return rc;
     schema_fill_zero(t, c->pool, doc);
     struct typed_diff d = compare(c, before, doc, ignored);
     rc = take(c, &all, at, &d, c->force, client_side(c, live), e);

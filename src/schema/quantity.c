@@ -3,7 +3,7 @@
 #include "base/base.h"
 
 typedef unsigned __int128 u128;
-#define MAX_DIGITS UINT64_C(999999999999999999) /* 18 digits */
+#define MAX_DIGITS ((u128)INT64_MAX)
 
 static const struct suffix { char text[3]; int8_t pow10, pow2; } suffixes[] = {
     {"", 0, 0}, {"n", -9, 0}, {"u", -6, 0}, {"m", -3, 0}, {"k", 3, 0}, {"M", 6, 0}, {"G", 9, 0}, {"T", 12, 0}, {"P", 15, 0}, {"E", 18, 0},
@@ -28,7 +28,10 @@ static bool settle(u128 v, int scale, bool neg, struct quantity *q)
     }
     for (; v > MAX_DIGITS && v % 10 == 0; scale++)
         v /= 10;
-    if (v > MAX_DIGITS || scale > 30)
+    int digits = 0;
+    for (u128 r = v; r; r /= 10)
+        digits++;
+    if (v > MAX_DIGITS || digits + scale > 27) /* so that sums in billionths stay exact */
         return false;
     q->digits = neg ? -(int64_t)v : (int64_t)v;
     q->scale = v ? (int8_t)scale : 0;
@@ -119,11 +122,6 @@ int quantity_parse(struct str s, struct quantity *out, struct err **e)
             v = cap;
             scale = 0;
         }
-        if (v > MAX_DIGITS && scale == 0) { /* 19 digits: exact in int64, so keep them */
-            q.digits = neg ? -(int64_t)v : (int64_t)v;
-            *out = q;
-            return 0;
-        }
     }
     if (!settle(v, scale + pow10, neg, &q))
         return err_set(e, ERR_BAD_REQUEST, "unable to parse numeric part of quantity");
@@ -137,7 +135,7 @@ static u128 magnitude(int64_t v) { return v < 0 ? (u128)(-(v + 1)) + 1 : (u128)v
 static u128 scaled(struct quantity q, int shift, bool *exact)
 {
     u128 v = magnitude(q.digits);
-    const u128 cap = (u128)1 << 100;
+    const u128 cap = (u128)1 << 123;
     *exact = true;
     int scale = q.scale + shift;
     for (; scale > 0 && v && v < cap; scale--)
@@ -169,7 +167,7 @@ int64_t quantity_milli(struct quantity q)
     return saturate(scaled(q, 3, &exact), q.digits < 0);
 }
 
-/* In billionths, which is exact for every quantity up to 10^29. */
+/* In billionths, which is exact for every quantity that parses (below 10^27). */
 static __int128 nano(struct quantity q)
 {
     bool exact;

@@ -1,4 +1,4 @@
-/* resource.Quantity (apimachinery/pkg/api/resource): decimal fractions with SI, binary and exponent suffixes, canonical form. Kept as a sign, up to 18 digits
+/* resource.Quantity (apimachinery/pkg/api/resource): decimal fractions with SI, binary and exponent suffixes, canonical form. Kept as a sign, an int64 of digits
  * and a decimal scale; values beyond are ERR_BAD_REQUEST ("quantities must match the regular expression ..."). */
 #pragma once
 #include "base/buf.h"

@@ -352,8 +352,8 @@ static void remove_from(struct pool *p, struct view v, struct json *doc, const s
         }
         bool had = json_count(x) > 0;
         remove_from(p, list ? of_item(v.f) : member(&v, json_key(x)), x, i->child);
-        if (had && json_count(x) == 0 && !list)
-            json_remove(doc, x);
+        if (had && json_count(x) == 0 && !list) /* null, not absent: whoever set an empty struct still has it */
+            json_replace(x, json_null(p));
     }
 }
 

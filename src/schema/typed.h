@@ -12,7 +12,7 @@ struct typed_diff { struct fieldset *added, *modified, *removed; };
 void typed_compare(const struct schema_type *t, struct pool *p, const struct json *old, const struct json *doc, struct typed_diff *out);
 /* A new document: live with what config sets. Both stay as they are. */
 struct json *typed_merge(const struct schema_type *t, struct pool *p, const struct json *live, const struct json *config);
-/* Takes the members of the set out of doc (changes it); what becomes empty by that goes too. */
+/* Takes the members of the set out of doc (changes it); what becomes empty by that becomes null. */
 void typed_remove(const struct schema_type *t, struct pool *p, struct json *doc, const struct fieldset *what);
 /* s, and every struct field that leads to one of its members as a member itself. */
 struct fieldset *typed_named(const struct schema_type *t, struct pool *p, const struct fieldset *s);
