@@ -70,13 +70,19 @@ static int64_t ended_at(const struct json *tree)
     return last;
 }
 
+/* When the newest failure was, counted already or not: the next attempt waits from there. */
+static void note_failure(struct job *j, const struct obj *pod)
+{
+    int64_t at = ended_at(sync_tree(j->s, pod));
+    j->last_failure = MAX(j->last_failure, at ? at : pod->created);
+}
+
 static void count_failed(struct job *j, const struct obj *pod, struct json *uids)
 {
     struct json *tree = sync_tree(j->s, pod);
     bool ignore = false, fail_index = false;
     job_apply_policy(j, pod, tree, &ignore, &fail_index);
-    int64_t at = ended_at(tree), index = job_pod_index(pod), failures = 0;
-    j->last_failure = MAX(j->last_failure, at ? at : pod->created);
+    int64_t index = job_pod_index(pod), failures = 0;
     str_to_i64(json_as_str(json_path(tree, "metadata", "annotations", "batch.kubernetes.io/job-index-failure-count", NULL)), &failures);
     if (j->per_index >= 0 && index >= 0 && (fail_index || failures >= j->per_index))
         index_set_add(&j->lost, index);
@@ -118,6 +124,7 @@ int job_count(struct job *j, struct err **e)
             if (job_pod_tracked(pod))
                 count_succeeded(j, pod, won);
         } else if (is_failed(pod)) {
+            note_failure(j, pod);
             if (job_pod_tracked(pod))
                 count_failed(j, pod, lost);
         } else {
