@@ -94,7 +94,8 @@ struct net_service {
     const struct net_service_port *ports; size_t nports;
 };
 /* whole: what is not named goes away. Only differences go to the kernel, in one atomic batch. At open the kernel's table is taken as unknown: the first call
- * with whole set replaces it in one batch. One Service that is not valid does not hinder the others: it is left out and named in *e (return 0 otherwise). */
+ * with whole set replaces it in one batch (without it: ERR_CONFLICT). One Service that is not valid does not hinder the others: the first such is named in *e (ERR_INVALID,
+ * ERR_LIMIT; ERR_EXISTS when another Service holds one of its ports), the others stand. ERR_IO: nothing of the call was done, and the whole list is needed next. */
 int net_services(struct net *n, bool whole, const struct net_service *s, size_t count, struct err **e) _must_check_;
 
 /* ---- other nodes ---- */

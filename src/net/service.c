@@ -426,7 +426,7 @@ static void svc_add(struct update *u, struct net_svc *v, const struct net_servic
         v->pieces = p;
         if (!piece_add(u->n, u->b, p, s, &s->ports[i], &all, &local)) {
             p->sig[0] = 0; /* tried again at the next call that names it */
-            err_set(*u->first ? NULL : u->first, ERR_CONFLICT, "Service %.*s/%.*s: port %u: an address or node port of it is held by another Service",
+            err_set(*u->first ? NULL : u->first, ERR_EXISTS, "Service %.*s/%.*s: port %u: an address or node port of it is held by another Service",
                 STR_ARG(s->ns), STR_ARG(s->name), s->ports[i].port);
         }
     }
