@@ -4,7 +4,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void echo(struct http_req *rq, struct str body) { http_reply_str(rq, 200, "text/plain", body); }
+static void echo(struct http_req *rq, struct str body)
+{
+    http_reply_str(rq, 200, "text/plain", body);
+}
 static void pass(struct http_req *rq, const char *p, size_t n)
 {
     if (n)
@@ -20,8 +23,12 @@ static void handler(struct http_req *rq, void *arg)
         ;
     (void)http_unescape(rq->pool, rq->path, &path);
     switch (rq->path.n % 5) {
-    case 0: http_body(rq, 100, echo); break;
-    case 1: http_reply_str(rq, 200, NULL, rq->path); break;
+    case 0:
+        http_body(rq, 100, echo);
+        break;
+    case 1:
+        http_reply_str(rq, 200, NULL, rq->path);
+        break;
     case 2:
         http_start(rq, 200, rq->headers, rq->nheaders);
         http_body_stream(rq, pass);

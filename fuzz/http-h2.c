@@ -4,7 +4,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void echo(struct http_req *rq, struct str body) { http_reply_str(rq, 200, "text/plain", body); }
+static void echo(struct http_req *rq, struct str body)
+{
+    http_reply_str(rq, 200, "text/plain", body);
+}
 static void handler(struct http_req *rq, void *arg)
 {
     struct stream *s = rq->protocol.p ? http_upgrade(rq, NULL, 0) : NULL;
@@ -17,7 +20,10 @@ static void handler(struct http_req *rq, void *arg)
 static void on_data(void *arg, const char *p, size_t n) {}
 static void on_end(void *arg, const struct err *e) {}
 static const struct http_call_events events = {.on_data = on_data, .on_end = on_end};
-static void on_up(void *arg, struct stream *s, const struct http_response *r, const struct err *e) { stream_close(s); }
+static void on_up(void *arg, struct stream *s, const struct http_response *r, const struct err *e)
+{
+    stream_close(s);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -12,7 +12,10 @@ static void s_data(void *arg, const char *p, size_t n)
     else
         stream_write(*s, p, n);
 }
-static void s_close(void *arg, const struct err *why) { *(struct stream **)arg = NULL; }
+static void s_close(void *arg, const struct err *why)
+{
+    *(struct stream **)arg = NULL;
+}
 static const struct stream_events s_events = {.on_data = s_data, .on_close = s_close};
 
 static struct stream *streams[16];
@@ -24,7 +27,10 @@ static void on_stream(void *arg, struct spdy *c, uint32_t id, const struct http_
     *at = spdy_accept(c, id, h, n);
     stream_use(*at, &s_events, at);
 }
-static void on_close(void *arg, const struct err *why) { *(struct spdy **)arg = NULL; }
+static void on_close(void *arg, const struct err *why)
+{
+    *(struct spdy **)arg = NULL;
+}
 static const struct spdy_events events = {on_stream, on_close};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

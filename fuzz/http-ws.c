@@ -17,11 +17,17 @@ static void on_message(void *arg, enum ws_op op, const char *p, size_t n)
     if (n == 7)
         ws_close(TAKE(*w), 1000, STR("seven"));
 }
-static void on_close(void *arg, int code, struct str reason) { *(struct ws **)arg = NULL; }
+static void on_close(void *arg, int code, struct str reason)
+{
+    *(struct ws **)arg = NULL;
+}
 static const struct ws_events events = {on_message, NULL, on_close};
 
 static void t_data(void *arg, const char *p, size_t n) {}
-static void t_close(void *arg, const struct err *why) { *(struct stream **)arg = NULL; }
+static void t_close(void *arg, const struct err *why)
+{
+    *(struct stream **)arg = NULL;
+}
 static const struct stream_events t_events = {.on_data = t_data, .on_close = t_close};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -4,15 +4,31 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct end { struct control *c; };
+struct end {
+    struct control *c;
+};
 
 static void on_frame(void *arg, enum control_type type, struct str body)
 {
     static const struct wire_type *const types[CONTROL_TYPES] = {
-        [C_UPSERT] = &c_object_type, [C_DELETE] = &c_object_type, [C_COMMIT] = &c_cut_type, [C_RESUME] = &c_cut_type, [C_ACK] = &c_cut_type,
-        [C_INVENTORY] = &c_inventory_type, [C_ENTRY] = &c_request_type, [C_CALL] = &c_request_type, [C_REPLY] = &c_reply_type, [C_ENTRY_DONE] = &c_reply_type,
+        [C_UPSERT] = &c_object_type,
+        [C_DELETE] = &c_object_type,
+        [C_COMMIT] = &c_cut_type,
+        [C_RESUME] = &c_cut_type,
+        [C_ACK] = &c_cut_type,
+        [C_INVENTORY] = &c_inventory_type,
+        [C_ENTRY] = &c_request_type,
+        [C_CALL] = &c_request_type,
+        [C_REPLY] = &c_reply_type,
+        [C_ENTRY_DONE] = &c_reply_type,
     };
-    union { struct c_object object; struct c_cut cut; struct c_inventory inventory; struct c_request request; struct c_reply reply; } m = {0};
+    union {
+        struct c_object object;
+        struct c_cut cut;
+        struct c_inventory inventory;
+        struct c_request request;
+        struct c_reply reply;
+    } m = {0};
     struct pool *p = pool_new();
     if (types[type] && wire_decode(types[type], body, p, &m, NULL) < 0) {
         struct end *e = arg;
@@ -21,7 +37,10 @@ static void on_frame(void *arg, enum control_type type, struct str body)
     pool_free(p);
 }
 
-static void on_gone(void *arg, const struct err *why) { control_free(TAKE(((struct end *)arg)->c)); }
+static void on_gone(void *arg, const struct err *why)
+{
+    control_free(TAKE(((struct end *)arg)->c));
+}
 static const struct control_ops ops = {on_frame, NULL, on_gone};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -99,7 +99,8 @@ int http_bind(const char *address, int backlog, struct err **e)
     uint64_t port;
     struct sockaddr_storage sa;
     socklen_t n;
-    if (colon < 0 || !str_to_u64(str_sub(s, (size_t)colon + 1, s.n), &port) || port > 65535 || !parse_host(str_sub(s, 0, (size_t)colon), (uint16_t)port, &sa, &n))
+    if (colon < 0 || !str_to_u64(str_sub(s, (size_t)colon + 1, s.n), &port) || port > 65535 ||
+        !parse_host(str_sub(s, 0, (size_t)colon), (uint16_t)port, &sa, &n))
         return err_set(e, ERR_USAGE, "bind %s: not host:port, [host]:port, :port or unix:/path with a numeric host", address);
     int one = 1, zero = 0;
     bool any = colon == 0;

@@ -16,7 +16,10 @@ struct dialing {
 static void on_dispatch(struct defer *d);
 
 /* ---- making ---- */
-static char *dup_or_null(const char *s) { return s ? xstrdup(s) : NULL; }
+static char *dup_or_null(const char *s)
+{
+    return s ? xstrdup(s) : NULL;
+}
 
 static struct http_client *client_new(struct loop *l, const struct http_limits *limits)
 {
@@ -56,7 +59,8 @@ struct http_client *http_client_new(struct loop *l, const struct endpoint *ep, c
     return c;
 }
 
-struct http_client *http_client_over(struct stream *s, const struct http_limits *limits, void (*on_close)(void *arg, const struct err *why), void *arg)
+struct http_client *http_client_over(
+    struct stream *s, const struct http_limits *limits, void (*on_close)(void *arg, const struct err *why), void *arg)
 {
     struct http_client *c = client_new(stream_loop(s), limits);
     struct err *e = NULL;
@@ -269,7 +273,10 @@ void http_call_finish(struct http_call *k)
         k->ops->send(k);
 }
 
-size_t http_call_queued(const struct http_call *k) { return k->body.n + (k->ops ? k->ops->queued(k) : 0); }
+size_t http_call_queued(const struct http_call *k)
+{
+    return k->body.n + (k->ops ? k->ops->queued(k) : 0);
+}
 
 void http_call_pause(struct http_call *k, bool paused)
 {

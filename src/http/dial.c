@@ -23,7 +23,7 @@
 
 struct lookup {
     atomic_int refs;
-    int fd;          /* eventfd: the answer is there */
+    int fd; /* eventfd: the answer is there */
     char *host, port[8];
     int rc;
     struct addrinfo *list;
@@ -39,7 +39,7 @@ struct dial {
     int fd;
     struct timer limit, one;
     struct stream *stream;
-    struct buf head;    /* the proxy's answer */
+    struct buf head; /* the proxy's answer */
     struct err *last;
     struct defer fail;
     void (*done)(void *arg, struct stream *s, const struct err *e);
@@ -235,7 +235,8 @@ static void on_one(struct timer *t)
     try_next(d, ETIMEDOUT);
 }
 
-/* 0: under way (an answer that is there at once is told in the next turn, so that done is never called from within stream_dial), or -errno. */
+/* 0: under way (an answer that is there at once is told in the next turn, so that done is never called from within stream_dial), or -errno.
+ */
 static int try_address(struct dial *d, const struct sockaddr *sa, socklen_t n)
 {
     d->fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -355,9 +356,13 @@ static int start(struct dial *d, struct err **e)
     return resolve(d, h, d->ep.proxy + colon + 1, e);
 }
 
-static char *dup_or_null(const char *s) { return s ? xstrdup(s) : NULL; }
+static char *dup_or_null(const char *s)
+{
+    return s ? xstrdup(s) : NULL;
+}
 
-struct dial *stream_dial(struct loop *l, const struct endpoint *ep, void (*done)(void *arg, struct stream *s, const struct err *e), void *arg)
+struct dial *stream_dial(
+    struct loop *l, const struct endpoint *ep, void (*done)(void *arg, struct stream *s, const struct err *e), void *arg)
 {
     struct dial *d = xcalloc(1, sizeof *d);
     d->loop = l;

@@ -26,7 +26,8 @@ static void on_reap(struct defer *d)
     free(c);
 }
 
-/* The connection ends. Its call, if there is one, is told why, or tried again elsewhere when the peer had only closed an idle connection. */
+/* The connection ends. Its call, if there is one, is told why, or tried again elsewhere when the peer had only closed an idle connection.
+ */
 static void leave(struct h1cc *c, const struct err *why, bool retry)
 {
     if (c->gone)
@@ -135,7 +136,10 @@ static bool h1_take(struct cconn *x, struct http_call *k)
 }
 
 /* ---- receiving ---- */
-static void on_idle(struct timer *t) { leave(container_of(t, struct h1cc, idle), NULL, false); }
+static void on_idle(struct timer *t)
+{
+    leave(container_of(t, struct h1cc, idle), NULL, false);
+}
 
 static void complete(struct h1cc *c)
 {
@@ -264,7 +268,10 @@ static void work(struct h1cc *c)
         leave(c, NULL, false);
 }
 
-static void on_go(struct defer *d) { work(container_of(d, struct h1cc, go)); }
+static void on_go(struct defer *d)
+{
+    work(container_of(d, struct h1cc, go));
+}
 
 static void on_data(void *arg, const char *p, size_t n)
 {
@@ -309,9 +316,18 @@ static void on_close(void *arg, const struct err *why)
 static const struct stream_events h1_events = {on_data, on_drain, on_eof, on_close};
 
 /* ---- the call's view ---- */
-static struct h1cc *conn_of(const struct http_call *k) { return k->conn; }
-static void k_send(struct http_call *k) { send_body(conn_of(k)); }
-static size_t k_queued(const struct http_call *k) { return stream_queued(conn_of(k)->stream); }
+static struct h1cc *conn_of(const struct http_call *k)
+{
+    return k->conn;
+}
+static void k_send(struct http_call *k)
+{
+    send_body(conn_of(k));
+}
+static size_t k_queued(const struct http_call *k)
+{
+    return stream_queued(conn_of(k)->stream);
+}
 
 static void k_pause(struct http_call *k)
 {

@@ -2,15 +2,16 @@
  *
  *     HEAD ──head complete──▶ BODY ──body complete──▶ WAIT ──reply out──▶ HEAD (keep-alive) or closed
  *
- * One request at a time; what is pipelined behind it waits in c->in, and the stream is paused when that grows. A body is read only when the handler asks
- * (so that it can refuse first); what nobody asked for is skipped when it is small, else the connection is closed after the reply. */
+ * One request at a time; what is pipelined behind it waits in c->in, and the stream is paused when that grows. A body is read only when the
+ * handler asks (so that it can refuse first); what nobody asked for is skipped when it is small, else the connection is closed after the
+ * reply. */
 #include <stdlib.h>
 #include "http/h1_parse.h"
 #include "http/server.h"
 #include "http/stream_impl.h"
 
-#define SKIP_MAX (256u << 10)  /* of an unread body, before closing is cheaper */
-#define HOLD_MAX (64u << 10)   /* of input that waits for the current request */
+#define SKIP_MAX (256u << 10) /* of an unread body, before closing is cheaper */
+#define HOLD_MAX (64u << 10)  /* of input that waits for the current request */
 
 enum h1_state { H1_HEAD, H1_BODY, H1_WAIT };
 
@@ -18,7 +19,7 @@ struct h1c {
     struct sconn c; /* first */
     enum h1_state state;
     struct buf in;
-    struct str cur;    /* while feeding: what is left of the input */
+    struct str cur; /* while feeding: what is left of the input */
     size_t searched;
     struct req *req;
     struct h1_body body;
@@ -61,7 +62,10 @@ static void shut(struct h1c *c, bool abort)
     req_gone(r);
 }
 
-static void put_status(struct buf *b, int status) { buf_printf(b, "HTTP/1.1 %d %s\r\n", status, h1_status_text(status)); }
+static void put_status(struct buf *b, int status)
+{
+    buf_printf(b, "HTTP/1.1 %d %s\r\n", status, h1_status_text(status));
+}
 
 /* An answer to what is no request; the connection ends with it. */
 static void refuse(struct h1c *c, int status, const char *why)
@@ -77,7 +81,10 @@ static void refuse(struct h1c *c, int status, const char *why)
 }
 
 /* ---- replies ---- */
-static struct h1c *owner(const struct req *r) { return r->owner; }
+static struct h1c *owner(const struct req *r)
+{
+    return r->owner;
+}
 
 static bool worth_skipping(const struct h1c *c)
 {
@@ -151,7 +158,10 @@ static void h1_copy(struct req *r, struct str s)
         stream_write(c->c.stream, "\r\n", 2);
 }
 
-static void on_go(struct defer *d) { go_on(container_of(d, struct h1c, go)); }
+static void on_go(struct defer *d)
+{
+    go_on(container_of(d, struct h1c, go));
+}
 
 static void continue_later(struct h1c *c)
 {
@@ -180,7 +190,10 @@ static void h1_abort(struct req *r)
     shut(c, true);
 }
 
-static size_t h1_queued(const struct req *r) { return stream_queued(owner(r)->c.stream); }
+static size_t h1_queued(const struct req *r)
+{
+    return stream_queued(owner(r)->c.stream);
+}
 
 static void h1_want(struct req *r)
 {
@@ -414,8 +427,8 @@ static void on_drain(void *arg)
         req_drained(c->req);
 }
 
-/* The peer sends no more. TCP does not tell a half-close from a client that went away, and no client in use half-closes: whoever waits for an answer is taken
- * for gone, so that a watch or a held call ends (as Go's server cancels the request's context). */
+/* The peer sends no more. TCP does not tell a half-close from a client that went away, and no client in use half-closes: whoever waits for
+ * an answer is taken for gone, so that a watch or a held call ends (as Go's server cancels the request's context). */
 static void on_eof(void *arg)
 {
     struct h1c *c = arg;
@@ -445,7 +458,10 @@ static void h1_drain(struct sconn *sc)
         shut(c, false);
 }
 
-static void h1_cut(struct sconn *sc) { shut(container_of(sc, struct h1c, c), true); }
+static void h1_cut(struct sconn *sc)
+{
+    shut(container_of(sc, struct h1c, c), true);
+}
 
 static void h1_expired(struct sconn *sc)
 {

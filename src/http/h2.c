@@ -163,7 +163,10 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
 }
 
 /* ---- receiving ---- */
-static bool is_final_head(const struct h2 *h, const struct h2s *s) { return h->server || s->status >= 200; }
+static bool is_final_head(const struct h2 *h, const struct h2s *s)
+{
+    return h->server || s->status >= 200;
+}
 
 static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
 {
@@ -215,7 +218,8 @@ static bool joined_cookie(struct h2s *s, struct str name, struct str value)
     return false;
 }
 
-static int on_header(nghttp2_session *ng, const nghttp2_frame *f, const uint8_t *np, size_t nn, const uint8_t *vp, size_t vn, uint8_t flags, void *arg)
+static int on_header(
+    nghttp2_session *ng, const nghttp2_frame *f, const uint8_t *np, size_t nn, const uint8_t *vp, size_t vn, uint8_t flags, void *arg)
 {
     struct h2 *h = arg;
     if (h->dead)
@@ -428,8 +432,14 @@ void h2_feed(struct h2 *h, const char *p, size_t n)
         h2_schedule(h);
 }
 
-static void below_data(void *arg, const char *p, size_t n) { h2_feed(arg, p, n); }
-static void below_drain(void *arg) { h2_schedule(arg); }
+static void below_data(void *arg, const char *p, size_t n)
+{
+    h2_feed(arg, p, n);
+}
+static void below_drain(void *arg)
+{
+    h2_schedule(arg);
+}
 
 static void below_eof(void *arg)
 {
@@ -542,7 +552,10 @@ struct h2 *h2_new(struct stream *below, bool server, const struct http_limits *l
     return h;
 }
 
-static nghttp2_data_provider provider(struct h2s *s) { return (nghttp2_data_provider){.source.ptr = s, .read_callback = on_read}; }
+static nghttp2_data_provider provider(struct h2s *s)
+{
+    return (nghttp2_data_provider){.source.ptr = s, .read_callback = on_read};
+}
 
 struct h2s *h2_request(struct h2 *h, const nghttp2_nv *nv, size_t n, bool body, const struct h2_role *role, void *user)
 {
@@ -576,7 +589,8 @@ void h2s_respond(struct h2s *s, const nghttp2_nv *nv, size_t n, bool body)
 /* ---- header lists ---- */
 static bool forbidden(struct str n)
 {
-    static const char *const names[] = {"connection", "upgrade", "keep-alive", "proxy-connection", "transfer-encoding", "host", "sec-websocket-key", "http2-settings"};
+    static const char *const names[] = {
+        "connection", "upgrade", "keep-alive", "proxy-connection", "transfer-encoding", "host", "sec-websocket-key", "http2-settings"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (str_eqz(n, names[i]))
             return true;

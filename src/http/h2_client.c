@@ -18,7 +18,6 @@ struct h2cc {
     bool gone;
 };
 
-
 /* ---- the stream's view ---- */
 static void k_head(struct h2s *s, bool end)
 {
@@ -34,8 +33,14 @@ static void k_head(struct h2s *s, bool end)
         h2s_pause(s, k->paused);
 }
 
-static void k_data(struct h2s *s, const char *p, size_t n) { call_data(s->user, p, n); }
-static void k_drain(struct h2s *s) { call_drain(s->user); }
+static void k_data(struct h2s *s, const char *p, size_t n)
+{
+    call_data(s->user, p, n);
+}
+static void k_drain(struct h2s *s)
+{
+    call_drain(s->user);
+}
 
 static void k_end(struct h2s *s)
 {
@@ -66,8 +71,14 @@ static void call_send(struct http_call *k)
         h2s_end(s);
 }
 
-static size_t call_queued(const struct http_call *k) { return ((struct h2s *)k->conn)->out.n; }
-static void call_pause(struct http_call *k) { h2s_pause(k->conn, k->paused); }
+static size_t call_queued(const struct http_call *k)
+{
+    return ((struct h2s *)k->conn)->out.n;
+}
+static void call_pause(struct http_call *k)
+{
+    h2s_pause(k->conn, k->paused);
+}
 
 static void call_cancel(struct http_call *k)
 {
@@ -142,7 +153,10 @@ static void on_idle(void *arg)
     client_dispatch(c->c.client);
 }
 
-static void on_settings(void *arg) { client_dispatch(((struct h2cc *)arg)->c.client); }
+static void on_settings(void *arg)
+{
+    client_dispatch(((struct h2cc *)arg)->c.client);
+}
 
 static void on_pong(void *arg)
 {
@@ -156,7 +170,10 @@ static void on_pong(void *arg)
     free(p);
 }
 
-static void on_reap(struct defer *d) { free(container_of(d, struct h2cc, reap)); }
+static void on_reap(struct defer *d)
+{
+    free(container_of(d, struct h2cc, reap));
+}
 
 static void on_dead(void *arg, const struct err *why)
 {

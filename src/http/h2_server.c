@@ -9,8 +9,14 @@ struct h2c {
     struct defer reap;
 };
 
-static struct h2s *stream_of(const struct req *r) { return r->owner; }
-static struct h2c *conn_of(const struct h2s *s) { return s->h2->arg; }
+static struct h2s *stream_of(const struct req *r)
+{
+    return r->owner;
+}
+static struct h2c *conn_of(const struct h2s *s)
+{
+    return s->h2->arg;
+}
 static const struct h2_role req_role;
 
 /* ---- replies ---- */
@@ -30,8 +36,14 @@ static void r_head(struct req *r, int status, const struct http_header *h, size_
     h2s_respond(s, nv, n, !none);
 }
 
-static void r_data(struct req *r, struct bytes *b, size_t from, size_t n) { h2s_write(stream_of(r), b, from, n); }
-static void r_copy(struct req *r, struct str s) { h2s_copy(stream_of(r), s.p, s.n); }
+static void r_data(struct req *r, struct bytes *b, size_t from, size_t n)
+{
+    h2s_write(stream_of(r), b, from, n);
+}
+static void r_copy(struct req *r, struct str s)
+{
+    h2s_copy(stream_of(r), s.p, s.n);
+}
 
 static void r_finish(struct req *r)
 {
@@ -50,8 +62,14 @@ static void r_abort(struct req *r)
     h2s_reset(s, NGHTTP2_INTERNAL_ERROR);
 }
 
-static size_t r_queued(const struct req *r) { return stream_of(r)->out.n; }
-static void r_want(struct req *r) { h2s_pause(stream_of(r), !r->body_wanted || r->body_paused); }
+static size_t r_queued(const struct req *r)
+{
+    return stream_of(r)->out.n;
+}
+static void r_want(struct req *r)
+{
+    h2s_pause(stream_of(r), !r->body_wanted || r->body_paused);
+}
 
 static struct stream *r_upgrade(struct req *r, const struct http_header *h, size_t nh)
 {
@@ -157,7 +175,10 @@ static void on_idle(void *arg)
     sconn_deadline(&c->c, c->c.server->lim.idle_ms * NS_PER_MS);
 }
 
-static void on_reap(struct defer *d) { free(container_of(d, struct h2c, reap)); }
+static void on_reap(struct defer *d)
+{
+    free(container_of(d, struct h2c, reap));
+}
 
 static void on_dead(void *arg, const struct err *why)
 {
@@ -169,8 +190,14 @@ static void on_dead(void *arg, const struct err *why)
 
 static const struct h2_owner owner = {.open = on_open, .idle = on_idle, .dead = on_dead};
 
-static void c_drain(struct sconn *sc) { h2_goaway(container_of(sc, struct h2c, c)->h2); }
-static void c_cut(struct sconn *sc) { h2_kill(container_of(sc, struct h2c, c)->h2, NULL); }
+static void c_drain(struct sconn *sc)
+{
+    h2_goaway(container_of(sc, struct h2c, c)->h2);
+}
+static void c_cut(struct sconn *sc)
+{
+    h2_kill(container_of(sc, struct h2c, c)->h2, NULL);
+}
 
 /* Streams on which nothing moved: a body that does not come, a reply that nobody fetches. */
 static void sweep(struct h2c *c)

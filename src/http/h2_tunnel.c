@@ -7,12 +7,15 @@
 
 struct h2_tunnel {
     struct stream s;
-    struct h2s *h2s;  /* NULL: gone */
+    struct h2s *h2s; /* NULL: gone */
     bool shut;
     struct timer limit;
 };
 
-static struct h2_tunnel *tunnel_of(const struct stream *s) { return (struct h2_tunnel *)(uintptr_t)s; }
+static struct h2_tunnel *tunnel_of(const struct stream *s)
+{
+    return (struct h2_tunnel *)(uintptr_t)s;
+}
 
 static void end(struct h2_tunnel *t, struct err *why)
 {
@@ -110,7 +113,10 @@ static void t_close(struct stream *s, bool abort)
         timer_in(s->loop, &t->limit, 5 * NS_PER_S, on_limit);
 }
 
-static size_t t_queued(const struct stream *s) { return tunnel_of(s)->h2s ? tunnel_of(s)->h2s->out.n : 0; }
+static size_t t_queued(const struct stream *s)
+{
+    return tunnel_of(s)->h2s ? tunnel_of(s)->h2s->out.n : 0;
+}
 
 static void t_free(struct stream *s)
 {
@@ -124,11 +130,21 @@ static void t_consumed(struct stream *s, size_t n)
         h2s_consumed(tunnel_of(s)->h2s, n);
 }
 
-static struct stream *t_below(const struct stream *s) { return tunnel_of(s)->h2s ? tunnel_of(s)->h2s->h2->below : NULL; }
+static struct stream *t_below(const struct stream *s)
+{
+    return tunnel_of(s)->h2s ? tunnel_of(s)->h2s->h2->below : NULL;
+}
 
 static const struct stream_impl tunnel_impl = {
-    .write = t_write, .copy = t_copy, .shutdown = t_shutdown, .pause = t_pause, .close = t_close, .queued = t_queued, .free = t_free,
-    .consumed = t_consumed, .below = t_below,
+    .write = t_write,
+    .copy = t_copy,
+    .shutdown = t_shutdown,
+    .pause = t_pause,
+    .close = t_close,
+    .queued = t_queued,
+    .free = t_free,
+    .consumed = t_consumed,
+    .below = t_below,
 };
 
 struct stream *h2s_tunnel(struct h2s *s)

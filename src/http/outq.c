@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include "http/stream.h"
 
-#define CHUNK 4000     /* of coalesced copies */
-#define SMALL 512      /* bytes below this are cheaper copied than referenced */
+#define CHUNK 4000 /* of coalesced copies */
+#define SMALL 512  /* bytes below this are cheaper copied than referenced */
 
 void outq_clear(struct outq *q)
 {

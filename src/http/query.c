@@ -42,7 +42,10 @@ static bool unescape(struct pool *p, struct str s, bool plus, struct str *out)
     return true;
 }
 
-bool http_unescape(struct pool *p, struct str s, struct str *out) { return unescape(p, s, false, out); }
+bool http_unescape(struct pool *p, struct str s, struct str *out)
+{
+    return unescape(p, s, false, out);
+}
 
 static struct str value_of(struct pool *p, struct str raw)
 {

@@ -192,7 +192,10 @@ static void finish(struct req *r)
     req_over(r);
 }
 
-static bool bodyless(int status) { return status == 204 || status == 304 || status < 200; }
+static bool bodyless(int status)
+{
+    return status == 204 || status == 304 || status < 200;
+}
 
 void http_reply(struct http_req *rq, int status, const struct http_header *h, size_t nh, struct bytes *body)
 {

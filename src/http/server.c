@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ACCEPTS 64                      /* connections taken in one turn of a listener */
+#define ACCEPTS 64                       /* connections taken in one turn of a listener */
 #define NO_FILES_PAUSE (100 * NS_PER_MS) /* after EMFILE and the like */
 
 struct listener {
@@ -17,7 +17,10 @@ struct listener {
     int fd;
 };
 
-static size_t or_default(size_t v, size_t d) { return v ? v : d; }
+static size_t or_default(size_t v, size_t d)
+{
+    return v ? v : d;
+}
 
 struct http_server *http_server_new(struct loop *l, const struct http_limits *limits, http_handler *fn, void *arg)
 {
@@ -86,7 +89,10 @@ static void on_drain_check(struct defer *d)
     done(s->drained_arg);
 }
 
-static void on_drain_timer(struct timer *t) { cut_all(container_of(t, struct http_server, drain_timer)); }
+static void on_drain_timer(struct timer *t)
+{
+    cut_all(container_of(t, struct http_server, drain_timer));
+}
 
 void http_server_drain(struct http_server *s, int ms, void (*done)(void *arg), void *arg)
 {
@@ -120,7 +126,8 @@ void sconn_deadline(struct sconn *c, int64_t ns)
         timer_set(c->server->loop, &c->timer, c->deadline, on_deadline);
 }
 
-void sconn_init(struct sconn *c, const struct sconn_ops *ops, struct http_server *s, struct stream *stream, void (*on_close)(void *arg), void *arg)
+void sconn_init(
+    struct sconn *c, const struct sconn_ops *ops, struct http_server *s, struct stream *stream, void (*on_close)(void *arg), void *arg)
 {
     *c = (struct sconn){.ops = ops, .server = s, .stream = stream, .on_close = on_close, .arg = arg};
     list_push(&s->conns, &c->node);
@@ -139,7 +146,10 @@ void sconn_end(struct sconn *c)
         c->on_close(c->arg);
 }
 
-void http_serve(struct http_server *s, struct stream *stream, void (*on_close)(void *arg), void *arg) { h1_serve(s, stream, on_close, arg); }
+void http_serve(struct http_server *s, struct stream *stream, void (*on_close)(void *arg), void *arg)
+{
+    h1_serve(s, stream, on_close, arg);
+}
 
 static void take(struct listener *k, int fd)
 {

@@ -12,7 +12,7 @@
 struct spdy_stream {
     struct stream s;
     struct list node;
-    struct spdy *c;     /* NULL: gone */
+    struct spdy *c; /* NULL: gone */
     uint32_t id;
     bool fin_sent, fin_got, closing;
 };
@@ -26,9 +26,9 @@ struct spdy {
     struct list streams;
     size_t nstreams;
     uint32_t next_id, last_id;
-    uint32_t pending;   /* a stream that on_stream has to answer; 0: none */
+    uint32_t pending; /* a stream that on_stream has to answer; 0: none */
     bool pending_fin;
-    struct buf in;      /* an incomplete frame head or control frame */
+    struct buf in; /* an incomplete frame head or control frame */
     uint32_t data_id, data_left;
     bool data_fin;
     struct spdy_zip zip;
@@ -130,7 +130,10 @@ static void release(struct spdy *c)
 }
 
 /* ---- struct stream ---- */
-static struct spdy_stream *stream_of(const struct stream *s) { return (struct spdy_stream *)(uintptr_t)s; }
+static struct spdy_stream *stream_of(const struct stream *s)
+{
+    return (struct spdy_stream *)(uintptr_t)s;
+}
 
 static void send_data(struct spdy_stream *s, const char *p, size_t n, bool fin)
 {
@@ -154,7 +157,10 @@ static void s_copy(struct stream *x, const void *p, size_t n)
         send_data(s, p, n, false);
 }
 
-static void s_write(struct stream *x, struct bytes *b, size_t from, size_t n) { s_copy(x, b->p + from, n); }
+static void s_write(struct stream *x, struct bytes *b, size_t from, size_t n)
+{
+    s_copy(x, b->p + from, n);
+}
 
 static void maybe_over(struct spdy_stream *s)
 {
@@ -192,7 +198,10 @@ static void s_close(struct stream *x, bool abort)
 }
 
 static void s_pause(struct stream *x, bool paused) {}
-static size_t s_queued(const struct stream *x) { return stream_of(x)->c ? stream_queued(stream_of(x)->c->below) : 0; }
+static size_t s_queued(const struct stream *x)
+{
+    return stream_of(x)->c ? stream_queued(stream_of(x)->c->below) : 0;
+}
 
 static void s_consumed(struct stream *x, size_t n)
 {
@@ -207,7 +216,14 @@ static void s_free(struct stream *x)
 }
 
 static const struct stream_impl spdy_impl = {
-    .write = s_write, .copy = s_copy, .shutdown = s_shutdown, .pause = s_pause, .close = s_close, .queued = s_queued, .free = s_free, .consumed = s_consumed,
+    .write = s_write,
+    .copy = s_copy,
+    .shutdown = s_shutdown,
+    .pause = s_pause,
+    .close = s_close,
+    .queued = s_queued,
+    .free = s_free,
+    .consumed = s_consumed,
 };
 
 static struct spdy_stream *stream_make(struct spdy *c, uint32_t id)
@@ -425,7 +441,10 @@ static void below_gone(struct spdy *c, const struct err *why)
     die(c, why, true);
 }
 
-static void below_eof(void *arg) { below_gone(arg, NULL); }
+static void below_eof(void *arg)
+{
+    below_gone(arg, NULL);
+}
 
 static void below_close(void *arg, const struct err *why)
 {
@@ -498,7 +517,10 @@ struct stream *spdy_open(struct spdy *c, const struct http_header *h, size_t n)
     return &s->s;
 }
 
-size_t spdy_streams(const struct spdy *c) { return c->nstreams; }
+size_t spdy_streams(const struct spdy *c)
+{
+    return c->nstreams;
+}
 
 void spdy_close(struct spdy *c)
 {

@@ -1,4 +1,5 @@
-/* The header dictionary that SPDY/3 fixes (draft-mbelshe-httpbis-spdy-00 section 2.6.10.1): counted words, then text that is not counted. */
+/* The header dictionary that SPDY/3 fixes (draft-mbelshe-httpbis-spdy-00 section 2.6.10.1): counted words, then text that is not counted.
+ */
 #include "http/spdy_frame.h"
 
 /* clang-format off */

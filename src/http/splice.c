@@ -16,7 +16,10 @@ struct splice {
     void *arg;
 };
 
-static struct side *peer(struct side *a) { return &a->p->side[a == &a->p->side[0]]; }
+static struct side *peer(struct side *a)
+{
+    return &a->p->side[a == &a->p->side[0]];
+}
 
 static void end(struct splice *p, bool abort)
 {

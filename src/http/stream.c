@@ -16,7 +16,10 @@ void stream_fini(struct stream *s)
     free(TAKE(s->peer));
 }
 
-static void later(struct stream *s) { loop_defer(s->loop, &s->later, turn); }
+static void later(struct stream *s)
+{
+    loop_defer(s->loop, &s->later, turn);
+}
 
 /* Tells the listener that it is over; after this nobody owns the stream but the core. */
 static void tell_close(struct stream *s)
@@ -167,7 +170,10 @@ void stream_shutdown(struct stream *s)
         s->impl->shutdown(s);
 }
 
-size_t stream_queued(const struct stream *s) { return s->finished ? 0 : s->impl->queued(s); }
+size_t stream_queued(const struct stream *s)
+{
+    return s->finished ? 0 : s->impl->queued(s);
+}
 
 void stream_pause(struct stream *s, bool paused)
 {
@@ -193,9 +199,18 @@ static void forget(struct stream *s, bool abort)
         s->impl->close(s, abort);
 }
 
-void stream_close(struct stream *s) { forget(s, false); }
-void stream_abort(struct stream *s) { forget(s, true); }
-struct loop *stream_loop(const struct stream *s) { return s->loop; }
+void stream_close(struct stream *s)
+{
+    forget(s, false);
+}
+void stream_abort(struct stream *s)
+{
+    forget(s, true);
+}
+struct loop *stream_loop(const struct stream *s)
+{
+    return s->loop;
+}
 
 int stream_fd(const struct stream *s)
 {

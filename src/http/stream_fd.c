@@ -1,7 +1,7 @@
 /* A stream over a connected socket (or another descriptor that polls). Writes are collected and leave in one writev at the end of the turn.
  *
- * Closing: queued bytes first, then a half-close, then what the peer still sends is read and thrown away until it closes too; without that the kernel
- * answers unread input with RST, and the peer loses the end of our reply. All of it within CLOSE_NS.
+ * Closing: queued bytes first, then a half-close, then what the peer still sends is read and thrown away until it closes too; without that
+ * the kernel answers unread input with RST, and the peer loses the end of our reply. All of it within CLOSE_NS.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -29,7 +29,10 @@ struct fd_stream {
 
 static __thread char read_buffer[READ_SIZE]; /* its contents are used up before the next read */
 
-static struct fd_stream *fd_of(struct stream *s) { return container_of(s, struct fd_stream, s); }
+static struct fd_stream *fd_of(struct stream *s)
+{
+    return container_of(s, struct fd_stream, s);
+}
 
 static void finish(struct fd_stream *f, struct err *why)
 {
@@ -131,7 +134,10 @@ static void flush(struct fd_stream *f)
         stream_in_drain(&f->s);
 }
 
-static void on_flush(struct defer *d) { flush(container_of(d, struct fd_stream, flush)); }
+static void on_flush(struct defer *d)
+{
+    flush(container_of(d, struct fd_stream, flush));
+}
 
 static void schedule(struct fd_stream *f)
 {
@@ -176,7 +182,10 @@ static void on_ready(struct watch *w, uint32_t events)
     }
 }
 
-static void on_limit(struct timer *t) { finish(container_of(t, struct fd_stream, limit), NULL); }
+static void on_limit(struct timer *t)
+{
+    finish(container_of(t, struct fd_stream, limit), NULL);
+}
 
 static void fd_write(struct stream *s, struct bytes *b, size_t from, size_t n)
 {
@@ -203,7 +212,10 @@ static void fd_shutdown(struct stream *s)
     schedule(f);
 }
 
-static void fd_pause(struct stream *s, bool paused) { update(fd_of(s)); }
+static void fd_pause(struct stream *s, bool paused)
+{
+    update(fd_of(s));
+}
 
 static void fd_close(struct stream *s, bool abort)
 {
@@ -220,8 +232,14 @@ static void fd_close(struct stream *s, bool abort)
     update(f);
 }
 
-static size_t fd_queued(const struct stream *s) { return container_of(s, const struct fd_stream, s)->out.n; }
-static int fd_fd(const struct stream *s) { return container_of(s, const struct fd_stream, s)->fd; }
+static size_t fd_queued(const struct stream *s)
+{
+    return container_of(s, const struct fd_stream, s)->out.n;
+}
+static int fd_fd(const struct stream *s)
+{
+    return container_of(s, const struct fd_stream, s)->fd;
+}
 
 static void fd_free(struct stream *s)
 {
@@ -231,8 +249,14 @@ static void fd_free(struct stream *s)
 }
 
 static const struct stream_impl fd_impl = {
-    .write = fd_write, .copy = fd_copy, .shutdown = fd_shutdown, .pause = fd_pause, .close = fd_close,
-    .queued = fd_queued, .free = fd_free, .fd = fd_fd,
+    .write = fd_write,
+    .copy = fd_copy,
+    .shutdown = fd_shutdown,
+    .pause = fd_pause,
+    .close = fd_close,
+    .queued = fd_queued,
+    .free = fd_free,
+    .fd = fd_fd,
 };
 
 static void socket_options(int fd)

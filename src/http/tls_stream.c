@@ -1,8 +1,9 @@
-/* TLS over any stream. OpenSSL reads ciphertext straight from the chunk that the stream below hands up, and writes into the queue below, through a BIO of our
- * own: no memory BIO, no second copy, and one write for all records of a turn. Idle sessions give their buffers back (SSL_MODE_RELEASE_BUFFERS).
+/* TLS over any stream. OpenSSL reads ciphertext straight from the chunk that the stream below hands up, and writes into the queue below,
+ * through a BIO of our own: no memory BIO, no second copy, and one write for all records of a turn. Idle sessions give their buffers back
+ * (SSL_MODE_RELEASE_BUFFERS).
  *
- * Plain bytes are collected for the turn and then cut into full records; not more than OUT_HIGH of ciphertext waits below, so that the queue's length
- * that writers see stays meaningful. */
+ * Plain bytes are collected for the turn and then cut into full records; not more than OUT_HIGH of ciphertext waits below, so that the
+ * queue's length that writers see stays meaningful. */
 #include "http/tls_stream.h"
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -20,18 +21,24 @@ struct tls_stream {
     struct stream s;
     struct stream *below;
     SSL *ssl;
-    struct str in;     /* ciphertext of this turn */
-    struct outq out;   /* plain */
+    struct str in;   /* ciphertext of this turn */
+    struct outq out; /* plain */
     struct defer flush;
     struct timer limit;
     void (*ready_fn)(void *arg, const struct err *e);
     void *ready_arg;
-    struct { unsigned char *p; size_t n; } certs[CERTS];
+    struct {
+        unsigned char *p;
+        size_t n;
+    } certs[CERTS];
     size_t ncerts;
     bool ready, shut_wanted, shut, closing;
 };
 
-static struct tls_stream *tls_of(const struct stream *s) { return (struct tls_stream *)(uintptr_t)s; }
+static struct tls_stream *tls_of(const struct stream *s)
+{
+    return (struct tls_stream *)(uintptr_t)s;
+}
 
 /* ---- the BIO ---- */
 static int bio_read(BIO *b, char *out, int n)
@@ -57,7 +64,10 @@ static int bio_write(BIO *b, const char *p, int n)
     return n;
 }
 
-static long bio_ctrl(BIO *b, int cmd, long num, void *ptr) { return cmd == BIO_CTRL_FLUSH || cmd == BIO_CTRL_PUSH || cmd == BIO_CTRL_POP; }
+static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
+{
+    return cmd == BIO_CTRL_FLUSH || cmd == BIO_CTRL_PUSH || cmd == BIO_CTRL_POP;
+}
 
 static BIO_METHOD *method;
 static void make_method(void)
@@ -334,8 +344,14 @@ static size_t tls_queued(const struct stream *s)
     return t->out.n + (t->below ? stream_queued(t->below) : 0);
 }
 
-static struct stream *tls_below(const struct stream *s) { return tls_of(s)->below; }
-static void *tls_ssl(const struct stream *s) { return tls_of(s)->ssl; }
+static struct stream *tls_below(const struct stream *s)
+{
+    return tls_of(s)->below;
+}
+static void *tls_ssl(const struct stream *s)
+{
+    return tls_of(s)->ssl;
+}
 
 static void tls_free(struct stream *s)
 {
@@ -348,8 +364,15 @@ static void tls_free(struct stream *s)
 }
 
 static const struct stream_impl tls_impl = {
-    .write = tls_write, .copy = tls_copy, .shutdown = tls_shutdown, .pause = tls_pause, .close = tls_close, .queued = tls_queued,
-    .free = tls_free, .below = tls_below, .ssl = tls_ssl,
+    .write = tls_write,
+    .copy = tls_copy,
+    .shutdown = tls_shutdown,
+    .pause = tls_pause,
+    .close = tls_close,
+    .queued = tls_queued,
+    .free = tls_free,
+    .below = tls_below,
+    .ssl = tls_ssl,
 };
 
 struct stream *tls_stream_new(struct stream *below, struct tls_ctx *ctx, bool server, const char *sni,

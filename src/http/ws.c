@@ -1,6 +1,7 @@
 /* A WebSocket: messages over a stream.
  *
- * Closing: ws_close sends a close frame and waits at most CLOSE_NS for the peer's; a peer's close frame is answered and the stream closed behind it. */
+ * Closing: ws_close sends a close frame and waits at most CLOSE_NS for the peer's; a peer's close frame is answered and the stream closed
+ * behind it. */
 #include "http/ws_impl.h"
 #include <stdlib.h>
 #include "base/file.h"
@@ -89,7 +90,10 @@ static void send_frame(struct ws *w, uint8_t op, const void *p, size_t n)
     buf_clear(&b);
 }
 
-void ws_send(struct ws *w, enum ws_op op, const void *p, size_t n) { send_frame(w, (uint8_t)op, p, n); }
+void ws_send(struct ws *w, enum ws_op op, const void *p, size_t n)
+{
+    send_frame(w, (uint8_t)op, p, n);
+}
 
 void ws_ping(struct ws *w, void (*pong)(void *arg), void *arg)
 {
@@ -273,8 +277,14 @@ void ws_use(struct ws *w, const struct ws_events *ev, void *arg)
         stream_use(w->s, &ws_stream_events, w);
 }
 
-struct stream *ws_below(const struct ws *w) { return w->s; }
-size_t ws_queued(const struct ws *w) { return w->s ? stream_queued(w->s) : 0; }
+struct stream *ws_below(const struct ws *w)
+{
+    return w->s;
+}
+size_t ws_queued(const struct ws *w)
+{
+    return w->s ? stream_queued(w->s) : 0;
+}
 
 void ws_pause(struct ws *w, bool paused)
 {
@@ -286,7 +296,10 @@ void ws_pause(struct ws *w, bool paused)
         loop_defer(w->loop, &w->again, on_again);
 }
 
-static void on_limit(struct timer *t) { ws_end(container_of(t, struct ws, limit), 1006, STR_NULL); }
+static void on_limit(struct timer *t)
+{
+    ws_end(container_of(t, struct ws, limit), 1006, STR_NULL);
+}
 
 void ws_close(struct ws *w, int code, struct str reason)
 {

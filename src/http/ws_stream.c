@@ -1,6 +1,6 @@
-/* A WebSocket as a byte stream: what is written in a turn leaves as binary messages, what comes in binary messages is read; a text message breaks it.
- * A half-close is a close frame: the peer's bytes are read until its own comes. What is below stays hidden: the certificates of a tunnel's ends are not
- * those of who speaks through it. */
+/* A WebSocket as a byte stream: what is written in a turn leaves as binary messages, what comes in binary messages is read; a text message
+ * breaks it. A half-close is a close frame: the peer's bytes are read until its own comes. What is below stays hidden: the certificates of
+ * a tunnel's ends are not those of who speaks through it. */
 #include <stdlib.h>
 #include "http/outq.h"
 #include "http/stream_impl.h"
@@ -17,7 +17,10 @@ struct ws_tunnel {
     bool shut, closing;
 };
 
-static struct ws_tunnel *tunnel_of(const struct stream *s) { return (struct ws_tunnel *)(uintptr_t)s; }
+static struct ws_tunnel *tunnel_of(const struct stream *s)
+{
+    return (struct ws_tunnel *)(uintptr_t)s;
+}
 
 static void finish(struct ws_tunnel *t, struct err *why)
 {
@@ -46,7 +49,10 @@ static void flush(struct ws_tunnel *t)
     stream_in_drain(&t->s);
 }
 
-static void on_flush(struct defer *d) { flush(container_of(d, struct ws_tunnel, flush)); }
+static void on_flush(struct defer *d)
+{
+    flush(container_of(d, struct ws_tunnel, flush));
+}
 
 static void on_message(void *arg, enum ws_op op, const char *p, size_t n)
 {
@@ -61,7 +67,10 @@ static void on_message(void *arg, enum ws_op op, const char *p, size_t n)
     finish(t, e);
 }
 
-static void on_drain(void *arg) { flush(arg); }
+static void on_drain(void *arg)
+{
+    flush(arg);
+}
 
 static void on_close(void *arg, int code, struct str reason)
 {
@@ -142,7 +151,13 @@ static void t_free(struct stream *s)
 }
 
 static const struct stream_impl tunnel_impl = {
-    .write = t_write, .copy = t_copy, .shutdown = t_shutdown, .pause = t_pause, .close = t_close, .queued = t_queued, .free = t_free,
+    .write = t_write,
+    .copy = t_copy,
+    .shutdown = t_shutdown,
+    .pause = t_pause,
+    .close = t_close,
+    .queued = t_queued,
+    .free = t_free,
 };
 
 struct stream *ws_stream(struct ws *w)

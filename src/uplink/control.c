@@ -3,32 +3,51 @@
 #include <stdlib.h>
 
 static const struct wire_field object_fields[] = {
-    WIRE_STR(struct c_object, key, 1024), WIRE_STR(struct c_object, uid, 64), WIRE_STR(struct c_object, bytes, 4u << 20), WIRE_I64(struct c_object, rev), WIRE_END,
+    WIRE_STR(struct c_object, key, 1024),
+    WIRE_STR(struct c_object, uid, 64),
+    WIRE_STR(struct c_object, bytes, 4u << 20),
+    WIRE_I64(struct c_object, rev),
+    WIRE_END,
 };
 const struct wire_type c_object_type = {"object", sizeof(struct c_object), object_fields};
 
 static const struct wire_field cut_fields[] = {
-    WIRE_STR(struct c_cut, store_uid, 63), WIRE_I64(struct c_cut, epoch), WIRE_I64(struct c_cut, rev), WIRE_END,
+    WIRE_STR(struct c_cut, store_uid, 63),
+    WIRE_I64(struct c_cut, epoch),
+    WIRE_I64(struct c_cut, rev),
+    WIRE_END,
 };
 const struct wire_type c_cut_type = {"cut", sizeof(struct c_cut), cut_fields};
 
 static const struct wire_field item_fields[] = {
-    WIRE_STR(struct c_item, key, 1024), WIRE_STR(struct c_item, uid, 64), WIRE_I64(struct c_item, rev), WIRE_END,
+    WIRE_STR(struct c_item, key, 1024),
+    WIRE_STR(struct c_item, uid, 64),
+    WIRE_I64(struct c_item, rev),
+    WIRE_END,
 };
 static const struct wire_type item_type = {"item", sizeof(struct c_item), item_fields};
 static const struct wire_field inventory_fields[] = {
-    WIRE_LIST(struct c_inventory, items, nitems, &item_type, 4096), WIRE_BOOL(struct c_inventory, last), WIRE_END,
+    WIRE_LIST(struct c_inventory, items, nitems, &item_type, 4096),
+    WIRE_BOOL(struct c_inventory, last),
+    WIRE_END,
 };
 const struct wire_type c_inventory_type = {"inventory", sizeof(struct c_inventory), inventory_fields};
 
 static const struct wire_field request_fields[] = {
-    WIRE_U64(struct c_request, id), WIRE_STR(struct c_request, method, 16), WIRE_STR(struct c_request, path, 4096),
-    WIRE_STR(struct c_request, content_type, 128), WIRE_STR(struct c_request, body, 4u << 20), WIRE_END,
+    WIRE_U64(struct c_request, id),
+    WIRE_STR(struct c_request, method, 16),
+    WIRE_STR(struct c_request, path, 4096),
+    WIRE_STR(struct c_request, content_type, 128),
+    WIRE_STR(struct c_request, body, 4u << 20),
+    WIRE_END,
 };
 const struct wire_type c_request_type = {"request", sizeof(struct c_request), request_fields};
 
 static const struct wire_field reply_fields[] = {
-    WIRE_U64(struct c_reply, id), {WIRE_K_U64, "status", offsetof(struct c_reply, status), 0, NULL, 999}, WIRE_STR(struct c_reply, body, 4u << 20), WIRE_END,
+    WIRE_U64(struct c_reply, id),
+    {WIRE_K_U64, "status", offsetof(struct c_reply, status), 0, NULL, 999},
+    WIRE_STR(struct c_reply, body, 4u << 20),
+    WIRE_END,
 };
 const struct wire_type c_reply_type = {"reply", sizeof(struct c_reply), reply_fields};
 

@@ -36,13 +36,15 @@ void db_bind_str(sqlite3_stmt *st, int at, const char *p, size_t n)
 
 static int try_open(const char *path, const char *schema, bool full, sqlite3 **out)
 {
-    static const char settings[] = "PRAGMA journal_mode=WAL; PRAGMA cache_size=-256; PRAGMA wal_autocheckpoint=64; PRAGMA journal_size_limit=1048576; PRAGMA auto_vacuum=INCREMENTAL;";
+    static const char settings[] = "PRAGMA journal_mode=WAL; PRAGMA cache_size=-256; PRAGMA wal_autocheckpoint=64; PRAGMA "
+                                   "journal_size_limit=1048576; PRAGMA auto_vacuum=INCREMENTAL;";
     sqlite3 *db = NULL;
     bool intact = false;
     sqlite3_stmt *st = NULL;
     if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
         sqlite3_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", NULL, NULL, NULL) == SQLITE_OK &&
-        sqlite3_exec(db, settings, NULL, NULL, NULL) == SQLITE_OK && sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &st, NULL) == SQLITE_OK)
+        sqlite3_exec(db, settings, NULL, NULL, NULL) == SQLITE_OK &&
+        sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &st, NULL) == SQLITE_OK)
         intact = sqlite3_step(st) == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(st, 0), "ok") == 0;
     sqlite3_finalize(st);
     if (intact && sqlite3_exec(db, schema, NULL, NULL, NULL) == SQLITE_OK) {

@@ -9,7 +9,8 @@
 
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS entries(key BLOB PRIMARY KEY, uid BLOB NOT NULL, rev INTEGER NOT NULL, bytes BLOB NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS cut(one INTEGER PRIMARY KEY CHECK(one = 1), store_uid BLOB NOT NULL, epoch INTEGER NOT NULL, rev INTEGER NOT NULL, frozen INTEGER NOT NULL);";
+    "CREATE TABLE IF NOT EXISTS cut(one INTEGER PRIMARY KEY CHECK(one = 1), store_uid BLOB NOT NULL, epoch INTEGER NOT NULL, rev INTEGER "
+    "NOT NULL, frozen INTEGER NOT NULL);";
 
 struct change { /* staged: bytes NULL is a tombstone */
     struct list node;
@@ -114,11 +115,14 @@ static int load(struct mirror *m, struct err **e)
 
 static int prepare(struct mirror *m, struct err **e)
 {
-    int r = db_prepare(m->db, "INSERT INTO entries VALUES(?1, ?2, ?3, ?4) ON CONFLICT(key) DO UPDATE SET uid = ?2, rev = ?3, bytes = ?4", &m->put, e);
+    int r = db_prepare(
+        m->db, "INSERT INTO entries VALUES(?1, ?2, ?3, ?4) ON CONFLICT(key) DO UPDATE SET uid = ?2, rev = ?3, bytes = ?4", &m->put, e);
     if (r == 0)
         r = db_prepare(m->db, "DELETE FROM entries WHERE key = ?1", &m->del, e);
     if (r == 0)
-        r = db_prepare(m->db, "INSERT INTO cut VALUES(1, ?1, ?2, ?3, ?4) ON CONFLICT(one) DO UPDATE SET store_uid = ?1, epoch = ?2, rev = ?3, frozen = ?4", &m->set_cut, e);
+        r = db_prepare(m->db,
+            "INSERT INTO cut VALUES(1, ?1, ?2, ?3, ?4) ON CONFLICT(one) DO UPDATE SET store_uid = ?1, epoch = ?2, rev = ?3, frozen = ?4",
+            &m->set_cut, e);
     return r;
 }
 
@@ -166,7 +170,7 @@ const struct mirror_item *mirror_get(const struct mirror *m, struct str key)
 
 void mirror_each(const struct mirror *m, struct str prefix, bool (*fn)(void *arg, const struct mirror_item *it), void *arg)
 {
-    map_for(&m->items, e)
+    map_for (&m->items, e)
         if (str_starts(map_key(e), prefix) && !fn(arg, e->value))
             return;
 }
@@ -218,7 +222,7 @@ void mirror_stage_delete(struct mirror *m, struct str key, struct str uid, int64
 void mirror_stage_drop(struct mirror *m)
 {
     struct change *c;
-    list_for(&m->staged, c, node)
+    list_for (&m->staged, c, node)
         change_free(c);
 }
 
@@ -266,7 +270,7 @@ static int write_all(struct mirror *m, struct str store_uid, int64_t epoch, int6
     int r = db_exec(m->db, "BEGIN IMMEDIATE", e);
     if (r < 0)
         return r;
-    list_for(&m->staged, c, node)
+    list_for (&m->staged, c, node)
         if (r == 0 && applies(m, c))
             r = write_change(m, c, e);
     if (r == 0)
@@ -313,7 +317,7 @@ int mirror_commit(struct mirror *m, struct str store_uid, int64_t epoch, int64_t
     m->cut.store_uid[store_uid.n] = 0;
     m->cut.epoch = epoch;
     m->cut.rev = rev;
-    list_for(&m->staged, c, node) {
+    list_for (&m->staged, c, node) {
         if (applies(m, c))
             apply_one(m, c);
         change_free(c);

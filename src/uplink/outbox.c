@@ -7,11 +7,12 @@
 #include "uplink/db.h"
 
 #define LAZY_NS (60 * NS_PER_S)
-#define AGAIN_MIN (NS_PER_S)      /* after an answer that asks to try again */
+#define AGAIN_MIN (NS_PER_S) /* after an answer that asks to try again */
 #define AGAIN_MAX (60 * NS_PER_S)
 #define ENTRY_MAX (3u << 20)
 
-static const char schema[] = "CREATE TABLE IF NOT EXISTS entries(seq INTEGER PRIMARY KEY, key BLOB NOT NULL, flags INTEGER NOT NULL, at INTEGER NOT NULL, entry BLOB NOT NULL);";
+static const char schema[] = "CREATE TABLE IF NOT EXISTS entries(seq INTEGER PRIMARY KEY, key BLOB NOT NULL, flags INTEGER NOT NULL, at "
+                             "INTEGER NOT NULL, entry BLOB NOT NULL);";
 
 static const struct wire_field entry_fields[] = {
     WIRE_STR(struct outbox_entry, method, 16),
@@ -23,8 +24,8 @@ static const struct wire_field entry_fields[] = {
 static const struct wire_type entry_type = {"outbox entry", sizeof(struct outbox_entry), entry_fields};
 
 struct held {
-    struct list node;        /* in order of seq */
-    struct outbox_entry e;   /* strings in one malloc'ed block */
+    struct list node;      /* in order of seq */
+    struct outbox_entry e; /* strings in one malloc'ed block */
     unsigned flags;
     int64_t at;
     bool under_way, on_disk, dirty;
@@ -39,7 +40,7 @@ struct outbox {
     uint64_t next_seq, dropped;
     struct timer lazy, again;
     int64_t again_ns;
-    bool waiting;              /* the upper side cannot take reports now: nothing leaves until `again` */
+    bool waiting; /* the upper side cannot take reports now: nothing leaves until `again` */
     struct defer flush;
     sqlite3 *db;
     sqlite3_stmt *put, *del;
@@ -116,7 +117,7 @@ static int write_dirty(struct outbox *o, struct err **e)
     int r = db_exec(o->db, "BEGIN IMMEDIATE", e);
     if (r < 0)
         return r;
-    list_for(&o->entries, h, node)
+    list_for (&o->entries, h, node)
         if (r == 0 && h->dirty)
             r = write_one(o, h, e);
     if (r == 0)
@@ -125,7 +126,7 @@ static int write_dirty(struct outbox *o, struct err **e)
         (void)!db_exec(o->db, "ROLLBACK", NULL);
         return r;
     }
-    list_for(&o->entries, h, node)
+    list_for (&o->entries, h, node)
         if (h->dirty) {
             h->dirty = false;
             h->on_disk = true;
@@ -139,7 +140,7 @@ static void flush(struct outbox *o)
     _cleanup_(err_freep) struct err *e = NULL;
     bool dirty = false;
     struct held *h;
-    list_for(&o->entries, h, node)
+    list_for (&o->entries, h, node)
         dirty = dirty || h->dirty;
     timer_del(&o->lazy);
     if (dirty && write_dirty(o, &e) < 0)
@@ -226,7 +227,7 @@ void outbox_close(struct outbox *o)
         flush(o);
     defer_del(o->loop, &o->flush);
     timer_del(&o->again);
-    list_for(&o->entries, h, node) {
+    list_for (&o->entries, h, node) {
         list_remove(&h->node);
         free(h);
     }
@@ -241,7 +242,7 @@ void outbox_close(struct outbox *o)
 static struct held *find_waiting(struct outbox *o, struct str key)
 {
     struct held *h;
-    list_for(&o->entries, h, node)
+    list_for (&o->entries, h, node)
         if (!h->under_way && str_eq(h->e.key, key) && !(h->flags & OUTBOX_APPEND))
             return h;
     return NULL;
@@ -253,7 +254,7 @@ static void keep_quota(struct outbox *o)
     struct held *h;
     int64_t oldest = clock_now(o->clock) - OUTBOX_AGE;
     for (int round = 0; round < 2; round++)
-        list_for(&o->entries, h, node) {
+        list_for (&o->entries, h, node) {
             bool aged = h->at < oldest && (h->flags & OUTBOX_APPEND);
             if ((aged || o->bytes > OUTBOX_BYTES) && !h->under_way && (round == 1 || (h->flags & OUTBOX_APPEND))) {
                 o->dropped++;
@@ -327,7 +328,7 @@ const struct outbox_entry *outbox_next(struct outbox *o)
     struct held *h;
     if (o->waiting)
         return NULL;
-    list_for(&o->entries, h, node)
+    list_for (&o->entries, h, node)
         if (!h->under_way) {
             h->under_way = true;
             return &h->e;
@@ -356,7 +357,7 @@ static void back_off(struct outbox *o)
 void outbox_done(struct outbox *o, uint64_t seq, int status, struct str message)
 {
     struct held *h, *found = NULL;
-    list_for(&o->entries, h, node)
+    list_for (&o->entries, h, node)
         if (h->e.seq == seq && h->under_way)
             found = h;
     if (!found)
@@ -375,7 +376,7 @@ void outbox_done(struct outbox *o, uint64_t seq, int status, struct str message)
 void outbox_rewind(struct outbox *o)
 {
     struct held *h;
-    list_for(&o->entries, h, node)
+    list_for (&o->entries, h, node)
         h->under_way = false;
     o->waiting = false; /* a new link is a new chance, and dialling has a back-off of its own */
     timer_del(&o->again);

@@ -23,12 +23,12 @@ struct uplink_peer {
     struct uplink_accept_config c;
     enum peer_state state;
     struct ws *ws;
-    struct stream *below;           /* shown in uplink_who; valid until the WebSocket is taken over */
+    struct stream *below; /* shown in uplink_who; valid until the WebSocket is taken over */
     struct http_client *client;
     struct http_call *opening;
     struct control *control;
-    struct timer timer;             /* the handshake's limit, then the deferred end */
-    struct pool *pool;              /* of the handshake */
+    struct timer timer; /* the handshake's limit, then the deferred end */
+    struct pool *pool;  /* of the handshake */
     struct key *key;
     struct str hello;
     struct up_answer answer;
@@ -40,7 +40,7 @@ struct uplink_peer {
     size_t ninventory;
     struct pool *inventory_pool;
     void (*on_drain)(void *arg, struct uplink_peer *p);
-    bool told;                      /* on_hello was called, so on_closed is owed */
+    bool told; /* on_hello was called, so on_closed is owed */
 };
 
 /* ---- the end ---- */
@@ -101,7 +101,8 @@ static int on_inventory_frame(struct uplink_peer *p, struct str body, struct err
         return -ERR_PARSE;
     if (p->ninventory + m.nitems > INVENTORY_MAX)
         return err_set(e, ERR_LIMIT, "inventory: more than %d items", INVENTORY_MAX);
-    p->inventory = pool_grow(p->inventory_pool, p->inventory, p->ninventory * sizeof *p->inventory, (p->ninventory + m.nitems + 1) * sizeof *p->inventory);
+    p->inventory = pool_grow(
+        p->inventory_pool, p->inventory, p->ninventory * sizeof *p->inventory, (p->ninventory + m.nitems + 1) * sizeof *p->inventory);
     for (size_t i = 0; i < m.nitems; i++)
         p->inventory[p->ninventory++] = (struct mirror_item){m.items[i].key, m.items[i].uid, m.items[i].rev, NULL};
     if (!m.last)
@@ -268,7 +269,8 @@ static int on_hello(struct uplink_peer *p, struct str body, struct err **e)
         return -ERR_INTERNAL;
     random_bytes(nonce, PROOF_NONCE);
     p->key_id = str_dup(key_id(p->key));
-    p->who = (struct uplink_who){.key_id = str_of(p->key_id), .public_key = h.public_key, .view = h.view, .name = h.name, .info = h.info, .conn = p->below};
+    p->who = (struct uplink_who){
+        .key_id = str_of(p->key_id), .public_key = h.public_key, .view = h.view, .name = h.name, .info = h.info, .conn = p->below};
     p->answer = (struct up_answer){
         .version = UPLINK_VERSION,
         .public_key = str_make((char *)raw, KEY_PUBLIC),
@@ -279,7 +281,8 @@ static int on_hello(struct uplink_peer *p, struct str body, struct err **e)
     };
     struct str bound = exporter_of(p, h.bound, exporter);
     if (h.bound && !bound.n)
-        return err_set(e, ERR_BAD_REQUEST, "hello: bound to a TLS session that ends before us (a proxy? the lower side must be told of it)");
+        return err_set(
+            e, ERR_BAD_REQUEST, "hello: bound to a TLS session that ends before us (a proxy? the lower side must be told of it)");
     proof_transcript(p->hello, &p->answer, bound, p->transcript);
     p->state = PEER_PROOF;
     return send_answer(p, e);
@@ -344,14 +347,38 @@ void uplink_accept(struct http_req *rq, const struct uplink_accept_config *c)
 
 /* ---- what the owner sees and sends ---- */
 
-void uplink_peer_set_user(struct uplink_peer *p, void *user) { p->user = user; }
-void *uplink_peer_user(const struct uplink_peer *p) { return p->user; }
-struct str uplink_peer_name(const struct uplink_peer *p) { return str_of(p->name); }
-struct str uplink_peer_key_id(const struct uplink_peer *p) { return str_of(p->key_id); }
-struct http_client *uplink_peer_client(struct uplink_peer *p) { return p->state == PEER_CONNECTED ? p->client : NULL; }
-int64_t uplink_peer_seen(const struct uplink_peer *p) { return p->control ? control_heard(p->control) : 0; }
-size_t uplink_peer_queued(const struct uplink_peer *p) { return p->control ? control_queued(p->control) : 0; }
-void uplink_peer_on_drain(struct uplink_peer *p, void (*fn)(void *arg, struct uplink_peer *p)) { p->on_drain = fn; }
+void uplink_peer_set_user(struct uplink_peer *p, void *user)
+{
+    p->user = user;
+}
+void *uplink_peer_user(const struct uplink_peer *p)
+{
+    return p->user;
+}
+struct str uplink_peer_name(const struct uplink_peer *p)
+{
+    return str_of(p->name);
+}
+struct str uplink_peer_key_id(const struct uplink_peer *p)
+{
+    return str_of(p->key_id);
+}
+struct http_client *uplink_peer_client(struct uplink_peer *p)
+{
+    return p->state == PEER_CONNECTED ? p->client : NULL;
+}
+int64_t uplink_peer_seen(const struct uplink_peer *p)
+{
+    return p->control ? control_heard(p->control) : 0;
+}
+size_t uplink_peer_queued(const struct uplink_peer *p)
+{
+    return p->control ? control_queued(p->control) : 0;
+}
+void uplink_peer_on_drain(struct uplink_peer *p, void (*fn)(void *arg, struct uplink_peer *p))
+{
+    p->on_drain = fn;
+}
 
 static void send(struct uplink_peer *p, enum control_type type, const struct wire_type *t, const void *m)
 {

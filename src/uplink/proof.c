@@ -86,7 +86,8 @@ int proof_sign_upper(const struct key *k, const unsigned char transcript[32], un
     return key_sign(k, buf_str(&m), sig, e);
 }
 
-int proof_sign_lower(const struct key *k, const unsigned char transcript[32], struct str token, unsigned char sig[KEY_SIGNATURE], struct err **e)
+int proof_sign_lower(
+    const struct key *k, const unsigned char transcript[32], struct str token, unsigned char sig[KEY_SIGNATURE], struct err **e)
 {
     _cleanup_(buf_clear) struct buf m = BUF_INIT;
     lower_message(transcript, token, &m);

@@ -34,10 +34,10 @@ struct uplink_call {
 
 struct uplink {
     struct uplink_config c;
-    struct endpoint ep;             /* strings owned */
+    struct endpoint ep; /* strings owned */
     char *prefix, *pin_path, *name, *token, *view, *info, *assigned;
     enum state state;
-    struct timer timer;             /* back-off, or the handshake's limit */
+    struct timer timer; /* back-off, or the handshake's limit */
     int64_t backoff;
     struct http_client *client;
     struct ws *ws;
@@ -155,7 +155,8 @@ static void on_timer(struct timer *t)
 
 /* ---- outbox and calls ---- */
 
-static void send_request(struct uplink *u, enum control_type type, uint64_t id, struct str method, struct str path, struct str content_type, struct str body)
+static void send_request(
+    struct uplink *u, enum control_type type, uint64_t id, struct str method, struct str path, struct str content_type, struct str body)
 {
     struct c_request m = {id, method, path, content_type, body};
     control_send(u->control, type, &c_request_type, &m);
@@ -171,7 +172,8 @@ static void pump_outbox(void *arg)
         send_request(u, C_ENTRY, x->seq, x->method, x->path, x->content_type, x->body);
 }
 
-struct uplink_call *uplink_call(struct uplink *u, struct str method, struct str path, struct str content_type, struct str body, uplink_reply_fn *done, void *arg)
+struct uplink_call *uplink_call(
+    struct uplink *u, struct str method, struct str path, struct str content_type, struct str body, uplink_reply_fn *done, void *arg)
 {
     _cleanup_(err_freep) struct err *e = NULL;
     if (u->state != UP_CONNECTED) {
@@ -197,7 +199,7 @@ void uplink_call_cancel(struct uplink_call *k)
 static void on_reply(struct uplink *u, const struct c_reply *m)
 {
     struct uplink_call *k;
-    list_for(&u->calls, k, node)
+    list_for (&u->calls, k, node)
         if (k->id == m->id) {
             struct uplink_call x = *k;
             list_remove(&k->node);
@@ -216,7 +218,11 @@ static void send_cut(struct uplink *u, enum control_type type)
     control_send(u->control, type, &c_cut_type, &m);
 }
 
-struct inventory_part { struct uplink *u; struct c_item items[INVENTORY_PART]; size_t n; };
+struct inventory_part {
+    struct uplink *u;
+    struct c_item items[INVENTORY_PART];
+    size_t n;
+};
 
 static void send_part(struct inventory_part *part, bool last)
 {
@@ -450,7 +456,9 @@ static void on_ws_message(void *arg, enum ws_op op, const char *bytes, size_t n)
     struct uplink *u = arg;
     _cleanup_(pool_freep) struct pool *p = pool_new();
     _cleanup_(err_freep) struct err *e = NULL;
-    int r = op != WS_BINARY ? err_set(&e, ERR_BAD_REQUEST, "the upper side broke the protocol") : u->answered ? on_welcome(u, str_make(bytes, n), p, &e) : on_answer(u, str_make(bytes, n), p, &e);
+    int r = op != WS_BINARY ? err_set(&e, ERR_BAD_REQUEST, "the upper side broke the protocol")
+            : u->answered   ? on_welcome(u, str_make(bytes, n), p, &e)
+                            : on_answer(u, str_make(bytes, n), p, &e);
     if (r < 0)
         lost(u, e);
 }

@@ -59,7 +59,10 @@ struct both {
     bool h2, closed;
 };
 
-static void over_closed(void *arg, const struct err *why) { ((struct both *)arg)->closed = true; }
+static void over_closed(void *arg, const struct err *why)
+{
+    ((struct both *)arg)->closed = true;
+}
 
 static void both_open(struct both *b, bool h2)
 {
@@ -94,7 +97,10 @@ static void start(struct both *b, struct call *c, const char *method, const char
     c->k = http_call(b->c, &q, &events, c);
 }
 
-static void finish(struct both *b, struct call *c) { OK(rig_run(b->r.loop, &c->ended, 3000)); }
+static void finish(struct both *b, struct call *c)
+{
+    OK(rig_run(b->r.loop, &c->ended, 3000));
+}
 
 static void ask(struct both *b, struct call *c, const char *method, const char *path, struct str body)
 {
@@ -103,10 +109,16 @@ static void ask(struct both *b, struct call *c, const char *method, const char *
     finish(b, c);
 }
 
-#define BOTH(name_)                                     \
-    static void name_##_(bool h2);                      \
-    TEST(h1_##name_) { name_##_(false); }               \
-    TEST(h2_##name_) { name_##_(true); }                \
+#define BOTH(name_)                                                                                                                        \
+    static void name_##_(bool h2);                                                                                                         \
+    TEST(h1_##name_)                                                                                                                       \
+    {                                                                                                                                      \
+        name_##_(false);                                                                                                                   \
+    }                                                                                                                                      \
+    TEST(h2_##name_)                                                                                                                       \
+    {                                                                                                                                      \
+        name_##_(true);                                                                                                                    \
+    }                                                                                                                                      \
     static void name_##_(bool h2)
 
 BOTH(calls_get_their_answers)
@@ -330,8 +342,14 @@ BOTH(freeing_the_server_ends_the_calls)
     both_close(&b);
 }
 
-static void up_data(void *arg, const char *p, size_t n) { buf_add(&((struct call *)arg)->up_got, p, n); }
-static void up_eof(void *arg) { ((struct call *)arg)->up_eof = true; }
+static void up_data(void *arg, const char *p, size_t n)
+{
+    buf_add(&((struct call *)arg)->up_got, p, n);
+}
+static void up_eof(void *arg)
+{
+    ((struct call *)arg)->up_eof = true;
+}
 static void up_closed(void *arg, const struct err *why)
 {
     struct call *c = arg;
@@ -431,7 +449,10 @@ BOTH(an_aborted_stream_is_seen_on_the_other_side)
     both_close(&b);
 }
 
-static void pong(void *arg, int64_t rtt) { *(int64_t *)arg = rtt; }
+static void pong(void *arg, int64_t rtt)
+{
+    *(int64_t *)arg = rtt;
+}
 
 TEST(h2_pings_measure_the_way)
 {
@@ -444,7 +465,10 @@ TEST(h2_pings_measure_the_way)
     both_close(&b);
 }
 
-static void drained(void *arg) { *(bool *)arg = true; }
+static void drained(void *arg)
+{
+    *(bool *)arg = true;
+}
 
 TEST(h2_drains_after_its_last_stream)
 {

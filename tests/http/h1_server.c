@@ -34,7 +34,8 @@ TEST(http1_pipelined_requests_are_answered_in_order)
     struct rig r;
     rig_open(&r, NULL, rig_handler);
     struct str out = rig_talk(&r, GET("/hello", "") "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody" GET("/stream", ""));
-    ssize_t a = str_find(out, STR("hello")), b = str_find(out, STR("body")), c = str_find(out, STR("4\r\none,\r\n4\r\ntwo,\r\n5\r\nthree\r\n0\r\n\r\n"));
+    ssize_t a = str_find(out, STR("hello")), b = str_find(out, STR("body")),
+            c = str_find(out, STR("4\r\none,\r\n4\r\ntwo,\r\n5\r\nthree\r\n0\r\n\r\n"));
     OK(a > 0 && b > a && c > b);
     rig_close(&r);
 }
@@ -43,7 +44,9 @@ TEST(http1_requests_may_come_byte_by_byte)
 {
     struct rig r;
     rig_open(&r, NULL, rig_handler);
-    const char *q = "\r\nPOST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n2\r\nde\r\n0\r\nTrailer: 1\r\n\r\n" GET("/hello", "");
+    const char *q =
+        "\r\nPOST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n2\r\nde\r\n0\r\nTrailer: 1\r\n\r\n" GET(
+            "/hello", "");
     for (; *q; q++)
         rig_put(&r, str_make(q, 1));
     rig_step(&r);
@@ -54,7 +57,9 @@ TEST(http1_requests_may_come_byte_by_byte)
 
 TEST(http1_refuses_what_could_smuggle_a_request)
 {
-    static const struct { const char *request, *status; } rows[] = {
+    static const struct {
+        const char *request, *status;
+    } rows[] = {
         {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400"},
         {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", "400"},
         {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc", "400"},
@@ -97,7 +102,8 @@ TEST(http1_refuses_what_could_smuggle_a_request)
 
 TEST(http1_refuses_malformed_chunks)
 {
-    static const char *const bodies[] = {"g\r\n", "\r\n", "-1\r\n", "5\nabcde\r\n0\r\n\r\n", "3\r\nabcX\r\n", "3\r\nabc\rX", "fffffffffffffffff\r\n", "1;a\nb\r\n", "0\r\na\nb\r\n", "0\r\n\rX"};
+    static const char *const bodies[] = {"g\r\n", "\r\n", "-1\r\n", "5\nabcde\r\n0\r\n\r\n", "3\r\nabcX\r\n", "3\r\nabc\rX",
+        "fffffffffffffffff\r\n", "1;a\nb\r\n", "0\r\na\nb\r\n", "0\r\n\rX"};
     struct rig r;
     rig_open(&r, NULL, rig_handler);
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
@@ -136,7 +142,10 @@ TEST(http1_limits_heads_headers_and_bodies)
     rig_close(&r);
 }
 
-static bool is_closed(struct rig *r) { return r->closed; }
+static bool is_closed(struct rig *r)
+{
+    return r->closed;
+}
 
 TEST(http1_cuts_slow_heads_slow_bodies_and_idle_connections)
 {
@@ -271,7 +280,10 @@ static void up_data(void *arg, const char *p, size_t n)
     up_data_calls++;
     stream_write(*(struct stream **)arg, p, n);
 }
-static void up_close(void *arg, const struct err *why) { *(struct stream **)arg = NULL; }
+static void up_close(void *arg, const struct err *why)
+{
+    *(struct stream **)arg = NULL;
+}
 static const struct stream_events up_events = {.on_data = up_data, .on_close = up_close};
 
 TEST(http1_upgrades_and_hands_over_what_came_behind_the_head)
@@ -304,7 +316,10 @@ TEST(http1_streams_a_body_back_while_it_comes)
     rig_close(&r);
 }
 
-static void drained(void *arg) { *(bool *)arg = true; }
+static void drained(void *arg)
+{
+    *(bool *)arg = true;
+}
 
 TEST(http1_drains_gracefully)
 {

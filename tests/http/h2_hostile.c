@@ -8,7 +8,8 @@
 
 static void frame(struct buf *b, uint8_t type, uint8_t flags, uint32_t id, struct str body)
 {
-    char h[9] = {(char)(body.n >> 16), (char)(body.n >> 8), (char)body.n, (char)type, (char)flags, (char)(id >> 24), (char)(id >> 16), (char)(id >> 8), (char)id};
+    char h[9] = {(char)(body.n >> 16), (char)(body.n >> 8), (char)body.n, (char)type, (char)flags, (char)(id >> 24), (char)(id >> 16),
+        (char)(id >> 8), (char)id};
     buf_add(b, h, 9);
     buf_str_add(b, body);
 }
@@ -109,7 +110,10 @@ static int status_of(struct rig *r, uint32_t id)
     return status;
 }
 
-static bool is_closed(struct rig *r) { return r->closed; }
+static bool is_closed(struct rig *r)
+{
+    return r->closed;
+}
 
 TEST(h2_a_flood_of_resets_ends_the_connection)
 {
@@ -132,7 +136,10 @@ TEST(h2_a_flood_of_resets_ends_the_connection)
 
 TEST(h2_floods_of_pings_and_settings_end_the_connection)
 {
-    static const struct { uint8_t type; struct str body; } rows[] = {{PING, {"12345678", 8}}, {SETTINGS, {NULL, 0}}};
+    static const struct {
+        uint8_t type;
+        struct str body;
+    } rows[] = {{PING, {"12345678", 8}}, {SETTINGS, {NULL, 0}}};
     for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
         struct rig r;
         struct buf b = BUF_INIT;
@@ -230,10 +237,22 @@ TEST(h2_slow_bodies_and_idle_connections_are_cut)
 
 TEST(h2_frames_out_of_place_are_errors)
 {
-    static const struct { uint8_t type, flags; uint32_t id; struct str body; } rows[] = {
-        {DATA, 0, 0, {"x", 1}}, {HEADERS, 5, 0, {"\x82", 1}}, {DATA, 0, 9, {"x", 1}}, {RST, 0, 1, {"x", 1}}, {PING, 0, 0, {"x", 1}},
-        {WINDOW, 0, 0, {"\0\0\0\0", 4}}, {PUSH, 4, 1, {"\0\0\0\2\x82", 5}}, {HEADERS, 5, 2, {"\x82\x84\x87\x41\x01x", 6}}, {HEADERS, 5, 1, {"\xff\xff\xff\xff\xff", 5}},
-        {SETTINGS, 0, 0, {"\0\4\xff\xff\xff\xff", 6}}, {WINDOW, 0, 0, {"\x7f\xff\xff\xff", 4}},
+    static const struct {
+        uint8_t type, flags;
+        uint32_t id;
+        struct str body;
+    } rows[] = {
+        {DATA, 0, 0, {"x", 1}},
+        {HEADERS, 5, 0, {"\x82", 1}},
+        {DATA, 0, 9, {"x", 1}},
+        {RST, 0, 1, {"x", 1}},
+        {PING, 0, 0, {"x", 1}},
+        {WINDOW, 0, 0, {"\0\0\0\0", 4}},
+        {PUSH, 4, 1, {"\0\0\0\2\x82", 5}},
+        {HEADERS, 5, 2, {"\x82\x84\x87\x41\x01x", 6}},
+        {HEADERS, 5, 1, {"\xff\xff\xff\xff\xff", 5}},
+        {SETTINGS, 0, 0, {"\0\4\xff\xff\xff\xff", 6}},
+        {WINDOW, 0, 0, {"\x7f\xff\xff\xff", 4}},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct rig r;
@@ -253,9 +272,15 @@ TEST(h2_frames_out_of_place_are_errors)
 
 TEST(h2_malformed_requests_are_reset_and_others_go_on)
 {
-    static const struct { const char *method, *path, *name, *value; } rows[] = {
-        {"GET", "/hello", "connection", "close"}, {"GET", "/hello", "transfer-encoding", "chunked"}, {"GET", "/hello", "Upper", "x"},
-        {"POST", "/echo", "content-length", "5"}, {"GET", "/hello", ":path", "/again"}, {"GET", "/hello", "te", "gzip"},
+    static const struct {
+        const char *method, *path, *name, *value;
+    } rows[] = {
+        {"GET", "/hello", "connection", "close"},
+        {"GET", "/hello", "transfer-encoding", "chunked"},
+        {"GET", "/hello", "Upper", "x"},
+        {"POST", "/echo", "content-length", "5"},
+        {"GET", "/hello", ":path", "/again"},
+        {"GET", "/hello", "te", "gzip"},
     };
     struct rig r;
     struct buf b = BUF_INIT;

@@ -7,9 +7,15 @@
 #include "base/clock.h"
 #include "harness.h"
 
-bool has(struct str s, const char *part) { return str_find(s, str_of(part)) >= 0; }
+bool has(struct str s, const char *part)
+{
+    return str_find(s, str_of(part)) >= 0;
+}
 
-static void conn_closed(void *arg) { ((struct rig *)arg)->conn_closes++; }
+static void conn_closed(void *arg)
+{
+    ((struct rig *)arg)->conn_closes++;
+}
 
 static int serve_pair(struct rig *r)
 {
@@ -134,7 +140,10 @@ static void on_close(struct http_req *rq)
         r->held = NULL;
 }
 
-static void echo(struct http_req *rq, struct str body) { http_reply_str(rq, 200, "text/plain", body); }
+static void echo(struct http_req *rq, struct str body)
+{
+    http_reply_str(rq, 200, "text/plain", body);
+}
 
 static void echo_stream(struct http_req *rq, const char *p, size_t n)
 {

@@ -20,11 +20,24 @@ struct end {
     struct buf headers;
     struct half half[8];
 };
-struct both { struct loop *l; struct end a, b; int fd; };
+struct both {
+    struct loop *l;
+    struct end a, b;
+    int fd;
+};
 
-static void h_data(void *arg, const char *p, size_t n) { buf_add(&((struct half *)arg)->got, p, n); }
-static void h_drain(void *arg) { ((struct half *)arg)->drained = true; }
-static void h_eof(void *arg) { ((struct half *)arg)->eof = true; }
+static void h_data(void *arg, const char *p, size_t n)
+{
+    buf_add(&((struct half *)arg)->got, p, n);
+}
+static void h_drain(void *arg)
+{
+    ((struct half *)arg)->drained = true;
+}
+static void h_eof(void *arg)
+{
+    ((struct half *)arg)->eof = true;
+}
 static void h_close(void *arg, const struct err *why)
 {
     struct half *h = arg;
@@ -219,9 +232,17 @@ TEST(spdy_pings_are_answered_and_bytes_may_come_one_by_one)
 
 TEST(spdy_broken_frames_end_the_connection)
 {
-    static const struct { const char *p; size_t n; } rows[] = {
-        {"\x80\2\0\6\0\0\0\4\0\0\0\1", 12}, {"\x80\3\0\6\0\0\0\1x", 9}, {"\x80\3\0\1\0\0\0\4\0\0\0\1", 12}, {"\x80\3\0\1\0\0\0\x0c\0\0\0\1\0\0\0\0\0\0xx", 20},
-        {"\x80\3\0\3\0\0\0\1x", 9}, {"\x80\3\0\1\0\xff\xff\xff", 8}, {"\x80\3\0\2\0\0\0\0", 8},
+    static const struct {
+        const char *p;
+        size_t n;
+    } rows[] = {
+        {"\x80\2\0\6\0\0\0\4\0\0\0\1", 12},
+        {"\x80\3\0\6\0\0\0\1x", 9},
+        {"\x80\3\0\1\0\0\0\4\0\0\0\1", 12},
+        {"\x80\3\0\1\0\0\0\x0c\0\0\0\1\0\0\0\0\0\0xx", 20},
+        {"\x80\3\0\3\0\0\0\1x", 9},
+        {"\x80\3\0\1\0\xff\xff\xff", 8},
+        {"\x80\3\0\2\0\0\0\0", 8},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct both p;

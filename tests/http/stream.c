@@ -21,7 +21,10 @@ static void on_data(void *arg, const char *p, size_t n)
     if (x->close_on_data)
         stream_close(TAKE(x->s));
 }
-static void on_drain(void *arg) { ((struct side *)arg)->drains++; }
+static void on_drain(void *arg)
+{
+    ((struct side *)arg)->drains++;
+}
 static void on_eof(void *arg)
 {
     struct side *x = arg;
@@ -38,7 +41,10 @@ static void on_close(void *arg, const struct err *why)
 }
 static const struct stream_events events = {on_data, on_drain, on_eof, on_close}, no_eof = {on_data, on_drain, NULL, on_close};
 
-struct two { struct loop *l; struct side a, b; };
+struct two {
+    struct loop *l;
+    struct side a, b;
+};
 
 static void make_pair(struct loop *l, struct stream **a, struct stream **b)
 {
@@ -192,7 +198,10 @@ TEST(stream_hears_of_a_reset_while_paused)
     two_close(&t);
 }
 
-static void spliced(void *arg) { *(int *)arg += 1; }
+static void spliced(void *arg)
+{
+    *(int *)arg += 1;
+}
 
 TEST(splice_carries_bytes_half_closes_and_back_pressure)
 {
@@ -252,7 +261,11 @@ TEST(splice_passes_an_abort_on)
 }
 
 /* ---- dialling ---- */
-struct dialed { struct stream *s; char *error; bool done; };
+struct dialed {
+    struct stream *s;
+    char *error;
+    bool done;
+};
 static void on_dialed(void *arg, struct stream *s, const struct err *e)
 {
     struct dialed *d = arg;

@@ -41,7 +41,12 @@ static void pki_open(struct pki *p, bool client_certs)
     _cleanup_(buf_clear) struct buf cert = BUF_INIT, key = BUF_INIT;
     issue(p, STR("server"), CERT_SERVER, &cert, &key);
     issue(p, STR("someone"), CERT_CLIENT, &p->client_cert, &p->client_key);
-    struct tls_config c = {.server = true, .clock = p->clock, .cert_pem = buf_str(&cert), .key_pem = buf_str(&key), .client_certs = client_certs, .alpn = alpn};
+    struct tls_config c = {.server = true,
+        .clock = p->clock,
+        .cert_pem = buf_str(&cert),
+        .key_pem = buf_str(&key),
+        .client_certs = client_certs,
+        .alpn = alpn};
     p->server = tls_ctx_new(&c, &e);
     if (!p->server)
         test_fail(__FILE__, __LINE__, "%s", err_msg(e));
@@ -77,9 +82,20 @@ static uint16_t listen_tls(struct rig *r, struct pki *p)
     return port;
 }
 
-struct got { struct buf body; int status, version; bool done; char *error; };
-static void g_head(void *arg, const struct http_response *r) { ((struct got *)arg)->status = r->status; }
-static void g_data(void *arg, const char *p, size_t n) { buf_add(&((struct got *)arg)->body, p, n); }
+struct got {
+    struct buf body;
+    int status, version;
+    bool done;
+    char *error;
+};
+static void g_head(void *arg, const struct http_response *r)
+{
+    ((struct got *)arg)->status = r->status;
+}
+static void g_data(void *arg, const char *p, size_t n)
+{
+    buf_add(&((struct got *)arg)->body, p, n);
+}
 static void g_end(void *arg, const struct err *e)
 {
     struct got *g = arg;
@@ -107,7 +123,8 @@ static void who(struct http_req *rq, void *arg)
     struct str certs[4];
     struct buf b = BUF_INIT;
     OK(stream_exporter(rq->conn, "EXPORTER-test", server_exporter, 32));
-    buf_printf(&b, "HTTP/%d, %zu certificates, peer %.*s", rq->version, stream_peer_certs(rq->conn, certs, 4), STR_ARG(stream_peer(rq->conn)));
+    buf_printf(
+        &b, "HTTP/%d, %zu certificates, peer %.*s", rq->version, stream_peer_certs(rq->conn, certs, 4), STR_ARG(stream_peer(rq->conn)));
     http_reply_str(rq, 200, "text/plain", buf_str(&b));
     buf_clear(&b);
 }
@@ -144,7 +161,8 @@ TEST(tls_carries_both_versions_by_alpn)
     pki_open(&p, true);
     rig_open(&r, NULL, who);
     struct endpoint ep = {.host = "127.0.0.1", .port = listen_tls(&r, &p)};
-    struct tls_ctx *two = client_ctx(&p, &p.cas, h2, true), *one = client_ctx(&p, &p.cas, h1, false), *none = client_ctx(&p, &p.cas, NULL, false);
+    struct tls_ctx *two = client_ctx(&p, &p.cas, h2, true), *one = client_ctx(&p, &p.cas, h1, false),
+                   *none = client_ctx(&p, &p.cas, NULL, false);
     ep.tls = two;
     ask(&r, &ep, "/", &g);
     EQ_Z(g.error ? g.error : "", "");
@@ -201,7 +219,10 @@ static void dialed(void *arg, struct stream *s, const struct err *e)
         test_fail(__FILE__, __LINE__, "%s", err_msg(e));
     *(struct stream **)arg = s;
 }
-static void c_data(void *arg, const char *p, size_t n) { buf_add(arg, p, n); }
+static void c_data(void *arg, const char *p, size_t n)
+{
+    buf_add(arg, p, n);
+}
 static void c_close(void *arg, const struct err *why) {}
 static const struct stream_events c_events = {.on_data = c_data, .on_close = c_close};
 
@@ -294,7 +315,10 @@ static void p_data(void *arg, const char *p, size_t n)
     struct endpoint ep = {.host = "127.0.0.1", .port = x->to};
     stream_dial(x->loop, &ep, p_dialed, x);
 }
-static void p_close(void *arg, const struct err *why) { ((struct proxy *)arg)->in = NULL; }
+static void p_close(void *arg, const struct err *why)
+{
+    ((struct proxy *)arg)->in = NULL;
+}
 static const struct stream_events p_events = {.on_data = p_data, .on_close = p_close};
 
 static void p_accept(struct watch *w, uint32_t events)

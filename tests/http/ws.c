@@ -4,7 +4,9 @@
 #include "http/ws_frame.h"
 #include "rig.h"
 
-#define HANDSHAKE "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define HANDSHAKE                                                                                                                          \
+    "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "         \
+    "dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 struct end { /* one side of a WebSocket */
     struct ws *ws;
@@ -88,7 +90,8 @@ TEST(ws_handshake_is_that_of_rfc6455)
 {
     struct rig r;
     rig_open(&r, NULL, handler);
-    struct str out = rig_talk(&r, HANDSHAKE "Sec-WebSocket-Protocol: x, v4.channel.k8s.io\r\nSec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n");
+    struct str out =
+        rig_talk(&r, HANDSHAKE "Sec-WebSocket-Protocol: x, v4.channel.k8s.io\r\nSec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n");
     HAS(out, "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n");
     HAS(out, "sec-websocket-protocol: v5.channel.k8s.io\r\n");
     EQ_Z(server.chosen, "v5.channel.k8s.io");
@@ -97,7 +100,9 @@ TEST(ws_handshake_is_that_of_rfc6455)
     HAS(rig_talk(&r, HANDSHAKE "Sec-WebSocket-Protocol: other\r\n\r\n"), "400 Bad Request");
     OK(!server.ws);
     rig_connect(&r);
-    HAS(rig_talk(&r, "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2hvcnQ=\r\n\r\n"), "not 16 bytes");
+    HAS(rig_talk(&r, "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: "
+                     "13\r\nSec-WebSocket-Key: c2hvcnQ=\r\n\r\n"),
+        "not 16 bytes");
     rig_connect(&r);
     HAS(rig_talk(&r, "GET /ws HTTP/1.1\r\nHost: x\r\n\r\n"), "not a WebSocket upgrade");
     end_clear(&server);
@@ -117,10 +122,13 @@ TEST(ws_messages_fragments_and_pings_pass)
     put(&r, 0x89, "ping");
     put(&r, 0x00, "");
     put(&r, 0x80, "gment");
-    EQ_STR(buf_str(&r.got), STR("\x8a\x04ping\x81\x08" "fragment"));
+    EQ_STR(buf_str(&r.got), STR("\x8a\x04ping\x81\x08"
+                                "fragment"));
     EQ(server.messages, 2);
     buf_reset(&r.got);
-    put(&r, 0x88, "\x03\xe9" "bye");
+    put(&r, 0x88,
+        "\x03\xe9"
+        "bye");
     EQ_STR(buf_str(&r.got), STR("\x88\x02\x03\xe9"));
     OK(r.closed);
     EQ(server.code, 1001);
@@ -132,7 +140,12 @@ TEST(ws_messages_fragments_and_pings_pass)
 
 TEST(ws_broken_rules_end_the_connection)
 {
-    static const struct { const char *bytes; size_t n; int code; const char *what; } rows[] = {
+    static const struct {
+        const char *bytes;
+        size_t n;
+        int code;
+        const char *what;
+    } rows[] = {
         {"\x81\x01x", 3, 1002, "a client that does not mask"},
         {"\xc1\x80", 2, 1002, "a reserved bit"},
         {"\x83\x80", 2, 1002, "an unknown opcode"},
@@ -204,7 +217,8 @@ TEST(ws_may_be_closed_in_its_own_message)
     rig_step(&r);
     EQ(server.messages, 1);
     EQ(server.closes, 0);
-    EQ_STR(buf_str(&r.got), STR("\x88\x08\x0f\xa0" "enough"));
+    EQ_STR(buf_str(&r.got), STR("\x88\x08\x0f\xa0"
+                                "enough"));
     OK(r.closed);
     buf_clear(&b);
     end_clear(&server);
@@ -237,7 +251,10 @@ static void dialed(void *arg, struct ws *w, const char *chosen, const struct err
         ws_use(w, &events, x);
 }
 
-static void on_pong(void *arg) { ((struct end *)arg)->pongs++; }
+static void on_pong(void *arg)
+{
+    ((struct end *)arg)->pongs++;
+}
 
 static void converse(struct http_client *c, struct rig *r)
 {
@@ -314,9 +331,19 @@ static void tunnel_dialed(void *arg, struct ws *w, const char *chosen, const str
     http_serve(arg, ws_stream(w), NULL, NULL);
 }
 
-struct asked { struct buf body; int status; bool done; };
-static void a_head(void *arg, const struct http_response *p) { ((struct asked *)arg)->status = p->status; }
-static void a_data(void *arg, const char *p, size_t n) { buf_add(&((struct asked *)arg)->body, p, n); }
+struct asked {
+    struct buf body;
+    int status;
+    bool done;
+};
+static void a_head(void *arg, const struct http_response *p)
+{
+    ((struct asked *)arg)->status = p->status;
+}
+static void a_data(void *arg, const char *p, size_t n)
+{
+    buf_add(&((struct asked *)arg)->body, p, n);
+}
 static void a_end(void *arg, const struct err *e)
 {
     ((struct asked *)arg)->done = true;

@@ -81,7 +81,12 @@ static void make_hello(struct raw *r, struct buf *out, unsigned char nonce[32])
     unsigned char raw[KEY_PUBLIC];
     struct err *e = NULL;
     FINE(key_public_bytes(r->p.lower_key, raw, &e), e);
-    struct up_hello h = {.version_min = 1, .version_max = 1, .public_key = str_make((char *)raw, sizeof raw), .nonce = str_make((char *)nonce, 32), .view = STR("node"), .name = STR("n1")};
+    struct up_hello h = {.version_min = 1,
+        .version_max = 1,
+        .public_key = str_make((char *)raw, sizeof raw),
+        .nonce = str_make((char *)nonce, 32),
+        .view = STR("node"),
+        .name = STR("n1")};
     wire_encode(&up_hello_type, &h, out);
 }
 
@@ -112,7 +117,8 @@ TEST(a_version_that_nobody_speaks_is_refused)
     struct err *e = NULL;
     raw_open(&r);
     FINE(key_public_bytes(r.p.lower_key, raw, &e), e);
-    struct up_hello h = {.version_min = 90, .version_max = 91, .public_key = str_make((char *)raw, sizeof raw), .nonce = str_make((char *)nonce, 32)};
+    struct up_hello h = {
+        .version_min = 90, .version_max = 91, .public_key = str_make((char *)raw, sizeof raw), .nonce = str_make((char *)nonce, 32)};
     wire_encode(&up_hello_type, &h, &b);
     say(&r, buf_str(&b));
     OK(r.closed && r.messages == 0);
@@ -167,8 +173,16 @@ TEST(a_replayed_proof_or_a_swapped_token_is_refused)
 }
 
 /* ---- control frames ---- */
-struct ctl { struct control *c; bool gone; char *why; int frames; };
-static void c_frame(void *arg, enum control_type type, struct str body) { ((struct ctl *)arg)->frames++; }
+struct ctl {
+    struct control *c;
+    bool gone;
+    char *why;
+    int frames;
+};
+static void c_frame(void *arg, enum control_type type, struct str body)
+{
+    ((struct ctl *)arg)->frames++;
+}
 static void c_gone(void *arg, const struct err *why)
 {
     struct ctl *k = arg;
@@ -180,8 +194,16 @@ static const struct control_ops c_ops = {c_frame, NULL, c_gone};
 
 TEST(control_frames_with_impossible_lengths_end_the_link)
 {
-    static const struct { const char *p; size_t n; int frames; bool gone; } rows[] = {
-        {"\0\0\0\0", 4, 0, true}, {"\xff\xff\xff\xff", 4, 0, true}, {"\1\0\0\0\3\1\0\0\0\4\1\0\0\0\xee", 15, 2, false}, {"\1\0\0\0\1", 5, 0, false},
+    static const struct {
+        const char *p;
+        size_t n;
+        int frames;
+        bool gone;
+    } rows[] = {
+        {"\0\0\0\0", 4, 0, true},
+        {"\xff\xff\xff\xff", 4, 0, true},
+        {"\1\0\0\0\3\1\0\0\0\4\1\0\0\0\xee", 15, 2, false},
+        {"\1\0\0\0\1", 5, 0, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         int sv[2];
@@ -208,8 +230,14 @@ static struct ws *liar;
 
 static const char *lie;
 static size_t lie_n;
-static void l_message(void *arg, enum ws_op op, const char *p, size_t n) { ws_send(liar, WS_BINARY, lie, lie_n); }
-static void l_close(void *arg, int code, struct str reason) { liar = NULL; }
+static void l_message(void *arg, enum ws_op op, const char *p, size_t n)
+{
+    ws_send(liar, WS_BINARY, lie, lie_n);
+}
+static void l_close(void *arg, int code, struct str reason)
+{
+    liar = NULL;
+}
 static const struct ws_events l_events = {l_message, NULL, l_close};
 
 static void liar_handler(struct http_req *rq, void *arg)
@@ -229,7 +257,10 @@ TEST(an_upper_side_that_cannot_prove_itself_never_sees_the_token)
     struct buf answer = BUF_INIT;
     pair_open(&p);
     FINE(key_public_bytes(p.upper_key, raw, &e), e);
-    struct up_answer a = {.version = 1, .public_key = str_make((char *)raw, sizeof raw), .nonce = str_make((char *)nonce, 32), .signature = str_make((char *)sig, sizeof sig)};
+    struct up_answer a = {.version = 1,
+        .public_key = str_make((char *)raw, sizeof raw),
+        .nonce = str_make((char *)nonce, 32),
+        .signature = str_make((char *)sig, sizeof sig)};
     wire_encode(&up_answer_type, &a, &answer);
     struct http_server *s = http_server_new(p.loop, NULL, liar_handler, NULL);
     snprintf(addr, sizeof addr, "unix:%s/liar", test_tmpdir());

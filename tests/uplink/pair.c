@@ -12,7 +12,10 @@ struct link {
     struct dial *dial;
     struct buf early;
 };
-struct side { struct link *k; int i; };
+struct side {
+    struct link *k;
+    int i;
+};
 
 static void link_end(struct link *k)
 {
@@ -43,10 +46,22 @@ static void pass(struct link *k, int from, const char *p, size_t n)
         buf_add(&k->early, p, n);
 }
 
-static void data0(void *arg, const char *p, size_t n) { pass(arg, 0, p, n); }
-static void data1(void *arg, const char *p, size_t n) { pass(arg, 1, p, n); }
-static void close0(void *arg, const struct err *why) { ((struct link *)arg)->s[0] = NULL, link_end(arg); }
-static void close1(void *arg, const struct err *why) { ((struct link *)arg)->s[1] = NULL, link_end(arg); }
+static void data0(void *arg, const char *p, size_t n)
+{
+    pass(arg, 0, p, n);
+}
+static void data1(void *arg, const char *p, size_t n)
+{
+    pass(arg, 1, p, n);
+}
+static void close0(void *arg, const struct err *why)
+{
+    ((struct link *)arg)->s[0] = NULL, link_end(arg);
+}
+static void close1(void *arg, const struct err *why)
+{
+    ((struct link *)arg)->s[1] = NULL, link_end(arg);
+}
 static const struct stream_events events0 = {.on_data = data0, .on_close = close0}, events1 = {.on_data = data1, .on_close = close1};
 
 static void dialed(void *arg, struct stream *s, const struct err *e)
@@ -89,9 +104,15 @@ void pair_cut(struct pair *p)
 }
 
 /* ---- the upper side ---- */
-static int64_t epoch(void *arg) { return ((struct pair *)arg)->epoch; }
+static int64_t epoch(void *arg)
+{
+    return ((struct pair *)arg)->epoch;
+}
 
-static void copy(char *to, size_t max, struct str s) { snprintf(to, max, "%.*s", STR_ARG(s)); }
+static void copy(char *to, size_t max, struct str s)
+{
+    snprintf(to, max, "%.*s", STR_ARG(s));
+}
 
 static void decide(struct pair *p, struct uplink_peer *peer, const struct uplink_who *who)
 {
@@ -152,7 +173,10 @@ static void on_inventory(void *arg, struct uplink_peer *peer, const struct mirro
     p->inventory_items = n;
 }
 
-static void on_ack(void *arg, struct uplink_peer *peer, int64_t rev) { ((struct pair *)arg)->acked = rev; }
+static void on_ack(void *arg, struct uplink_peer *peer, int64_t rev)
+{
+    ((struct pair *)arg)->acked = rev;
+}
 
 static void on_entry(void *arg, struct uplink_peer *peer, const struct outbox_entry *x)
 {
@@ -198,10 +222,19 @@ static void upper_handler(struct http_req *rq, void *arg)
 }
 
 /* ---- the lower side ---- */
-static void echo(struct http_req *rq, struct str body) { http_reply_str(rq, 200, "text/plain", body); }
+static void echo(struct http_req *rq, struct str body)
+{
+    http_reply_str(rq, 200, "text/plain", body);
+}
 
-static void s_data(void *arg, const char *p, size_t n) { stream_write(*(struct stream **)arg, p, n); }
-static void s_close(void *arg, const struct err *why) { free(arg); }
+static void s_data(void *arg, const char *p, size_t n)
+{
+    stream_write(*(struct stream **)arg, p, n);
+}
+static void s_close(void *arg, const struct err *why)
+{
+    free(arg);
+}
 static const struct stream_events s_events = {.on_data = s_data, .on_close = s_close};
 
 static void lower_handler(struct http_req *rq, void *arg)
@@ -245,9 +278,20 @@ void pair_open(struct pair *p)
     p->upper_key = key_make(KEY_ED25519, &e);
     p->lower_key = key_make(KEY_ED25519, &e);
     p->accept = (struct uplink_accept_config){
-        .loop = p->loop, .clock = p->clock, .key = p->upper_key, .store_uid = str_of(p->store_uid), .epoch = epoch, .on_hello = on_hello,
-        .on_connected = on_connected, .on_resume = on_resume, .on_inventory = on_inventory, .on_ack = on_ack, .on_entry = on_entry, .on_call = on_call,
-        .on_closed = on_closed, .arg = p,
+        .loop = p->loop,
+        .clock = p->clock,
+        .key = p->upper_key,
+        .store_uid = str_of(p->store_uid),
+        .epoch = epoch,
+        .on_hello = on_hello,
+        .on_connected = on_connected,
+        .on_resume = on_resume,
+        .on_inventory = on_inventory,
+        .on_ack = on_ack,
+        .on_entry = on_entry,
+        .on_call = on_call,
+        .on_closed = on_closed,
+        .arg = p,
     };
     p->server = http_server_new(p->loop, NULL, upper_handler, p);
     snprintf(addr, sizeof addr, "unix:%s", p->upper_path);
@@ -260,8 +304,19 @@ void pair_open(struct pair *p)
     FINE(watch_add(p->loop, &p->relay, p->relay_fd, EPOLLIN, on_accept, &e), e);
     p->tokens[0] = STR("s3cret");
     p->config = (struct uplink_config){
-        .loop = p->loop, .clock = p->clock, .endpoint = {.unix_path = p->relay_path}, .key = p->lower_key, .pin_path = p->pin_path, .view = STR("node"),
-        .name = STR("n1"), .token = STR("s3cret"), .info = STR("{}"), .handler = lower_handler, .handler_arg = p, .on_state = on_state, .arg = p,
+        .loop = p->loop,
+        .clock = p->clock,
+        .endpoint = {.unix_path = p->relay_path},
+        .key = p->lower_key,
+        .pin_path = p->pin_path,
+        .view = STR("node"),
+        .name = STR("n1"),
+        .token = STR("s3cret"),
+        .info = STR("{}"),
+        .handler = lower_handler,
+        .handler_arg = p,
+        .on_state = on_state,
+        .arg = p,
     };
 }
 
@@ -311,5 +366,11 @@ bool pair_until(struct pair *p, bool (*is)(struct pair *p), int ms)
     return is(p);
 }
 
-bool pair_connected(struct pair *p) { return p->peer && uplink_connected(p->up); }
-bool pair_down(struct pair *p) { return p->downs > 0; }
+bool pair_connected(struct pair *p)
+{
+    return p->peer && uplink_connected(p->up);
+}
+bool pair_down(struct pair *p)
+{
+    return p->downs > 0;
+}

@@ -7,7 +7,11 @@
 #include "crypto/tls.h"
 #include "pair.h"
 
-struct pki { struct ca *ca; struct certs cas; struct tls_ctx *server, *client; };
+struct pki {
+    struct ca *ca;
+    struct certs cas;
+    struct tls_ctx *server, *client;
+};
 
 static void pki_open(struct pki *k, struct clock *clock)
 {
@@ -69,7 +73,13 @@ TEST(an_uplink_over_tls_is_bound_to_its_session)
 }
 
 /* ---- a proxy that ends TLS ---- */
-struct ender { struct watch w; struct pair *p; struct pki *k; struct stream *in; struct dial *dial; };
+struct ender {
+    struct watch w;
+    struct pair *p;
+    struct pki *k;
+    struct stream *in;
+    struct dial *dial;
+};
 
 static void e_dialed(void *arg, struct stream *s, const struct err *e)
 {

@@ -10,7 +10,8 @@ static void join(struct pair *p)
 {
     pair_start(p);
     if (!pair_until(p, pair_connected, 3000))
-        test_fail(__FILE__, __LINE__, "not connected: below %s, above %s", p->down_why ? p->down_why : "-", p->closed_why ? p->closed_why : "-");
+        test_fail(
+            __FILE__, __LINE__, "not connected: below %s, above %s", p->down_why ? p->down_why : "-", p->closed_why ? p->closed_why : "-");
 }
 
 static void need_disk(struct pair *p)
@@ -86,7 +87,10 @@ TEST(another_upper_identity_is_refused)
     pair_close(&p);
 }
 
-static bool asked(struct pair *p) { return p->asked; }
+static bool asked(struct pair *p)
+{
+    return p->asked;
+}
 
 TEST(admission_may_take_its_time_and_the_peer_may_go_meanwhile)
 {
@@ -114,9 +118,21 @@ TEST(admission_may_take_its_time_and_the_peer_may_go_meanwhile)
 }
 
 /* ---- requests downwards ---- */
-struct asked_of { struct buf body; int status; bool done; char *error; struct stream *s; };
-static void a_head(void *arg, const struct http_response *r) { ((struct asked_of *)arg)->status = r->status; }
-static void a_data(void *arg, const char *p, size_t n) { buf_add(&((struct asked_of *)arg)->body, p, n); }
+struct asked_of {
+    struct buf body;
+    int status;
+    bool done;
+    char *error;
+    struct stream *s;
+};
+static void a_head(void *arg, const struct http_response *r)
+{
+    ((struct asked_of *)arg)->status = r->status;
+}
+static void a_data(void *arg, const char *p, size_t n)
+{
+    buf_add(&((struct asked_of *)arg)->body, p, n);
+}
 static void a_end(void *arg, const struct err *e)
 {
     struct asked_of *a = arg;
@@ -125,11 +141,20 @@ static void a_end(void *arg, const struct err *e)
         a->error = xstrdup(err_msg(e));
 }
 static const struct http_call_events a_events = {a_head, a_data, NULL, a_end};
-static void a_upgraded(void *arg, struct stream *s, const struct http_response *r, const struct err *e) { ((struct asked_of *)arg)->s = s, a_end(arg, e); }
-static void a_close(void *arg, const struct err *why) { ((struct asked_of *)arg)->s = NULL; }
+static void a_upgraded(void *arg, struct stream *s, const struct http_response *r, const struct err *e)
+{
+    ((struct asked_of *)arg)->s = s, a_end(arg, e);
+}
+static void a_close(void *arg, const struct err *why)
+{
+    ((struct asked_of *)arg)->s = NULL;
+}
 static const struct stream_events as_events = {.on_data = a_data, .on_close = a_close};
 static struct asked_of *waiting;
-static bool answered(struct pair *p) { return waiting->done; }
+static bool answered(struct pair *p)
+{
+    return waiting->done;
+}
 
 TEST(requests_and_upgrades_go_down)
 {
@@ -229,10 +254,16 @@ TEST(a_silent_link_is_given_up_on_both_sides)
 }
 
 /* ---- mirror ---- */
-static void put(struct pair *p, const char *key, int64_t rev, const char *bytes) { uplink_upsert(p->peer, str_of(key), STR("u"), rev, str_of(bytes)); }
+static void put(struct pair *p, const char *key, int64_t rev, const char *bytes)
+{
+    uplink_upsert(p->peer, str_of(key), STR("u"), rev, str_of(bytes));
+}
 
 static int64_t want_rev;
-static bool acked(struct pair *p) { return p->acked == want_rev; }
+static bool acked(struct pair *p)
+{
+    return p->acked == want_rev;
+}
 
 static void commit(struct pair *p, int64_t rev)
 {
@@ -305,10 +336,14 @@ TEST(an_older_or_other_upper_store_prunes_nothing)
 /* ---- outbox ---- */
 static void report(struct pair *p, const char *key, const char *body, unsigned flags)
 {
-    struct outbox_entry e = {.key = str_of(key), .method = STR("PUT"), .path = str_of(key), .content_type = STR("application/json"), .body = str_of(body)};
+    struct outbox_entry e = {
+        .key = str_of(key), .method = STR("PUT"), .path = str_of(key), .content_type = STR("application/json"), .body = str_of(body)};
     outbox_put(p->config.outbox, &e, flags);
 }
-static bool emptied(struct pair *p) { return outbox_count(p->config.outbox) == 0; }
+static bool emptied(struct pair *p)
+{
+    return outbox_count(p->config.outbox) == 0;
+}
 
 TEST(reports_wait_for_the_link_and_leave_in_order)
 {
@@ -408,7 +443,10 @@ static void take_entry(struct pair *p, const struct outbox_entry *x)
     uplink_entry_done(p->peer, x->seq, 200, STR_NULL);
 }
 
-static bool all_there(struct pair *p) { return mirror_count(p->config.mirror) == OBJECTS && outbox_count(p->config.outbox) == 0; }
+static bool all_there(struct pair *p)
+{
+    return mirror_count(p->config.mirror) == OBJECTS && outbox_count(p->config.outbox) == 0;
+}
 
 TEST(nothing_is_lost_when_the_link_is_cut_anywhere)
 {
