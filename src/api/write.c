@@ -147,13 +147,13 @@ int write_admit(struct call *c, struct err **e)
     } else {
         meta_update(c, meta);
     }
+    apply_manage(c); /* before admission: what that adds belongs to nobody */
     if (admit(c, e) < 0)
         return -(*e)->code;
     if (kind_prepare(&k, w->doc, w->old, e) < 0)
         return -(*e)->code;
     if (kind_validate(&k, w->doc, w->old, e) < 0)
         return -(*e)->code;
-    apply_manage(c);
     write_head(w->doc);
     return admit_after(c, e);
 }
