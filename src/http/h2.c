@@ -1,6 +1,5 @@
 #include "http/h2.h"
 #include <stdlib.h>
-#include "http/h1_parse.h"
 
 #define CONN_WINDOW (1 << 20)
 #define SERVER_STREAM_WINDOW (64 << 10)
@@ -584,35 +583,4 @@ void h2s_respond(struct h2s *s, const nghttp2_nv *nv, size_t n, bool body)
     if (nghttp2_submit_response(s->h2->ng, s->id, nv, n, body ? &p : NULL) < 0)
         h2s_reset(s, NGHTTP2_INTERNAL_ERROR);
     h2_schedule(s->h2);
-}
-
-/* ---- header lists ---- */
-static bool forbidden(struct str n)
-{
-    static const char *const names[] = {
-        "connection", "upgrade", "keep-alive", "proxy-connection", "transfer-encoding", "host", "sec-websocket-key", "http2-settings"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (str_eqz(n, names[i]))
-            return true;
-    return false;
-}
-
-size_t h2_headers(struct pool *pool, nghttp2_nv *nv, const struct http_header *h, size_t nh)
-{
-    size_t k = 0;
-    for (size_t i = 0; i < nh; i++) {
-        if (!h1_token(h[i].name))
-            continue;
-        char *name = pool_strz(pool, h[i].name), *value = pool_strz(pool, str_trim(h[i].value));
-        size_t vn = str_trim(h[i].value).n;
-        for (char *c = name; *c; c++)
-            if (*c >= 'A' && *c <= 'Z')
-                *c |= 0x20;
-        for (size_t j = 0; j < vn; j++)
-            if (value[j] == '\r' || value[j] == '\n' || value[j] == 0)
-                value[j] = ' ';
-        if (!forbidden(str_of(name)))
-            nv[k++] = h2_nv(str_of(name), str_make(value, vn));
-    }
-    return k;
 }

@@ -88,11 +88,10 @@ static void sent_all(struct fd_stream *f)
 {
     if ((f->shut_wanted || f->closing) && !f->shut) {
         f->shut = true;
-        if (f->not_socket) {
+        if (f->not_socket || (shutdown(f->fd, SHUT_WR) < 0 && errno == ENOTSOCK)) { /* a pipe has one direction only, which is over now */
             finish(f, NULL);
             return;
         }
-        (void)shutdown(f->fd, SHUT_WR);
         maybe_over(f);
     }
 }
