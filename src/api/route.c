@@ -206,6 +206,8 @@ int route_resource(struct call *c, struct err **e)
         return str_empty(ri->name) ? no_method(e) : no_resource(e);
     if (!c->sub && ri->verb == VERB_CREATE && c->rq && !str_empty(ri->name))
         return no_method(e);
+    if (c->rq && str_empty(ri->name) && (ri->verb == VERB_UPDATE || ri->verb == VERB_PATCH))
+        return no_method(e);
     uint32_t allowed = c->sub ? c->sub->verbs : r->verbs;
     bool connect = c->sub && !c->sub->type; /* log, exec, proxy: any method the table of handlers knows */
     if (!connect && !(allowed & verb_bit(ri->verb)))

@@ -131,7 +131,8 @@ static void frame_send(struct watching *w, struct store_event *ev, enum frame ty
     struct bytes *b = ev ? store_event_encoding(ev, frame_number(w, type, o == ev->before), frame_shared, &f) : frame_make(&f);
     w->columns_sent = true;
     http_send(w->c->rq, b, 0, b->n);
-    bytes_unref(b);
+    if (!ev) /* one that lives with its event is the event's */
+        bytes_unref(b);
 }
 
 static void bookmark_proto(struct watching *w, int64_t rev, bool initial_end)
