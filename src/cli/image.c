@@ -92,7 +92,7 @@ static int prune(struct image_store *s, struct err **e)
 
 static int run(const struct image_options *o, const struct strs *rest, struct err **e)
 {
-    _cleanup_(freep) char *dir = xasprintf("%s/agent/node/images", o->data_dir);
+    _cleanup_(freep) char *dir = xasprintf("%s/agent/node/store", o->data_dir);
     _cleanup_(image_store_freep) struct image_store *s = NULL;
     const char *verb = rest->n ? rest->v[0] : "";
     if (geteuid() != 0)

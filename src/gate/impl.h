@@ -50,6 +50,7 @@ struct gpod {
     struct bytes *reported;         /* the status last put into the outbox */
     struct probes *probes;
     struct timer retry;             /* waiting for a token or an image: looked at again */
+    unsigned tries;                 /* that failed, since the last that did not */
 };
 
 /* What a request to node waits for. */

@@ -271,7 +271,8 @@ static void run(struct gpod *p)
     struct node_pod m = {0};
     int r = resolve_pod(g, p, pool, &m, &e);
     if (r < 0) {
-        event_pod(p, STR_NULL, true, r == -ERR_UNAVAILABLE ? "FailedMount" : "Failed", "%s", err_msg(e));
+        if (p->tries++) /* what is on its way (a token, a ConfigMap of the same apply) is no event */
+            event_pod(p, STR_NULL, true, r == -ERR_UNAVAILABLE ? "FailedMount" : "Failed", "%s", err_msg(e));
         if (!p->retry.loop)
             timer_in(g->loop, &p->retry, RETRY_NS, on_retry);
         return;
@@ -279,6 +280,7 @@ static void run(struct gpod *p)
     struct str wished = m.ip; /* a wish only: when it changes, the pod does not */
     m.ip = STR_NULL;
     wire_encode(&node_pod_type, &m, &b);
+    p->tries = 0;
     m.ip = wished;
     if (p->sent && str_eq(bytes_str(p->sent), buf_str(&b)))
         return;

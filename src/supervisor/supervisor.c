@@ -283,8 +283,23 @@ static int open_sockets(struct sup *s, struct err **e)
     return layout_own_socket(&s->layout, e);
 }
 
+static bool in_path(const char *program)
+{
+    struct str rest = str_of(getenv("PATH")), folder;
+    while (str_split(&rest, ':', &folder)) {
+        _cleanup_(freep) char *path = xasprintf("%.*s/%s", STR_ARG(folder), program);
+        if (access(path, X_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int prepare(struct sup *s, struct err **e)
 {
+    static const char *const needed[] = {"crun", "conmon"};
+    for (size_t i = 0; s->procs[PROC_NODE].wanted && i < ARRAY_LEN(needed); i++)
+        if (!in_path(needed[i]))
+            return err_set(e, ERR_NOT_FOUND, "%s is not installed: apt-get install %s (or --disable-agent to run no pods here)", needed[i], needed[i]);
     int r = layout_make(&s->layout, s->o, e);
     return r < 0 ? r : open_sockets(s, e);
 }

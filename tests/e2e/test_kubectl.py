@@ -44,7 +44,7 @@ def test_get_as_yaml_json_jsonpath_and_columns(server, hello):
 
 
 def test_watch_shows_changes_as_they_come(server, ns):
-    watch = subprocess.Popen(["ip", "netns", "exec", server.host.netns, server.lab.kubectl_path, "--kubeconfig", server.kubeconfig, "get", "cm", "-n", ns, "-w", "--output-watch-events", "-o", "name"],
+    watch = subprocess.Popen(["nsenter", f"--net=/run/netns/{server.host.netns}", server.lab.kubectl_path, "--kubeconfig", server.kubeconfig, "get", "cm", "-n", ns, "-w", "--output-watch-events", "-o", "name"],
                              stdout=subprocess.PIPE, text=True)
     try:
         server.kubectl("create", "configmap", "seen", "-n", ns, "--from-literal=a=b")
@@ -76,7 +76,7 @@ def test_edit_changes_the_object(server, ns):
     with open(script, "w") as f:
         f.write("#!/bin/sh\nsed -i 's/k: before/k: after/' \"$1\"\n")
     os.chmod(script, 0o755)
-    sh("ip", "netns", "exec", server.host.netns, server.lab.kubectl_path, "--kubeconfig", server.kubeconfig, "edit", "configmap", "e", "-n", ns, env=dict(os.environ, EDITOR=script))
+    sh("nsenter", f"--net=/run/netns/{server.host.netns}", server.lab.kubectl_path, "--kubeconfig", server.kubeconfig, "edit", "configmap", "e", "-n", ns, env=dict(os.environ, EDITOR=script))
     assert server.get("cm", "e", "-n", ns)["data"]["k"] == "after"
 
 
@@ -129,7 +129,7 @@ def test_exec_with_output_exit_code_and_stdin(server, hello):
 
 
 def test_exec_with_a_terminal(server, hello):
-    out = sh("script", "-qec", f"ip netns exec {server.host.netns} {server.lab.kubectl_path} --kubeconfig {server.kubeconfig} exec -it -n {hello} deploy/hello -- sh -c 'tty; stty size'", "/dev/null", stdin=subprocess.DEVNULL)
+    out = sh("script", "-qec", f"nsenter --net=/run/netns/{server.host.netns} {server.lab.kubectl_path} --kubeconfig {server.kubeconfig} exec -it -n {hello} deploy/hello -- sh -c 'tty; stty size'", "/dev/null", stdin=subprocess.DEVNULL)
     assert "/dev/pts/" in out, out
 
 
@@ -160,7 +160,7 @@ def test_rbac_lets_a_service_account_do_what_its_role_says(server, ns):
     as_reader = ["--token", token, "--kubeconfig", "/dev/null", "--server", "https://127.0.0.1:6443", "--insecure-skip-tls-verify"]
 
     def run(*words, check=True):
-        return sh("ip", "netns", "exec", server.host.netns, server.lab.kubectl_path, *as_reader, *words, check=check)
+        return sh("nsenter", f"--net=/run/netns/{server.host.netns}", server.lab.kubectl_path, *as_reader, *words, check=check)
 
     assert "kube-root-ca.crt" in run("get", "cm", "-n", ns)
     out = run("get", "secrets", "-n", ns, check=False)

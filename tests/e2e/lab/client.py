@@ -50,12 +50,13 @@ class Client:
             self.connection = None
 
     def request(self, method, path, body=None):
-        """(status, document). Raises OSError or HTTPException when the connection breaks."""
+        """(status, document or text). Raises OSError or HTTPException when the connection breaks."""
         try:
             c = self.open()
             c.request(method, path, json.dumps(body) if body is not None else None, {"Content-Type": "application/json", "Accept": "application/json"})
             reply = c.getresponse()
-            return reply.status, json.loads(reply.read() or b"{}")
+            text = reply.read()
+            return reply.status, json.loads(text or b"{}") if "json" in reply.headers.get("Content-Type", "") else text.decode()
         except (OSError, http.client.HTTPException, ValueError):
             self.close()
             raise

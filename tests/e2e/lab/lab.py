@@ -100,7 +100,7 @@ class Host:
         sh("ip", "-n", self.netns, "link", "set", "eth0", "up")
 
     def run(self, *words, **more):
-        return sh("ip", "netns", "exec", self.netns, *words, **more)
+        return sh("nsenter", f"--net=/run/netns/{self.netns}", *words, **more)
 
     def cut(self):
         sh("ip", "-n", self.lab.switch, "link", "set", self.link, "down")
@@ -127,7 +127,7 @@ class Process:
 
     def start(self):
         with open(self.log_path, "ab") as log:
-            self.proc = subprocess.Popen(["ip", "netns", "exec", self.host.netns, SAMPAN, self.kind, *self.flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENV, start_new_session=True)
+            self.proc = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.host.netns}", SAMPAN, self.kind, *self.flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENV, start_new_session=True)
         if self not in self.lab.running:
             self.lab.running.append(self)
         return self
@@ -238,7 +238,7 @@ class ApiProcess(Process):
         wait_for("the API ready", ready, seconds)
 
     def kubectl(self, *words, check=True, stdin=None, kubectl=None, seconds=60, kubeconfig=None):
-        return sh("ip", "netns", "exec", self.host.netns, kubectl or self.lab.kubectl_path, "--kubeconfig", kubeconfig or self.kubeconfig, *words, check=check, input=stdin, timeout=seconds,
+        return sh("nsenter", f"--net=/run/netns/{self.host.netns}", kubectl or self.lab.kubectl_path, "--kubeconfig", kubeconfig or self.kubeconfig, *words, check=check, input=stdin, timeout=seconds,
                   env=dict(os.environ, HOME=self.lab.folder))
 
     def get(self, *words, **more):

@@ -1,0 +1,124 @@
+"""A hub in a third network, the cluster joined to it by token: kubectl through the hub to a pod on the second node, behind both uplinks."""
+import os
+
+import pytest
+from lab.lab import sh, wait_for
+
+CLUSTER = """
+apiVersion: management.cattle.io/v3
+kind: Cluster
+metadata: {name: c-shop}
+spec: {displayName: Shop}
+"""
+
+
+@pytest.fixture(scope="module")
+def hub(lab):
+    h = lab.hub("cloud", "--https-listen-port", "6443")
+    h.kubectl("apply", "--validate=false", "-f", "-", stdin=CLUSTER)
+    return h
+
+
+def token(hub):
+    items = wait_for("a registration token", lambda: [i for i in hub.get("clusterregistrationtokens", "-n", "c-shop")["items"] if i.get("status", {}).get("token")])
+    with open(os.path.join(hub.data, "server", "tls", "server-ca.crt"), "rb") as f:
+        der = sh("openssl", "x509", "-in", f.name, "-noout", "-fingerprint", "-sha256")
+    return "K10" + der.split("=")[1].strip().replace(":", "").lower() + "::" + items[0]["status"]["token"]
+
+
+@pytest.fixture(scope="module")
+def site(lab, hub):
+    """The cluster: a server that joins the hub by its configuration, and an agent."""
+    file = os.path.join(lab.folder, "hub.token")
+    with open(file, "w") as f:
+        f.write(token(hub))
+    s = lab.server("a", "--hub", f"https://{hub.host.ip}:6443", "--hub-token-file", file)
+    lab.agent("b", s)
+    s.wait_node_ready("a")
+    s.wait_node_ready("b")
+    wait_connected(hub)
+    s.apply("""
+apiVersion: v1
+kind: Pod
+metadata: {name: far, labels: {app: far}}
+spec:
+  nodeSelector: {kubernetes.io/hostname: b}
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: c, image: "sampan.io/busybox:1", command: [sh, -c, "echo I am far; sleep 100000"]}
+""")
+    s.wait_pods_ready("default", "app=far", 1)
+    return s
+
+
+def conditions(hub):
+    return {c["type"]: c for c in hub.get("cluster.management.cattle.io", "c-shop").get("status", {}).get("conditions", [])}
+
+
+def wait_connected(hub, seconds=60):
+    wait_for("Connected", lambda: conditions(hub)["Connected"]["status"] == "True", seconds)
+
+
+def through(hub, *words, **more):
+    return hub.kubectl("--server", "https://127.0.0.1:6443/k8s/clusters/c-shop", *words, **more)
+
+
+def test_get_clusters_shows_it_connected(hub, site):
+    out = hub.kubectl("get", "clusters.management.cattle.io")
+    assert "c-shop" in out and "Connected" in out, out
+
+
+def test_kubectl_get_and_watch_through_the_hub(hub, site):
+    assert sorted(line.split()[0] for line in through(hub, "get", "nodes", "--no-headers").splitlines()) == ["a", "b"]
+    assert "far" in through(hub, "get", "pods")
+    out = through(hub, "wait", "pod/far", "--for=condition=Ready", "--timeout=10s")
+    assert "condition met" in out
+
+
+def test_logs_and_exec_reach_a_pod_behind_both_uplinks(hub, site):
+    assert through(hub, "logs", "far") == "I am far\n"
+    assert through(hub, "exec", "far", "--", "hostname") == "far\n"
+    assert through(hub, "exec", "-i", "far", "--", "cat", stdin="down and up\n") == "down and up\n"
+    assert "exit code 7" in through(hub, "exec", "far", "--", "sh", "-c", "exit 7", check=False)
+
+
+def test_writes_run_as_the_hubs_user_at_the_site(hub, site):
+    through(hub, "create", "configmap", "from-the-hub", "--from-literal=a=b")
+    assert site.get("cm", "from-the-hub")["data"] == {"a": "b"}
+    who = through(hub, "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")
+    assert who.startswith("hub:") and not who.startswith("system:")
+
+
+def test_without_rights_on_the_hub_nothing_goes_down(hub, site):
+    out = through(hub, "get", "pods", "--as", "nobody", check=False)
+    assert 'cannot get resource "clusters/proxy"' in out, out
+
+
+def test_a_token_that_was_redeemed_lets_no_other_key_in(lab, hub, site):
+    thief = lab.host("thief")
+    file = os.path.join(lab.folder, "hub.token")
+    out = thief.run("timeout", "15", os.environ.get("SAMPAN_BIN") or "build/check/sampan", "connect", "--data-dir", os.path.join(lab.folder, "thief"), "--hub", f"https://{hub.host.ip}:6443", "--token-file", file,
+                    "--kubeconfig", site.kubeconfig, check=False)
+    assert "redeemed" in out, out
+    assert conditions(hub)["Connected"]["status"] == "True"
+
+
+def test_a_cut_link_shows_within_seconds_and_heals(hub, site):
+    site.host.cut()
+    try:
+        wait_for("Disconnected", lambda: conditions(hub)["Connected"]["status"] == "False", 30)
+        assert "not connected" in through(hub, "get", "pods", check=False)
+        out = hub.kubectl("get", "clusters.management.cattle.io")
+        assert "Disconnected" in out, out
+    finally:
+        site.host.heal()
+    wait_connected(hub)
+    assert "far" in through(hub, "get", "pods")
+
+
+def test_with_the_hub_gone_the_site_goes_on(lab, hub, site):
+    hub.stop()
+    site.kubectl("create", "configmap", "alone")
+    assert site.kubectl("exec", "far", "--", "hostname") == "far\n"
+    hub.start()
+    wait_connected(hub)
