@@ -1,5 +1,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 #include "api/api_keys.h"
 #include "api/impl.h"
 
@@ -90,22 +91,28 @@ static struct str bearer(struct call *c)
     return STR_NULL;
 }
 
-static bool local_root(struct call *c)
+/* Who is at the other end of the local socket; -1: it is no such connection. */
+static int64_t local_uid(struct call *c)
 {
     struct sockaddr_un un;
     socklen_t len = sizeof un;
     struct ucred cred;
     int fd = c->rq->conn ? stream_fd(c->rq->conn) : -1;
     if (fd < 0 || getsockname(fd, (struct sockaddr *)(void *)&un, &len) < 0 || un.sun_family != AF_UNIX)
-        return false;
+        return -1;
     len = sizeof cred;
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == 0;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 ? (int64_t)cred.uid : -1;
 }
 
 /* ---- impersonation ---- */
 
+/* Our own gate process, which carries a hub's requests. It has no rights of its own but to speak for the hub's users and groups, which are named hub:<name>. */
+#define USER_CONNECT "system:sampan:connect"
+
 static int may_impersonate(struct call *c, struct str group, const char *res, struct str sub, struct str ns, struct str name, struct err **e)
 {
+    if (str_eqz(c->user->name, USER_CONNECT) && (strcmp(res, "users") == 0 || strcmp(res, "groups") == 0) && str_starts(name, STR("hub:")))
+        return 0;
     struct api_attrs at = {.verb = STR("impersonate"), .group = group, .version = STR("v1"), .resource = str_of(res), .subresource = sub, .ns = ns, .name = name};
     return api_authorize(c->api, c->user, &at, e);
 }
@@ -173,9 +180,12 @@ int authenticate(struct call *c, struct err **e)
         err_free(why);
         return err_set(e, ERR_UNAUTHORIZED, "Unauthorized");
     }
-    if (r == 0 && local_root(c)) {
+    int64_t uid = r == 0 ? local_uid(c) : -1;
+    if (uid == 0) {
         static const struct str masters[] = {STR("system:masters")};
         c->user = user_new(c->pool, STR("system:admin"), STR_NULL, masters, 1, true);
+    } else if (uid > 0 && uid == (int64_t)geteuid()) {
+        c->user = user_new(c->pool, STR(USER_CONNECT), STR_NULL, NULL, 0, true);
     } else if (r == 0) {
         c->user = user_new(c->pool, STR("system:anonymous"), STR_NULL, NULL, 0, false);
     }
