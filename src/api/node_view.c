@@ -210,14 +210,26 @@ static const struct obj *look_up(const struct store_view *v, const struct part *
     return str_cut(rest, '/', &ns, &name) ? view_get(v, part->res, ns, name) : NULL;
 }
 
-static void send_key(struct node_view *w, struct str key)
+static void send_key(struct node_view *w, const struct part *part, struct str key, bool gone)
 {
-    const struct part *part = part_of_key(w, key);
-    const struct obj *o = part ? look_up(w->root, part, key) : NULL;
-    if (o && part->wanted(w, w->root, o))
+    const struct obj *o = look_up(w->root, part, key);
+    bool wanted = o && part->wanted(w, w->root, o);
+    if (wanted && !gone)
         upsert(w, key, o);
-    else
+    else if (!wanted && gone)
         tombstone(w, key, view_rev(w->root));
+}
+
+/* In the order of the parts, so that what a pod names comes before it; and the other way round when things go. */
+static void send_dirty(struct node_view *w)
+{
+    for (size_t i = 0; i < 2 * w->nparts; i++) {
+        bool gone = i >= w->nparts;
+        const struct part *part = &w->parts[gone ? 2 * w->nparts - 1 - i : i];
+        map_for (&w->dirty, it)
+            if (part_of_key(w, map_key(it)) == part)
+                send_key(w, part, map_key(it), gone);
+    }
 }
 
 /* Everything: what is wanted is sent, what was sent and is wanted no more goes. */
@@ -237,13 +249,14 @@ static void send_all(struct node_view *w)
             upsert(w, k, o);
         }
     }
-    map_for (&w->sent, it) {
-        struct str key = map_key(it);
-        if (!map_get(&seen, key)) {
-            _cleanup_(pool_freep) struct pool *p = pool_new();
-            tombstone(w, pool_str(p, key), view_rev(w->root));
+    for (size_t i = w->nparts; i-- > 0;)
+        map_for (&w->sent, it) {
+            struct str key = map_key(it);
+            if (part_of_key(w, key) == &w->parts[i] && !map_get(&seen, key)) {
+                _cleanup_(pool_freep) struct pool *p = pool_new();
+                tombstone(w, pool_str(p, key), view_rev(w->root)); /* frees the entry that key lives in */
+            }
         }
-    }
     map_clear(&seen, NULL);
 }
 
@@ -280,9 +293,8 @@ static void cut(struct node_view *w)
     w->changed = false;
     if (w->all)
         send_all(w);
-    map_for (&w->dirty, it)
-        if (!w->all)
-            send_key(w, map_key(it));
+    else
+        send_dirty(w);
     w->all = false;
     map_clear(&w->dirty, NULL);
     int64_t rev = hard_rev(w, w->root);

@@ -1,5 +1,5 @@
 #include "fixture.h"
-#include <unistd.h>
+#include <arpa/inet.h>
 
 struct fixture *fixture_new(void)
 {
@@ -23,6 +23,13 @@ struct fixture *fixture_new(void)
     int fd = http_bind(sock.p, 16, &e);
     FINE(fd, e);
     FINE(http_listen(f->server, fd, NULL, &e), e);
+    struct sockaddr_in in = {0};
+    socklen_t len = sizeof in;
+    fd = http_bind("127.0.0.1:0", 16, &e);
+    FINE(fd, e);
+    OK(getsockname(fd, (struct sockaddr *)(void *)&in, &len) == 0);
+    f->port = ntohs(in.sin_port);
+    FINE(http_listen(f->server, fd, api_server_tls(f->api), &e), e);
     struct endpoint ep = {.unix_path = sock.p + 5};
     f->client = http_client_new(f->loop, &ep, NULL);
     return f;

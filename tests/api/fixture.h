@@ -12,6 +12,7 @@ struct fixture {
     struct api *api;
     struct http_server *server;
     struct http_client *client;
+    uint16_t port;              /* the same API by TLS on 127.0.0.1 */
     struct pool *pool;          /* of answers */
     const char *user;           /* impersonated when set */
     const char *accept, *content_type;
