@@ -125,7 +125,7 @@ static bool step_token_status(struct work *w)
     w->call.sub = STR("status");
     struct json *status = json_put_obj(p, tree, STR("status"));
     json_set_str(p, status, STR("token"), str_of(token));
-    json_set_str(p, status, STR("command"), pool_printf(p, "sampan connect --hub %s --token %s", w->hub->url, token));
+    json_set_str(p, status, STR("command"), pool_printf(p, "sampan connect --hub %s --token K10%.*s::%s", w->hub->url, STR_ARG(api_ca_hash(w->hub->api)), token));
     w->call.body = tree;
     return true;
 }

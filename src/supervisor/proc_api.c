@@ -21,7 +21,7 @@
 
 #define IO_MAX 4
 #define DRAIN_MS 3000
-#define HUB_CONTROLLERS "namespace,serviceaccount,root-ca,garbage-collector,clusterrole-aggregation"
+#define HUB_CONTROLLERS "namespace,serviceaccount,root-ca,garbage,clusterrole-aggregation"
 
 struct io {
     struct api_proc *proc;
@@ -84,7 +84,6 @@ static int start_control(struct api_proc *p, struct err **e)
         .api = p->api,
         .loop = p->control,
         .clock = p->clock,
-        .client_ca = (struct ca *)(uintptr_t)api_client_ca(p->api), /* the controllers take a reference of their own */
         .only = p->o->role == ROLE_HUB ? HUB_CONTROLLERS : NULL,
     };
     if (controllers_start(&c, &p->controllers, e) < 0)
