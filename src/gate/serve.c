@@ -1,0 +1,139 @@
+#include "gate/serve.h"
+
+#include <stdarg.h>
+
+void serve_fail(struct http_req *rq, int status, const char *fmt, ...)
+{
+    _cleanup_(buf_clear) struct buf b = BUF_INIT;
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vprintf(&b, fmt, ap);
+    va_end(ap);
+    http_reply_str(rq, status, "text/plain; charset=utf-8", buf_str(&b));
+}
+
+bool serve_flag(const struct http_req *rq, const char *name)
+{
+    struct str v = http_query(rq, str_of(name));
+    return v.p && !str_eqz(v, "0") && !str_eq_nocase(v, STR("false"));
+}
+
+const struct node_container_state *serve_state(const struct gpod *gp, struct str container)
+{
+    for (size_t i = 0; gp->state && i < gp->state->ncontainers; i++)
+        if (str_eq(gp->state->containers[i].name, container))
+            return &gp->state->containers[i];
+    return NULL;
+}
+
+/* ---- which pod ---- */
+
+static bool has_container(struct gpod *gp, struct str name)
+{
+    static const char *const lists[] = {"containers", "initContainers", "ephemeralContainers"};
+    const struct json *tree = gpod_tree(gp);
+    if (!tree) /* deleted above and being stopped here: node still knows it */
+        return serve_state(gp, name) != NULL;
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        json_for (json_path(tree, "spec", lists[i], NULL), c)
+            if (str_eq(json_get_str(c, "name"), name))
+                return true;
+    }
+    return false;
+}
+
+/* "{namespace}/{pod}[/{uid}][/{container}]" → the pod. false: answered. */
+static bool find_target(struct gate *g, struct http_req *rq, struct str rest, bool container, struct target *t)
+{
+    struct str part[5], piece, uid = http_header(rq, STR("sampan-pod-uid"));
+    size_t n = 0, most = container ? 4 : 3;
+    while (n < ARRAY_LEN(part) && str_split(&rest, '/', &piece))
+        if (!http_unescape(rq->pool, piece, &part[n++])) {
+            serve_fail(rq, 400, "malformed path");
+            return false;
+        }
+    if (n != most && n != most - 1) {
+        serve_fail(rq, 404, "404 page not found");
+        return false;
+    }
+    if (n == most)
+        uid = part[2];
+    t->pod = pods_find_name(g, part[0], part[1]);
+    if (!t->pod || (uid.n && !str_eq(uid, t->pod->uid))) {
+        serve_fail(rq, 404, "pod \"%.*s\" not found", STR_ARG(part[1]));
+        return false;
+    }
+    t->container = container ? part[n - 1] : STR_NULL;
+    if (container && !has_container(t->pod, t->container)) {
+        serve_fail(rq, 404, "container \"%.*s\" not found in pod \"%.*s\"", STR_ARG(t->container), STR_ARG(part[1]));
+        return false;
+    }
+    return true;
+}
+
+/* ---- the small ones ---- */
+
+static void serve_pods(struct gate *g, struct http_req *rq)
+{
+    static const struct http_header json = {{"content-type", 12}, {"application/json", 16}};
+    bool first = true;
+    http_start(rq, 200, &json, 1);
+    http_send_str(rq, STR("{\"kind\":\"PodList\",\"apiVersion\":\"v1\",\"metadata\":{},\"items\":["));
+    map_for(&g->pods, it) {
+        struct gpod *gp = it->value;
+        if (!gp->object)
+            continue;
+        if (!first)
+            http_send_str(rq, STR(","));
+        first = false;
+        http_send(rq, gp->object, 0, gp->object->n);
+    }
+    http_send_str(rq, STR("]}\n"));
+    http_end(rq);
+}
+
+static void serve_health(struct gate *g, struct http_req *rq)
+{
+    if (g->node)
+        http_reply_str(rq, 200, "text/plain; charset=utf-8", STR("ok"));
+    else
+        serve_fail(rq, 500, "the node process is away");
+}
+
+/* ---- the table ---- */
+
+enum method { GET = 1, ANY = 2 };
+static const struct route {
+    const char *prefix;
+    enum method method;
+    void (*whole)(struct gate *g, struct http_req *rq);                          /* the path is exactly this */
+    void (*of_pod)(struct gate *g, struct http_req *rq, const struct target *t); /* or goes on with a pod */
+    bool container;
+} routes[] = {
+    {"/healthz", GET, .whole = serve_health},
+    {"/pods", GET, .whole = serve_pods},
+    {"/containerLogs/", GET, .of_pod = serve_logs, .container = true},
+    {"/exec/", ANY, .of_pod = serve_exec, .container = true},
+};
+
+void serve_request(struct http_req *rq, void *gate)
+{
+    struct gate *g = gate;
+    struct target t;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        const struct route *r = &routes[i];
+        struct str prefix = str_of(r->prefix);
+        if (r->whole ? !str_eq(rq->path, prefix) : !str_starts(rq->path, prefix))
+            continue;
+        if (r->method == GET && !str_eqz(rq->method, "GET")) {
+            serve_fail(rq, 405, "405: Method Not Allowed");
+            return;
+        }
+        if (r->whole)
+            r->whole(g, rq);
+        else if (find_target(g, rq, str_sub(rq->path, prefix.n, rq->path.n), r->container, &t))
+            r->of_pod(g, rq, &t);
+        return;
+    }
+    serve_fail(rq, 404, "404 page not found");
+}
