@@ -101,3 +101,6 @@ bool api_node_connected(struct api *a, struct str node);
 /* Proxies rq (with upgrades) to a client that lives on the same or another loop: path as given. Used for logs, exec, attach, port-forward, proxy, and by the hub. headers are added;
  * Authorization and Impersonate-* of rq are not passed on. */
 void api_proxy(struct http_req *rq, struct http_client *to, struct loop *to_loop, struct str path_and_query, const struct http_header *extra, size_t nextra);
+/* The same, for a client that may go at any time on its own loop: find is called here for the loop, and again on that loop for the client. false: find knew none; rq was not touched. */
+typedef struct http_client *api_client_fn(void *arg, struct str key, struct loop **loop);
+bool api_proxy_find(struct http_req *rq, api_client_fn *find, void *arg, struct str key, struct str path_and_query, const struct http_header *extra, size_t nextra) _must_check_;

@@ -60,12 +60,15 @@ static void escape(struct buf *b, struct str s)
     }
 }
 
+static struct http_client *find_node(void *arg, struct str node, struct loop **loop)
+{
+    return api_node_client(arg, node, loop);
+}
+
 /* To the node's gate. c is gone afterwards. */
 static int to_node(struct call *c, struct str node, struct str uid, struct str path, bool query, struct err **e)
 {
-    struct loop *loop = NULL;
-    struct http_client *client = api_node_client(c->api, node, &loop);
-    if (!client) {
+    if (!api_node_connected(c->api, node)) {
         (void)err_set(e, ERR_UNAVAILABLE, "node \"%.*s\" is not connected", STR_ARG(node));
         (*e)->retry_after_s = 1;
         return -ERR_UNAVAILABLE;
@@ -73,8 +76,13 @@ static int to_node(struct call *c, struct str node, struct str uid, struct str p
     struct str target = query && c->rq->query.n ? pool_printf(c->pool, "%.*s?%.*s", STR_ARG(path), STR_ARG(c->rq->query)) : path;
     struct http_header extra[1] = {{STR("sampan-pod-uid"), uid}};
     metrics_count(c->api, c, 200);
+    struct api *a = c->api;
     struct http_req *rq = call_hand_over(c);
-    api_proxy(rq, client, loop, target, extra, str_empty(uid) ? 0 : 1);
+    if (!api_proxy_find(rq, find_node, a, node, target, extra, str_empty(uid) ? 0 : 1)) {
+        _cleanup_(err_freep) struct err *gone = NULL;
+        (void)err_set(&gone, ERR_UNAVAILABLE, "node \"%.*s\" is not connected", STR_ARG(node));
+        http_reply_str(rq, 503, "application/json", status_json(rq->pool, gone));
+    }
     return CALL_WAIT;
 }
 

@@ -38,6 +38,9 @@ struct relay {
     struct http_req *rq;
     struct stream *front_stream, *back_stream;
     struct http_client *client;
+    api_client_fn *find;              /* looked for again on its own loop: between the threads it may have gone */
+    void *find_arg;
+    struct str find_key;
     struct http_call *call;
     struct http_request request;
     struct str protocol;
@@ -242,15 +245,27 @@ static void back_abort(struct relay *r)
     back_gone(r);
 }
 
-static void back_message(struct relay *r, struct msg *m)
+static void back_start(struct relay *r)
 {
     static const struct http_call_events ev = {back_on_head, back_on_data, NULL, back_on_end};
+    struct loop *loop = r->back.loop;
+    if (r->find)
+        r->client = r->find(r->find_arg, r->find_key, &loop);
+    if (!r->client || loop != r->back.loop) {
+        back_fail(r, 503, "the connection has gone; try again");
+        return;
+    }
+    if (r->upgrade)
+        r->call = http_call_upgrade(r->client, &r->request, r->protocol, back_upgraded, r);
+    else
+        r->call = http_call(r->client, &r->request, &ev, r);
+}
+
+static void back_message(struct relay *r, struct msg *m)
+{
     switch (m->kind) {
     case MSG_START:
-        if (r->upgrade)
-            r->call = http_call_upgrade(r->client, &r->request, r->protocol, back_upgraded, r);
-        else
-            r->call = http_call(r->client, &r->request, &ev, r);
+        back_start(r);
         break;
     case MSG_DATA:
         if (!r->back_stream)
@@ -531,13 +546,12 @@ static void body_read(struct http_req *rq, struct str body)
     send(&r->back, msg(MSG_START));
 }
 
-void api_proxy(struct http_req *rq, struct http_client *to, struct loop *to_loop, struct str path_and_query, const struct http_header *extra, size_t nextra)
+static struct relay *relay_new(struct http_req *rq, struct loop *to_loop, struct str path_and_query, const struct http_header *extra, size_t nextra)
 {
     struct relay *r = xcalloc(1, sizeof *r);
     r->refs = 2;
     r->pool = pool_new();
     r->rq = rq;
-    r->client = to;
     r->upgrade = !str_empty(rq->protocol);
     r->protocol = pool_str(r->pool, rq->protocol);
     side_init(&r->front, r, stream_loop(rq->conn), front_message);
@@ -546,8 +560,33 @@ void api_proxy(struct http_req *rq, struct http_client *to, struct loop *to_loop
     rq->user = r;
     rq->on_close = front_closed;
     rq->on_drain = NULL;
+    return r;
+}
+
+static void relay_begin(struct relay *r)
+{
     if (r->upgrade)
         send(&r->back, msg(MSG_START));
     else
-        http_body(rq, 0, body_read);
+        http_body(r->rq, 0, body_read);
+}
+
+void api_proxy(struct http_req *rq, struct http_client *to, struct loop *to_loop, struct str path_and_query, const struct http_header *extra, size_t nextra)
+{
+    struct relay *r = relay_new(rq, to_loop, path_and_query, extra, nextra);
+    r->client = to;
+    relay_begin(r);
+}
+
+bool api_proxy_find(struct http_req *rq, api_client_fn *find, void *arg, struct str key, struct str path_and_query, const struct http_header *extra, size_t nextra)
+{
+    struct loop *loop = NULL;
+    if (!find(arg, key, &loop))
+        return false;
+    struct relay *r = relay_new(rq, loop, path_and_query, extra, nextra);
+    r->find = find;
+    r->find_arg = arg;
+    r->find_key = pool_str(r->pool, key);
+    relay_begin(r);
+    return true;
 }
