@@ -31,10 +31,16 @@ struct str cell_duration(struct pool *p, int64_t ns)
     return pool_printf(p, "%" PRId64 "y", d / 365);
 }
 
+int64_t cell_between(int64_t from, int64_t to)
+{
+    int64_t d;
+    return __builtin_sub_overflow(to, from, &d) ? to > from ? INT64_MAX : INT64_MIN : d;
+}
+
 struct str cell_since(struct kind_ctx *c, struct str time)
 {
     int64_t at;
-    return time_parse(time, &at) ? cell_duration(c->pool, c->now - at) : STR("<unknown>");
+    return time_parse(time, &at) ? cell_duration(c->pool, cell_between(at, c->now)) : STR("<unknown>");
 }
 
 void cell_add_str(struct kind_ctx *c, struct json *cells, struct str s) { json_append(cells, json_str_view(c->pool, s.p ? s : STR(""))); }

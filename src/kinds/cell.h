@@ -16,6 +16,7 @@ void cell_add_age(struct kind_ctx *c, struct json *cells, struct str time); /* s
 void cell_add_or(struct kind_ctx *c, struct json *cells, struct str s, const char *otherwise); /* otherwise when s is empty */
 struct str cell_since(struct kind_ctx *c, struct str time);
 struct str cell_duration(struct pool *p, int64_t ns);  /* duration.HumanDuration: "5m30s", "2d4h" */
+int64_t cell_between(int64_t from, int64_t to);        /* to - from; saturates */
 struct str cell_labels(struct pool *p, const struct json *map);
 struct str cell_selector(struct pool *p, const struct json *selector);
 struct str cell_join(struct pool *p, const struct json *arr, const char *sep);

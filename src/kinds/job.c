@@ -102,7 +102,7 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     else
         cell_add_str(c, row, pool_printf(c->pool, "%" PRId64 "/1", done));
     if (time_parse(started, &from) && (!ended.n || time_parse(ended, &to)))
-        cell_add_str(c, row, cell_duration(c->pool, to - from));
+        cell_add_str(c, row, cell_duration(c->pool, cell_between(from, to)));
     else
         cell_add_z(c, row, "");
     cell_add_age(c, row, json_str_at(doc, "metadata", "creationTimestamp", NULL));
