@@ -86,33 +86,6 @@ static void write_requests(struct metrics *m, struct buf *b)
     }
 }
 
-static void write_figures(struct api *a, struct buf *b)
-{
-    struct store_stats s;
-    store_stats(a->store, &s);
-    const struct { const char *name, *type, *help; double value; } rows[] = {
-        {"apiserver_storage_size_bytes", "gauge", "Size of the database file.", (double)s.db_bytes},
-        {"sampan_store_wal_bytes", "gauge", "Size of the write-ahead log.", (double)s.wal_bytes},
-        {"sampan_store_revision", "counter", "Newest revision.", (double)s.rev},
-        {"sampan_store_durable_revision", "counter", "Newest revision on disk.", (double)s.durable},
-        {"sampan_store_objects", "gauge", "Objects of all kinds.", (double)s.objects},
-        {"sampan_store_object_bytes", "gauge", "Bytes of all objects.", (double)s.object_bytes},
-        {"sampan_store_commits_total", "counter", "Transactions committed.", (double)s.commits},
-        {"sampan_store_commit_seconds_total", "counter", "Time spent in commits.", (double)s.commit_ns_total / 1e9},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", rows[i].name, rows[i].help, rows[i].name, rows[i].type, rows[i].name, rows[i].value);
-    buf_puts(b, "# HELP apiserver_resource_objects Number of stored objects.\n# TYPE apiserver_resource_objects gauge\n");
-    _cleanup_(store_view_unrefp) struct store_view *v = store_view(a->store);
-    _cleanup_(schema_unrefp) struct schema *sch = api_schema_ref(a);
-    const struct schema_resource *r;
-    for (size_t i = 0; (r = schema_at(sch, i)); i++) {
-        const struct store_res *res = r->virtual_only ? NULL : store_find(a->store, r->storage);
-        if (res && str_eq(r->version, r->storage_version))
-            buf_printf(b, "apiserver_resource_objects{group=\"%.*s\",resource=\"%.*s\"} %zu\n", STR_ARG(r->group), STR_ARG(r->resource), view_count(v, res, STR_NULL));
-    }
-}
-
 int route_metrics(struct call *c, struct err **e)
 {
     struct buf b = BUF_INIT;
@@ -120,7 +93,7 @@ int route_metrics(struct call *c, struct err **e)
     pthread_mutex_lock(&c->api->metrics->lock);
     write_requests(c->api->metrics, &b);
     pthread_mutex_unlock(&c->api->metrics->lock);
-    write_figures(c->api, &b);
+    store_metrics(c->api->store, &b);
     call_reply_raw(c, 200, "text/plain; version=0.0.4; charset=utf-8", buf_to_bytes(&b));
     return 0;
 }
