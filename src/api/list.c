@@ -62,7 +62,7 @@ static int too_old(struct call *c, struct listing *l, struct err **e)
 
 static int open_token(struct call *c, struct str token, struct listing *l, struct err **e)
 {
-    int64_t rv;
+    int64_t rv = 0;
     struct str asked = call_query(c, "resourceVersion");
     if (!str_empty(asked) && !str_eqz(asked, "0"))
         return err_set(e, ERR_BAD_REQUEST, "specifying resource version is not allowed when using continue");
