@@ -94,7 +94,7 @@ int kind_prepare(struct kind_ctx *c, struct json *doc, const struct json *old, s
     if (old)
         meta_keep(c, doc, old);
     if (c->res->has_status) {
-        if (old && str_eqz(c->sub, "status"))
+        if (old && (str_eqz(c->sub, "status") || str_eqz(c->sub, "approval"))) /* an approval is a condition of the status */
             status_write(c, doc, old);
         else if (old)
             keep_member(c->pool, doc, old, STR("status"));
