@@ -18,8 +18,8 @@ struct controllers_config {
     struct api *api;
     struct loop *loop;              /* the control loop; everything runs on its thread */
     struct clock *clock;
-    struct ca *client_ca;           /* signs client certificates; NULL: the signing controller does not run */
-    struct ca *server_ca;           /* signs kubelets' serving certificates; NULL: as client_ca */
+    struct ca *client_ca;           /* signs client certificates; NULL: the api's own. Must live as long as the controllers */
+    struct ca *server_ca;           /* signs kubelets' serving certificates; likewise */
     const char *only;               /* tests: a comma-separated list of the controllers to start; NULL: all */
 };
 /* Starts them: everything that stands is looked at once. The configuration is copied. */
