@@ -94,6 +94,10 @@ void api_call_clear(struct api_call *c);     /* frees err and obj */
 /* Records an Event (soft write, series and counts merged as client-go's recorder does). involved may be gone already. */
 void api_event(struct api *a, struct loop *l, const struct obj *involved, struct str kind, struct str api_version, bool warning, const char *reason, struct str component, const char *fmt, ...) _printf_(9, 10);
 
+/* What one object uses of one key of a ResourceQuota, in thousandths; false: the key does not speak of this resource. Is the object of those that the quota is about? */
+bool api_quota_usage(struct str group, struct str resource, const struct json *doc, struct str key, int64_t *milli);
+bool api_quota_in_scope(const struct json *quota, const struct json *doc, bool pod);
+
 /* ---- nodes behind their uplinks ---- */
 /* A request for a node's gate: the client end of its uplink, or NULL when it is not connected. Use on the loop `*loop` only. */
 struct http_client *api_node_client(struct api *a, struct str node, struct loop **loop);

@@ -252,3 +252,8 @@ void quota_end(struct call *c)
     c->quota = false;
     pthread_mutex_unlock(&c->api->quota->lock);
 }
+
+/* ---- for the quota controller, which writes down what admission counts ---- */
+
+bool api_quota_usage(struct str group, struct str resource, const struct json *doc, struct str key, int64_t *milli) { return usage(group, resource, doc, key, milli); }
+bool api_quota_in_scope(const struct json *quota, const struct json *doc, bool pod) { return in_scope(quota, doc, pod); }
