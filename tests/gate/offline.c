@@ -260,7 +260,7 @@ TEST(our_own_pods_count_as_they_are_and_not_as_the_slices_remember_them)
 TEST(names_are_answered_from_the_mirror)
 {
     struct lab x;
-    uint8_t q[128], a[600];
+    uint8_t q[600], a[600];
     size_t n;
     lab_new(&x);
     turn_until(&x, all_told, "sockets for names");
