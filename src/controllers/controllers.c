@@ -9,7 +9,7 @@ static const struct controller *const rows[] = {
     &replication_controller, &statefulset_controller, &daemonset_controller, &job_controller,
     &endpointslice_controller, &endpoints_controller, &node_controller, &taint_controller, &podgc_controller,
     &cronjob_controller, &disruption_controller, &aggregation_controller, &csr_approving_controller, &csr_signing_controller,
-    &ttl_after_finished_controller,
+    &ttl_after_finished_controller, &quota_controller,
 };
 
 const struct ctl_res ctl_resources[R_RESOURCES] = {

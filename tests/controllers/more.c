@@ -151,3 +151,28 @@ TEST(an_approved_request_is_signed_and_an_unfit_one_refused)
     key_free(key);
     world_close(&w);
 }
+
+TEST(a_quota_shows_what_is_used)
+{
+    struct world w;
+    world_open(&w, "serviceaccount,resourcequota");
+    world_create(&w, "/resourcequotas", "default",
+        "{\"apiVersion\":\"v1\",\"kind\":\"ResourceQuota\",\"metadata\":{\"name\":\"q\"},\"spec\":{\"hard\":{\"pods\":\"5\",\"requests.cpu\":\"2\",\"requests.memory\":\"1Gi\",\"count/configmaps\":\"9\"}}}");
+    world_run(&w);
+    EQ_STR(world_str(&w, "/resourcequotas", "default", "q", "/status/used/pods"), STR("0"));
+    for (int i = 0; i < 2; i++)
+        world_create(&w, "/pods", "default", pool_printf(w.pool, "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p%d\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a\","
+            "\"resources\":{\"requests\":{\"cpu\":\"250m\",\"memory\":\"64Mi\"}}}]}}", i).p);
+    world_create(&w, "/configmaps", "default", "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"c\"}}");
+    world_run(&w);
+    world_pass(&w, 2);
+    EQ_STR(world_str(&w, "/resourcequotas", "default", "q", "/status/used/pods"), STR("2"));
+    EQ_STR(world_str(&w, "/resourcequotas", "default", "q", "/status/used/requests.cpu"), STR("500m"));
+    EQ_STR(world_str(&w, "/resourcequotas", "default", "q", "/status/used/requests.memory"), STR("128Mi"));
+    EQ_STR(world_str(&w, "/resourcequotas", "default", "q", "/status/used/count~1configmaps"), STR("1"));
+    world_pod_status(&w, world_get(&w, "/pods", "default", "p0"), "Succeeded", false);
+    world_run(&w);
+    world_pass(&w, 2);
+    EQ_STR(world_str(&w, "/resourcequotas", "default", "q", "/status/used/pods"), STR("1"));
+    world_close(&w);
+}
