@@ -300,8 +300,8 @@ class Compiler:
         for t in self.types:
             rows = []
             if t['object']:
-                for n in ('kind', 'apiVersion'):
-                    rows.append(self.field(t, n, 0, 'string', [], None))
+                for n, doc in (('kind', 'what sort of object this is'), ('apiVersion', 'group and version of the schema it follows')):
+                    rows.append(self.field(t, n, 0, 'string', [], doc))
             rows += self.rows(t)
             first = len(self.fields)
             self.fields += rows

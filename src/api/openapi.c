@@ -17,8 +17,17 @@ static int make_v2(struct call *c, struct buf *out, void *arg, struct err **e)
     return schema_openapi_v2(c->schema, out, e) < 0 ? -(*e)->code : 0;
 }
 
+/* kubectl and libraries from before v3 ask for gnostic's protobuf and read nothing else. */
+static int make_v2_proto(struct call *c, struct buf *out, void *arg, struct err **e)
+{
+    (void)arg;
+    return schema_openapi_v2_proto(c->schema, out, e) < 0 ? -(*e)->code : 0;
+}
+
 int route_openapi_v2(struct call *c, struct err **e)
 {
+    if (str_find(http_header(c->rq, STR("accept")), STR("com.github.proto-openapi.spec.v2")) >= 0)
+        return document_reply(c, STR("openapi:v2:proto"), "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", make_v2_proto, NULL, e);
     return document_reply(c, STR("openapi:v2"), "application/json", make_v2, NULL, e);
 }
 

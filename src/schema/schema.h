@@ -119,3 +119,5 @@ int schema_strategic_merge(const struct schema_type *t, struct pool *p, struct j
 /* OpenAPI: v3 document of one group version ("apis/apps/v1", "api/v1"), the v2 document as JSON. Built on demand, to be cached by the caller. */
 int schema_openapi_v3(const struct schema *s, struct str group, struct str version, struct buf *out, struct err **e) _must_check_;
 int schema_openapi_v2(const struct schema *s, struct buf *out, struct err **e) _must_check_;
+/* The same in the protobuf form of gnostic: application/com.github.proto-openapi.spec.v2.v1.0+protobuf. */
+int schema_openapi_v2_proto(const struct schema *s, struct buf *out, struct err **e) _must_check_;

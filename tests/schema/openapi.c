@@ -86,3 +86,65 @@ TEST(all_v3_documents_and_the_v2_document_hold_together)
     pool_free(p);
     schema_unref(s);
 }
+
+/* Reads one field of a protobuf message: its number and, for lengths, the bytes. */
+static bool next_field(struct str *rest, uint64_t *number, struct str *value)
+{
+    uint64_t v[2] = {0, 0};
+    for (int i = 0; i < 2; i++) {
+        unsigned shift = 0;
+        for (bool more = true; more; shift += 7) {
+            if (!rest->n || shift > 63)
+                return false;
+            unsigned char c = (unsigned char)rest->p[0];
+            v[i] |= (uint64_t)(c & 0x7f) << shift;
+            more = c & 0x80;
+            *rest = str_sub(*rest, 1, rest->n);
+        }
+        if (i == 0 && (v[0] & 7) == 0) { /* a varint: its value follows and is passed over */
+            *number = v[0] >> 3;
+            *value = STR("");
+            while (rest->n && rest->p[0] & 0x80)
+                *rest = str_sub(*rest, 1, rest->n);
+            *rest = str_sub(*rest, 1, rest->n);
+            return true;
+        }
+    }
+    if ((v[0] & 7) != 2 || v[1] > rest->n)
+        return false;
+    *number = v[0] >> 3;
+    *value = str_sub(*rest, 0, v[1]);
+    *rest = str_sub(*rest, v[1], rest->n);
+    return true;
+}
+
+TEST(the_v2_document_in_protobuf_names_every_definition)
+{
+    struct schema *s = schema_builtin();
+    struct pool *p = pool_new();
+    struct buf json = BUF_INIT, proto = BUF_INIT;
+    struct err *e = NULL;
+    FINE(schema_openapi_v2(s, &json, &e), e);
+    FINE(schema_openapi_v2_proto(s, &proto, &e), e);
+    struct json *definitions = json_get(parsed(p, &json), STR("definitions"));
+    struct str rest = buf_str(&proto), value, inner, pair, name = STR_NULL;
+    uint64_t number;
+    size_t found = 0;
+    while (rest.n) {
+        OK(next_field(&rest, &number, &value));
+        if (number == 1)
+            EQ_STR(value, STR("2.0"));
+        for (inner = value; number == 9 && inner.n;) { /* definitions { 1: { name, schema } } */
+            uint64_t one, two;
+            OK(next_field(&inner, &one, &pair) && one == 1);
+            OK(next_field(&pair, &two, &name) && two == 1);
+            OK(json_get(definitions, name) != NULL);
+            found++;
+        }
+    }
+    EQ(found, json_count(definitions));
+    buf_clear(&json);
+    buf_clear(&proto);
+    pool_free(p);
+    schema_unref(s);
+}
