@@ -118,11 +118,13 @@ static void announce_wait(struct container *c)
     struct pod *p = c->pod;
     if (c->next_at <= clock_mono(NULL))
         return;
+    timer_set(p->node->loop, &c->backoff_timer, c->next_at, on_backoff);
+    if (!c->now.reason) /* it never ran: what is wrong with it is told already */
+        return;
     _cleanup_(freep) char *text = xasprintf("back-off %" PRId64 "s restarting failed container=%s pod=%.*s_%.*s(%s)", (c->next_at - clock_mono(NULL) + NS_PER_S / 2) / NS_PER_S, c->name,
                                             STR_ARG(p->spec.name), STR_ARG(p->spec.ns), p->uid);
     con_wait(c, "CrashLoopBackOff", text);
     pod_event(p, str_of(c->name), true, "BackOff", "Back-off restarting failed container %s in pod %.*s_%.*s(%s)", c->name, STR_ARG(p->spec.name), STR_ARG(p->spec.ns), p->uid);
-    timer_set(p->node->loop, &c->backoff_timer, c->next_at, on_backoff);
 }
 
 /* ---- removal behind a run ---- */
@@ -148,9 +150,11 @@ static void on_removed(void *owner, const struct err *e, struct str out)
     bool again = con_should_restart(c);
     c->want_restart = false;
     con_move(c, again ? CON_IDLE : CON_DONE);
-    if (again && c->now.reason) {
+    if (again && (c->now.reason || c->waiting_reason)) {
         back_off(c);
         announce_wait(c);
+    } else if (!again) {
+        con_wait(c, NULL, NULL);
     }
     pod_save(c->pod);
     pod_report(c->pod);
@@ -237,6 +241,17 @@ static void failed_to_start(struct container *c, const char *waiting, const char
     con_remove(c);
 }
 
+/* The pod itself is wrong (a user that is not in the image, a subPath that leads out): there was no run, so that no restart policy applies; it is tried again, since
+ * what it refers to may change. */
+static void not_startable(struct container *c, const char *message)
+{
+    pod_event(c->pod, str_of(c->name), true, "Failed", "Error: %s", message);
+    c->backoff = c->backoff ? MIN(c->backoff * 2, BACKOFF_MAX) : BACKOFF_FIRST;
+    c->last_update = clock_mono(NULL);
+    con_wait(c, "CreateContainerConfigError", message);
+    con_remove(c);
+}
+
 static void on_started(void *owner, int code, struct str output)
 {
     struct container *c = owner;
@@ -270,8 +285,10 @@ static void on_created(void *owner, const struct err *failed, const struct conta
     _cleanup_(err_freep) struct err *e = NULL;
     c->creating = NULL;
     if (failed) {
-        bool config = strncmp(err_msg(failed), "config: ", 8) == 0;
-        failed_to_start(c, config ? "CreateContainerConfigError" : "RunContainerError", "StartError", err_msg(failed) + (config ? 8 : 0));
+        if (strncmp(err_msg(failed), "config: ", 8) == 0)
+            not_startable(c, err_msg(failed) + 8);
+        else
+            failed_to_start(c, "RunContainerError", "StartError", err_msg(failed));
         return;
     }
     c->pid = m->pid;

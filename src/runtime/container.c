@@ -170,10 +170,14 @@ static int outcome(struct container_create *c, struct container_made *m, struct 
     str_split(&rest, '\n', &line);
     if (str_empty(line) || json_parse(p, line, NULL, &o, NULL) < 0)
         return err_set(e, ERR_INTERNAL, "conmon ended without a word (status %d)", c->status);
-    m->pid = (pid_t)json_get_int(o, "pid", -1);
+    m->pid = (pid_t)json_get_int(o, "data", json_get_int(o, "pid", -1)); /* by conmon's API version */
     struct str message = str_trim(json_get_str(o, "message"));
+    _cleanup_(freep) char *path = xasprintf("%s/conmon.log", c->bundle);
+    _cleanup_(buf_clear) struct buf said = BUF_INIT;
+    if (m->pid <= 0 && str_empty(message) && file_read(path, 4096, &said, NULL) == 0)
+        message = str_trim(buf_str(&said));
     if (m->pid <= 0)
-        return err_set(e, ERR_INTERNAL, "%.*s", STR_ARG(str_empty(message) ? STR("the OCI runtime failed") : message));
+        return err_set(e, ERR_INTERNAL, "%.*s", STR_ARG(str_empty(message) ? STR("the OCI runtime failed without a word") : message));
     if (!conmon_process(c->bundle, &m->conmon))
         return err_set(e, ERR_INTERNAL, "conmon left no pid file");
     return 0;
