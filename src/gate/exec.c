@@ -182,7 +182,6 @@ static void on_exec(void *arg, struct wire_msg *m)
 static void on_ready(void *arg)
 {
     struct exec *x = arg;
-    session_hold_input(x->session, true); /* until there is a process to read it */
     uint64_t id = gate_ask(x->gate, NODE_EXEC, &node_exec_type, &x->ask, on_exec, x);
     if (id)
         x->id = id;

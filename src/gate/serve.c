@@ -100,6 +100,9 @@ static void serve_health(struct gate *g, struct http_req *rq)
         serve_fail(rq, 500, "the node process is away");
 }
 
+static void serve_summary(struct gate *g, struct http_req *rq) { serve_stats(g, rq, false); }
+static void serve_metrics(struct gate *g, struct http_req *rq) { serve_stats(g, rq, true); }
+
 /* ---- the table ---- */
 
 enum method { GET = 1, ANY = 2 };
@@ -112,8 +115,12 @@ static const struct route {
 } routes[] = {
     {"/healthz", GET, .whole = serve_health},
     {"/pods", GET, .whole = serve_pods},
+    {"/stats/summary", GET, .whole = serve_summary},
+    {"/metrics/resource", GET, .whole = serve_metrics},
     {"/containerLogs/", GET, .of_pod = serve_logs, .container = true},
     {"/exec/", ANY, .of_pod = serve_exec, .container = true},
+    {"/attach/", ANY, .of_pod = serve_attach, .container = true},
+    {"/portForward/", ANY, .of_pod = serve_forward},
 };
 
 void serve_request(struct http_req *rq, void *gate)

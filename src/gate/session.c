@@ -112,6 +112,7 @@ static bool accept_ws(struct session *s, struct http_req *rq)
     if (!s->ws)
         return false;
     s->v5 = chosen && chosen[1] == '5';
+    ws_pause(s->ws, true);
     ws_use(s->ws, &events, s);
     session_output(s, s->want.out ? CHANNEL_OUT : s->want.err ? CHANNEL_ERR : CHANNEL_ERROR, "", 0); /* kubelets say hello so: clients wait for it */
     loop_defer(s->loop, &s->ready, on_ready);
@@ -180,8 +181,11 @@ static void on_stream(void *arg, struct spdy *spdy, uint32_t id, const struct ht
         if (!str_eqz(type, names[c]) || !wanted(s, c))
             continue;
         s->at[c] = spdy_accept(spdy, id, NULL, 0);
-        if (s->at[c])
-            stream_use(s->at[c], &events, &s->side[c]);
+        if (!s->at[c])
+            continue;
+        if (c == CHANNEL_IN)
+            stream_pause(s->at[c], true);
+        stream_use(s->at[c], &events, &s->side[c]);
     }
     for (int c = 0; c < CHANNELS; c++)
         more |= wanted(s, c);

@@ -25,7 +25,7 @@ bool session_wants(struct http_req *rq, struct session_want *out);
 struct session *session_accept(struct http_req *rq, const struct session_want *want, const struct session_events *ev, void *arg);
 void session_output(struct session *s, enum session_channel c, const char *p, size_t n);
 bool session_full(const struct session *s);                    /* hold output back until on_drain */
-void session_hold_input(struct session *s, bool hold);
+void session_hold_input(struct session *s, bool hold);         /* it begins held: nothing is lost while there is nobody to read it */
 void session_end(struct session *s, struct str status);        /* sends the Status and closes; s is freed. NULL is fine */
 
 /* The Status that ends a session, in pool. */
