@@ -7,17 +7,17 @@ build/release/build.ninja:
 release: build/release/build.ninja
 	ninja -C build/release
 build/debug/build.ninja:
-	meson setup build/debug --buildtype=debugoptimized -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false
+	meson setup build/debug --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false
 debug: build/debug/build.ninja
 	ninja -C build/debug
 build/tsan/build.ninja:
-	meson setup build/tsan --buildtype=debugoptimized -Doptimization=1 -Db_sanitize=thread -Db_lundef=false
+	meson setup build/tsan --buildtype=debug -Doptimization=1 -Db_sanitize=thread -Db_lundef=false
 tsan: build/tsan/build.ninja
 	ninja -C build/tsan
 test: debug
 	meson test -C build/debug --print-errorlogs
 build/fuzz/build.ninja:
-	CC=clang meson setup build/fuzz --buildtype=debugoptimized -Doptimization=1 -Dlibfuzzer=true -Db_sanitize=address,undefined -Db_lundef=false
+	CC=clang meson setup build/fuzz --buildtype=debug -Doptimization=1 -Dlibfuzzer=true -Db_sanitize=address,undefined -Db_lundef=false
 fuzz: build/fuzz/build.ninja
 	ninja -C build/fuzz
 install: release

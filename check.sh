@@ -14,7 +14,7 @@ need_user
 
 jobs=$(nproc)
 [ -f build/check/build.ninja ] ||
-  meson setup build/check --buildtype=debugoptimized -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+  meson setup build/check --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 ninja -C build/check -j "$jobs" --quiet
 
 exec /usr/bin/python3 tools/check.py --build build/check --what "$what" -- "$@"
