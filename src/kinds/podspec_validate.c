@@ -136,6 +136,21 @@ static void mounts(const struct json *list, const struct map *volumes, const str
     map_clear(&paths, NULL);
 }
 
+static void resource_name(struct str name, const struct fpath *at, struct err **e)
+{
+    static const char *const standard[] = {"cpu", "memory", "ephemeral-storage"};
+    const char *why = name_qualified(name);
+    if (why) {
+        ferr_invalid_str(e, at, name, why);
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(standard); i++)
+        if (str_eqz(name, standard[i]))
+            return;
+    if (str_chr(name, '/') < 0 && !str_starts(name, STR("hugepages-")))
+        ferr_invalid_str(e, at, name, "must be a standard resource type or fully qualified");
+}
+
 static void resources(const struct json *r, const struct fpath *at, struct err **e)
 {
     const struct json *limits = json_get(r, STR("limits")), *requests = json_get(r, STR("requests"));
@@ -143,11 +158,13 @@ static void resources(const struct json *r, const struct fpath *at, struct err *
     struct quantity q, l;
     json_for (limits, x) {
         struct fpath key = fpath_key(&lat, json_key(x));
+        resource_name(json_key(x), &key, e);
         if (quantity_parse(json_as_str(x), &q, NULL) == 0 && q.digits < 0)
             ferr_invalid(e, &key, x, "must be greater than or equal to 0");
     }
     json_for (requests, x) {
         struct fpath key = fpath_key(&rat, json_key(x));
+        resource_name(json_key(x), &key, e);
         if (quantity_parse(json_as_str(x), &q, NULL) < 0)
             continue;
         const struct json *limit = json_get(limits, json_key(x));

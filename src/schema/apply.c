@@ -234,27 +234,24 @@ void schema_manage(struct apply_ctx *c, const struct json *live, struct json *do
 /* --- apply ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 /* What the manager set last time and does not set now goes, unless somebody else owns it. */
-static struct json *prune(struct apply_ctx *c, struct json *merged, struct managers *all, const struct fieldset *last, struct err **e)
+static struct json *prune(struct apply_ctx *c, struct json *merged, struct managers *all, const struct fieldset *last)
 {
     const struct schema_type *t = type_of(c);
     struct pool *p = c->pool;
-    struct fieldset *merged_set, *pruned_set, *owned = NULL;
+    struct fieldset *owned = NULL;
     if (fieldset_empty(last))
         return merged;
     struct json *pruned = json_clone(p, merged);
     typed_remove(t, p, pruned, typed_named(t, p, last));
-    if (typed_fields(t, p, merged, &merged_set, e) < 0 || typed_fields(t, p, pruned, &pruned_set, e) < 0)
-        return NULL;
+    struct fieldset *merged_set = typed_named(t, p, typed_stored_fields(t, p, merged)), *pruned_set = typed_stored_fields(t, p, pruned);
     for (size_t i = 0; i < all->n; i++)
         owned = fieldset_union(p, owned, all->items[i].set);
-    merged_set = typed_named(t, p, merged_set);
     /* owned items come back */
     struct fieldset *keep = fieldset_union(p, typed_named(t, p, pruned_set), typed_named(t, p, owned));
     pruned = json_clone(p, merged);
     typed_remove(t, p, pruned, fieldset_difference(p, merged_set, keep));
     /* and so do those that this manager never set */
-    if (typed_fields(t, p, pruned, &pruned_set, e) < 0)
-        return NULL;
+    pruned_set = typed_stored_fields(t, p, pruned);
     struct fieldset *gone = fieldset_difference(p, merged_set, typed_named(t, p, pruned_set));
     pruned = json_clone(p, merged);
     typed_remove(t, p, pruned, fieldset_intersect(p, gone, typed_named(t, p, last)));
@@ -323,9 +320,7 @@ int schema_apply(struct apply_ctx *c, const struct json *live, const struct json
     mine->set = set;
     mine->api_version = self.api_version;
     size_t at = (size_t)(mine - all.items);
-    struct json *doc = prune(c, merged, &all, last, e);
-    if (!doc)
-        return -ERR_BAD_REQUEST;
+    struct json *doc = prune(c, merged, &all, last);
     rc = schema_decode(c->res, t, c->pool, doc, NULL, e); /* what pruning emptied is null: away with it */
     if (rc < 0)
         return rc;

@@ -55,7 +55,14 @@ static bool fits(const struct view *v, const struct json *j)
     return (v->shape != KEYED && v->shape != SET) || j->type == JSON_ARR;
 }
 
-static struct str field_element(struct pool *p, struct str name) { return pool_printf(p, "f:%.*s", STR_ARG(name)); }
+static struct str field_element(struct pool *p, struct str name)
+{
+    char *text = pool_alloc(p, name.n + 2);
+    memcpy(text, "f:", 2);
+    if (name.n)
+        memcpy(text + 2, name.p, name.n);
+    return str_make(text, name.n + 2);
+}
 
 /* The element that names a list's item; absent when a key is missing. Keys with a default may be left out. */
 static struct str item_element(struct pool *p, const struct schema_field *f, const struct json *x)
@@ -99,7 +106,7 @@ static struct str item_element(struct pool *p, const struct schema_field *f, con
 
 /* --- what a document sets ------------------------------------------------------------------------------------------------------------------------- */
 
-struct walk { struct pool *p; struct err **e; int rc; };
+struct walk { struct pool *p; bool stored; struct err **e; int rc; };
 
 static void fields(struct walk *w, struct view v, const struct json *j, struct fieldset *out, bool *is_leaf)
 {
@@ -109,6 +116,8 @@ static void fields(struct walk *w, struct view v, const struct json *j, struct f
     json_for (j, x) {
         bool list = j->type == JSON_ARR, x_leaf;
         struct str name = list ? item_element(w->p, v.f, x) : field_element(w->p, json_key(x));
+        if (w->stored && (!name.p || (list && fieldset_find(out, name))))
+            continue;
         if (!name.p) {
             w->rc = err_set(w->rc ? NULL : w->e, ERR_BAD_REQUEST, "associative list with keys has an element that omits key field \"%.*s\" (and doesn't have default value)",
                             STR_ARG(v.f->map_keys[0]));
@@ -130,9 +139,18 @@ static void fields(struct walk *w, struct view v, const struct json *j, struct f
     }
 }
 
+struct fieldset *typed_stored_fields(const struct schema_type *t, struct pool *p, const struct json *doc)
+{
+    struct walk w = {.p = p, .stored = true};
+    struct fieldset *s = pool_new_of(p, struct fieldset);
+    bool is_leaf;
+    fields(&w, of_type(t), doc, s, &is_leaf);
+    return s;
+}
+
 int typed_fields(const struct schema_type *t, struct pool *p, const struct json *doc, struct fieldset **out, struct err **e)
 {
-    struct walk w = {p, e, 0};
+    struct walk w = {.p = p, .e = e};
     struct fieldset *s = pool_new_of(p, struct fieldset);
     bool is_leaf;
     fields(&w, of_type(t), doc, s, &is_leaf);

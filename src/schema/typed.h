@@ -8,6 +8,8 @@
 
 /* The fields that doc sets. ERR_BAD_REQUEST: a keyed list's element without its key, or two elements with one key. */
 int typed_fields(const struct schema_type *t, struct pool *p, const struct json *doc, struct fieldset **out, struct err **e) _must_check_;
+/* The same for what is stored already, where lists may hold elements twice (environment variables): the first one counts. */
+struct fieldset *typed_stored_fields(const struct schema_type *t, struct pool *p, const struct json *doc);
 struct typed_diff { struct fieldset *added, *modified, *removed; };
 void typed_compare(const struct schema_type *t, struct pool *p, const struct json *old, const struct json *doc, struct typed_diff *out);
 /* A new document: live with what config sets. Both stay as they are. */

@@ -193,3 +193,14 @@ TEST(an_agents_first_word_is_its_manager)
     EQ_STR(manager_from_agent(STR("kubectl/v1.36.0 (linux/amd64) x")), STR("kubectl"));
     EQ_STR(manager_from_agent(STR("")), STR("unknown"));
 }
+
+TEST(environment_variables_that_stand_twice_do_not_stop_an_apply)
+{
+    begin();
+    struct json *d = parse(DEP("", "\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"env\":[{\"name\":\"A\",\"value\":\"1\"},{\"name\":\"A\",\"value\":\"2\"}]}]}}"));
+    d = apply("m", d, DEP("", "\"replicas\":1"), false);
+    d = apply("m", d, DEP("", "\"replicas\":2"), false);
+    EQ(json_get_int(json_get(d, STR("spec")), "replicas", 0), 2);
+    EQ(json_count(json_get(json_at(json_path(d, "spec", "template", "spec", "containers", NULL), 0), STR("env"))), 2);
+    end();
+}
