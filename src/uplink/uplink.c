@@ -32,6 +32,7 @@ struct uplink_call {
     void *arg;
 };
 
+struct dialing { struct uplink *u; /* NULL: nobody waits for it any more */ };
 struct uplink {
     struct uplink_config c;
     struct endpoint ep; /* strings owned */
@@ -49,6 +50,7 @@ struct uplink {
     struct buf hello;
     struct key *peer_key;
     bool answered;
+    struct dialing *dialing; /* under way */
     unsigned char nonce[PROOF_NONCE];
 };
 
@@ -100,6 +102,8 @@ static void on_remains(struct timer *t)
 static void drop_link(struct uplink *u)
 {
     timer_del(&u->timer);
+    if (u->dialing)
+        TAKE(u->dialing)->u = NULL; /* freed when it is told */
     control_free(TAKE(u->control));
     if (u->ws)
         ws_close(TAKE(u->ws), 1001, STR("going"));
@@ -502,8 +506,16 @@ static int say_hello(struct uplink *u, struct err **e)
 static void on_ws_open(void *arg, struct ws *w, const char *chosen, const struct err *why)
 {
     static const struct ws_events events = {on_ws_message, NULL, on_ws_close};
-    struct uplink *u = arg;
+    struct dialing *d = arg;
+    struct uplink *u = d->u;
     _cleanup_(err_freep) struct err *e = NULL;
+    free(d);
+    if (!u) { /* given up meanwhile: what is heard now says nothing of the link that came after */
+        if (w)
+            ws_close(w, 1001, STR("going"));
+        return;
+    }
+    u->dialing = NULL;
     if (!w) {
         lost(u, why);
         return;
@@ -528,7 +540,9 @@ static void dial(struct uplink *u)
     u->state = UP_DIALING;
     timer_in(u->c.loop, &u->timer, HANDSHAKE_LIMIT, on_timer);
     u->client = http_client_new(u->c.loop, &u->ep, NULL);
-    ws_dial(u->client, &rq, protocols, MESSAGE_MAX, on_ws_open, u);
+    u->dialing = xcalloc(1, sizeof *u->dialing);
+    u->dialing->u = u;
+    ws_dial(u->client, &rq, protocols, MESSAGE_MAX, on_ws_open, u->dialing);
 }
 
 /* ---- life ---- */
