@@ -1,5 +1,6 @@
-/* The first byte chooses a kind; the rest is a document, and after a newline perhaps the one that it replaces. Defaults, preparation, validation, cells, projection
- * and indexes of every kind stand whatever decodes; what was written once is written again without a change. */
+/* The first byte chooses a kind; the rest is a document, and after a newline perhaps the one that it replaces. Defaults, preparation,
+ * validation, cells, projection and indexes of every kind stand whatever decodes; what was written once is written again without a change.
+ */
 #include <stdlib.h>
 #include "kinds/kinds.h"
 

@@ -1,4 +1,5 @@
-/* What decodes as a Pod decodes again and settles (62.5Ki is written 64000, which is written 64k: as in Kubernetes), after defaults and zero values too; validation and cells never fall over. */
+/* What decodes as a Pod decodes again and settles (62.5Ki is written 64000, which is written 64k: as in Kubernetes), after defaults and
+ * zero values too; validation and cells never fall over. */
 #include <stdlib.h>
 #include "schema/schema.h"
 

@@ -1,4 +1,5 @@
-/* The input is a document and a patch, one line each: a strategic merge of any of them keeps the tree whole, and so does applying it on the server. */
+/* The input is a document and a patch, one line each: a strategic merge of any of them keeps the tree whole, and so does applying it on the
+ * server. */
 #include <stdlib.h>
 #include "schema/apply.h"
 
@@ -17,6 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (schema_decode(r, r->type, p, doc, NULL, NULL) < 0)
         return 0;
+    schema_fill_zero(r->type, p, doc);
     struct json *live = json_clone(p, doc);
     if (schema_strategic_merge(r->type, p, doc, patch, NULL) == 0) {
         if (json_parse(p, json_to_pool(p, doc), &(struct json_limits){.depth = 512}, &again, NULL) < 0)

@@ -7,13 +7,21 @@ static void policy_cells(struct kind_ctx *c, const struct json *doc, struct json
     const struct json *param = json_path(doc, "spec", "paramKind", NULL);
     cell_add_str(c, row, json_str_at(doc, "metadata", "name", NULL));
     cell_add_int(c, row, (int64_t)json_count(json_path(doc, "spec", list, NULL)));
-    cell_add_str(c, row, json_is(param, JSON_OBJ) ? pool_printf(c->pool, "%.*s/%.*s", STR_ARG(json_get_str(param, "apiVersion")), STR_ARG(json_get_str(param, "kind")))
-                                                  : STR("<unset>"));
+    cell_add_str(c, row,
+        json_is(param, JSON_OBJ)
+            ? pool_printf(c->pool, "%.*s/%.*s", STR_ARG(json_get_str(param, "apiVersion")), STR_ARG(json_get_str(param, "kind")))
+            : STR("<unset>"));
     cell_add_age(c, row, json_str_at(doc, "metadata", "creationTimestamp", NULL));
 }
 
-static void validating(struct kind_ctx *c, const struct json *doc, struct json *row) { policy_cells(c, doc, row, "validations"); }
-static void mutating(struct kind_ctx *c, const struct json *doc, struct json *row) { policy_cells(c, doc, row, "mutations"); }
+static void validating(struct kind_ctx *c, const struct json *doc, struct json *row)
+{
+    policy_cells(c, doc, row, "validations");
+}
+static void mutating(struct kind_ctx *c, const struct json *doc, struct json *row)
+{
+    policy_cells(c, doc, row, "mutations");
+}
 
 static void binding(struct kind_ctx *c, const struct json *doc, struct json *row)
 {

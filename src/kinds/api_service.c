@@ -6,7 +6,8 @@ static void validate(struct kind_ctx *c, const struct json *doc, const struct js
 {
     struct fpath meta = FPATH(NULL, "metadata"), at = FPATH(&meta, "name");
     struct str name = json_str_at(doc, "metadata", "name", NULL);
-    struct str want = pool_printf(c->pool, "%.*s.%.*s", STR_ARG(json_str_at(doc, "spec", "version", NULL)), STR_ARG(json_str_at(doc, "spec", "group", NULL)));
+    struct str want = pool_printf(
+        c->pool, "%.*s.%.*s", STR_ARG(json_str_at(doc, "spec", "version", NULL)), STR_ARG(json_str_at(doc, "spec", "group", NULL)));
     (void)old;
     if (!str_eq(name, want))
         ferr_invalid_str(e, &at, name, pool_printf(c->pool, "must be `spec.version+\".\"+spec.group`: \"%.*s\"", STR_ARG(want)).p);
@@ -23,9 +24,10 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
         available = str_eqz(status, "True") ? status : pool_printf(c->pool, "%.*s (%.*s)", STR_ARG(status), STR_ARG(reason));
     }
     cell_add_str(c, row, json_str_at(doc, "metadata", "name", NULL));
-    cell_add_str(c, row, service && service->type == JSON_OBJ
-                             ? pool_printf(c->pool, "%.*s/%.*s", STR_ARG(json_get_str(service, "namespace")), STR_ARG(json_get_str(service, "name")))
-                             : STR("Local"));
+    cell_add_str(c, row,
+        service && service->type == JSON_OBJ
+            ? pool_printf(c->pool, "%.*s/%.*s", STR_ARG(json_get_str(service, "namespace")), STR_ARG(json_get_str(service, "name")))
+            : STR("Local"));
     cell_add_str(c, row, available);
     cell_add_age(c, row, json_str_at(doc, "metadata", "creationTimestamp", NULL));
 }

@@ -3,10 +3,15 @@
 #include "schema/ferr.h"
 
 /* HorizontalPodAutoscaler: v1 knows CPU only; the rest of a v2 object rides in annotations of its v1 form. */
-static const struct str metrics_note = {"autoscaling.alpha.kubernetes.io/metrics", 39}, behavior_note = {"autoscaling.alpha.kubernetes.io/behavior", 40},
-                        current_note = {"autoscaling.alpha.kubernetes.io/current-metrics", 47}, conditions_note = {"autoscaling.alpha.kubernetes.io/conditions", 42};
+static const struct str metrics_note = {"autoscaling.alpha.kubernetes.io/metrics", 39},
+                        behavior_note = {"autoscaling.alpha.kubernetes.io/behavior", 40},
+                        current_note = {"autoscaling.alpha.kubernetes.io/current-metrics", 47},
+                        conditions_note = {"autoscaling.alpha.kubernetes.io/conditions", 42};
 
-static bool is_v1(const struct json *doc) { return str_eqz(json_get_str(doc, "apiVersion"), "autoscaling/v1"); }
+static bool is_v1(const struct json *doc)
+{
+    return str_eqz(json_get_str(doc, "apiVersion"), "autoscaling/v1");
+}
 
 static struct json *cpu_metric(struct pool *p, int64_t percent)
 {
@@ -46,7 +51,8 @@ static void dflt(struct kind_ctx *c, struct json *doc)
 {
     struct json *spec = json_put_obj(c->pool, doc, STR("spec")), *behavior = json_get(spec, STR("behavior"));
     if (is_v1(doc)) {
-        if (!json_get(spec, STR("targetCPUUtilizationPercentage")) && !json_get(json_path(doc, "metadata", "annotations", NULL), metrics_note))
+        if (!json_get(spec, STR("targetCPUUtilizationPercentage")) &&
+            !json_get(json_path(doc, "metadata", "annotations", NULL), metrics_note))
             json_set_int(c->pool, spec, STR("targetCPUUtilizationPercentage"), 80);
         return;
     }
@@ -100,7 +106,8 @@ static bool is_cpu(const struct json *m)
 
 static void to_v1(struct kind_ctx *c, struct json *doc)
 {
-    struct json *spec = json_put_obj(c->pool, doc, STR("spec")), *status = json_put_obj(c->pool, doc, STR("status")), *rest = json_arr(c->pool);
+    struct json *spec = json_put_obj(c->pool, doc, STR("spec")), *status = json_put_obj(c->pool, doc, STR("status")),
+                *rest = json_arr(c->pool);
     json_for (json_get(spec, STR("metrics")), m) {
         const struct json *percent = json_path(m, "resource", "target", "averageUtilization", NULL);
         if (is_cpu(m) && json_is(percent, JSON_INT) && !json_get(spec, STR("targetCPUUtilizationPercentage")))
@@ -134,8 +141,8 @@ static void to_v1(struct kind_ctx *c, struct json *doc)
 static void to_v2(struct kind_ctx *c, struct json *doc)
 {
     struct json *spec = json_put_obj(c->pool, doc, STR("spec")), *status = json_put_obj(c->pool, doc, STR("status"));
-    struct json *metrics = take_note(c, doc, metrics_note), *behavior = take_note(c, doc, behavior_note), *current = take_note(c, doc, current_note),
-                *conditions = take_note(c, doc, conditions_note);
+    struct json *metrics = take_note(c, doc, metrics_note), *behavior = take_note(c, doc, behavior_note),
+                *current = take_note(c, doc, current_note), *conditions = take_note(c, doc, conditions_note);
     const struct json *percent = json_get(spec, STR("targetCPUUtilizationPercentage"));
     struct json *list = json_is(metrics, JSON_ARR) ? metrics : json_arr(c->pool);
     if (json_is(percent, JSON_INT))
@@ -166,7 +173,8 @@ static int convert(struct kind_ctx *c, struct json *doc, struct str to, struct e
 /* "cpu: 12%/80%" of one metric of the spec and what the status measured. */
 static struct str target(struct kind_ctx *c, const struct json *m, const struct json *now)
 {
-    static const char *const members[][2] = {{"External", "external"}, {"Pods", "pods"}, {"Object", "object"}, {"Resource", "resource"}, {"ContainerResource", "containerResource"}};
+    static const char *const members[][2] = {{"External", "external"}, {"Pods", "pods"}, {"Object", "object"}, {"Resource", "resource"},
+        {"ContainerResource", "containerResource"}};
     struct str type = json_get_str(m, "type");
     size_t i = 0;
     while (i < ARRAY_LEN(members) && !str_eqz(type, members[i][0]))
@@ -179,7 +187,8 @@ static struct str target(struct kind_ctx *c, const struct json *m, const struct 
     struct str prefix = resource ? pool_printf(c->pool, "%.*s: ", STR_ARG(name)) : STR("");
     if (average.n) {
         cur = json_get_str(have, "averageValue");
-        return pool_printf(c->pool, "%.*s%.*s/%.*s%s", STR_ARG(prefix), STR_ARG(cur.n ? cur : STR("<unknown>")), STR_ARG(average), resource || i == 1 ? "" : " (avg)");
+        return pool_printf(c->pool, "%.*s%.*s/%.*s%s", STR_ARG(prefix), STR_ARG(cur.n ? cur : STR("<unknown>")), STR_ARG(average),
+            resource || i == 1 ? "" : " (avg)");
     }
     if (!resource) {
         cur = json_get_str(have, "value");
@@ -196,7 +205,8 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     struct json *d = json_clone(c->pool, doc);
     if (is_v1(d))
         to_v2(c, d);
-    const struct json *spec = json_get(d, STR("spec")), *status = json_get(d, STR("status")), *metrics = json_get(spec, STR("metrics")), *ref = json_get(spec, STR("scaleTargetRef"));
+    const struct json *spec = json_get(d, STR("spec")), *status = json_get(d, STR("status")), *metrics = json_get(spec, STR("metrics")),
+                      *ref = json_get(spec, STR("scaleTargetRef"));
     struct buf b = BUF_INIT;
     size_t i = 0;
     json_for (metrics, m) {
@@ -216,4 +226,5 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     cell_add_age(c, row, json_str_at(d, "metadata", "creationTimestamp", NULL));
 }
 
-const struct kind_hooks kind_autoscaler = {KIND("autoscaling", "HorizontalPodAutoscaler"), .dflt = dflt, .validate = validate, .convert = convert, .cells = cells};
+const struct kind_hooks kind_autoscaler = {
+    KIND("autoscaling", "HorizontalPodAutoscaler"), .dflt = dflt, .validate = validate, .convert = convert, .cells = cells};

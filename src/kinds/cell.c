@@ -43,13 +43,31 @@ struct str cell_since(struct kind_ctx *c, struct str time)
     return time_parse(time, &at) ? cell_duration(c->pool, cell_between(at, c->now)) : STR("<unknown>");
 }
 
-void cell_add_str(struct kind_ctx *c, struct json *cells, struct str s) { json_append(cells, json_str_view(c->pool, s.p ? s : STR(""))); }
-void cell_add_z(struct kind_ctx *c, struct json *cells, const char *z) { cell_add_str(c, cells, str_of(z)); }
-void cell_add_int(struct kind_ctx *c, struct json *cells, int64_t v) { json_append(cells, json_int(c->pool, v)); }
-void cell_add_age(struct kind_ctx *c, struct json *cells, struct str time) { cell_add_str(c, cells, cell_since(c, time)); }
-void cell_add_or(struct kind_ctx *c, struct json *cells, struct str s, const char *otherwise) { cell_add_str(c, cells, s.n ? s : str_of(otherwise)); }
+void cell_add_str(struct kind_ctx *c, struct json *cells, struct str s)
+{
+    json_append(cells, json_str_view(c->pool, s.p ? s : STR("")));
+}
+void cell_add_z(struct kind_ctx *c, struct json *cells, const char *z)
+{
+    cell_add_str(c, cells, str_of(z));
+}
+void cell_add_int(struct kind_ctx *c, struct json *cells, int64_t v)
+{
+    json_append(cells, json_int(c->pool, v));
+}
+void cell_add_age(struct kind_ctx *c, struct json *cells, struct str time)
+{
+    cell_add_str(c, cells, cell_since(c, time));
+}
+void cell_add_or(struct kind_ctx *c, struct json *cells, struct str s, const char *otherwise)
+{
+    cell_add_str(c, cells, s.n ? s : str_of(otherwise));
+}
 
-static int cmp_key(const void *a, const void *b) { return str_cmp(json_key(*(struct json *const *)a), json_key(*(struct json *const *)b)); }
+static int cmp_key(const void *a, const void *b)
+{
+    return str_cmp(json_key(*(struct json *const *)a), json_key(*(struct json *const *)b));
+}
 
 struct str cell_labels(struct pool *p, const struct json *map)
 {
@@ -90,7 +108,10 @@ struct str cell_member_join(struct pool *p, const struct json *arr, const char *
     return buf_to_pool(&b, p);
 }
 
-struct str cell_join(struct pool *p, const struct json *arr, const char *sep) { return cell_member_join(p, arr, NULL, sep); }
+struct str cell_join(struct pool *p, const struct json *arr, const char *sep)
+{
+    return cell_member_join(p, arr, NULL, sep);
+}
 
 const struct json *cell_path(const struct json *doc, struct str path)
 {
@@ -130,7 +151,10 @@ static void add_plain(struct kind_ctx *c, const struct schema_column *col, const
         cell_add_str(c, cells, STR(""));
 }
 
-static int64_t int_at(const struct json *doc, struct str path) { return json_as_int(cell_path(doc, path), 0); }
+static int64_t int_at(const struct json *doc, struct str path)
+{
+    return json_as_int(cell_path(doc, path), 0);
+}
 
 static void add_count(struct kind_ctx *c, const struct json *doc, struct str paths, struct json *cells)
 {

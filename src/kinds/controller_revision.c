@@ -9,7 +9,8 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
         if (!json_get_bool(o, "controller", false))
             continue;
         str_cut(api, '/', &group, &version);
-        who = pool_printf(c->pool, "%.*s%s%.*s/%.*s", STR_ARG(json_get_str(o, "kind")), group.n ? "." : "", STR_ARG(group), STR_ARG(json_get_str(o, "name")));
+        who = pool_printf(c->pool, "%.*s%s%.*s/%.*s", STR_ARG(json_get_str(o, "kind")), group.n ? "." : "", STR_ARG(group),
+            STR_ARG(json_get_str(o, "name")));
         ssize_t slash = str_chr(who, '/');
         char *p = (char *)who.p; /* just made */
         for (ssize_t i = 0; i < slash; i++)

@@ -43,7 +43,8 @@ static void versions(const struct json *spec, const struct fpath *at, struct err
     struct fpath list = FPATH(at, "versions");
     size_t i = 0, storage = 0;
     json_for (json_get(spec, STR("versions")), v) {
-        struct fpath here = fpath_at(&list, i++), name = FPATH(&here, "name"), schema = FPATH(&here, "schema"), open = FPATH(&schema, "openAPIV3Schema");
+        struct fpath here = fpath_at(&list, i++), name = FPATH(&here, "name"), schema = FPATH(&here, "schema"),
+                     open = FPATH(&schema, "openAPIV3Schema");
         const char *why = name_dns1035_label(json_get_str(v, "name"));
         if (why)
             ferr_invalid_str(e, &name, json_get_str(v, "name"), why);
@@ -57,11 +58,15 @@ static void versions(const struct json *spec, const struct fpath *at, struct err
 
 static void validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {
-    static const struct { const char *member; bool names; } fixed[] = {{"group", false}, {"scope", false}, {"kind", true}, {"plural", true}};
-    struct fpath at = FPATH(NULL, "spec"), names_at = FPATH(&at, "names"), meta = FPATH(NULL, "metadata"), name_at = FPATH(&meta, "name"), group_at = FPATH(&at, "group"),
-                 plural_at = FPATH(&names_at, "plural");
+    static const struct {
+        const char *member;
+        bool names;
+    } fixed[] = {{"group", false}, {"scope", false}, {"kind", true}, {"plural", true}};
+    struct fpath at = FPATH(NULL, "spec"), names_at = FPATH(&at, "names"), meta = FPATH(NULL, "metadata"), name_at = FPATH(&meta, "name"),
+                 group_at = FPATH(&at, "group"), plural_at = FPATH(&names_at, "plural");
     const struct json *spec = json_get(doc, STR("spec")), *names = json_get(spec, STR("names")), *was = json_get(old, STR("spec"));
-    struct str name = json_str_at(doc, "metadata", "name", NULL), group = json_get_str(spec, "group"), plural = json_get_str(names, "plural");
+    struct str name = json_str_at(doc, "metadata", "name", NULL), group = json_get_str(spec, "group"),
+               plural = json_get_str(names, "plural");
     if (str_eqz(c->sub, "status"))
         return;
     struct str want = pool_printf(c->pool, "%.*s.%.*s", STR_ARG(plural), STR_ARG(group));
@@ -78,10 +83,12 @@ static void validate(struct kind_ctx *c, const struct json *doc, const struct js
     for (size_t i = 0; was && i < ARRAY_LEN(fixed); i++) {
         struct str key = str_of(fixed[i].member);
         struct fpath here = fpath_name(fixed[i].names ? &names_at : &at, key);
-        const struct json *a = json_get(fixed[i].names ? names : spec, key), *b = json_get(fixed[i].names ? json_get(was, STR("names")) : was, key);
+        const struct json *a = json_get(fixed[i].names ? names : spec, key),
+                          *b = json_get(fixed[i].names ? json_get(was, STR("names")) : was, key);
         if (a && b && !json_equal(a, b))
             ferr_invalid(e, &here, a, "field is immutable");
     }
 }
 
-const struct kind_hooks kind_crd = {KIND("apiextensions.k8s.io", "CustomResourceDefinition"), .dflt = dflt, .prepare = prepare, .validate = validate};
+const struct kind_hooks kind_crd = {
+    KIND("apiextensions.k8s.io", "CustomResourceDefinition"), .dflt = dflt, .prepare = prepare, .validate = validate};

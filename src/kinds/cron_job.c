@@ -2,7 +2,10 @@
 #include "kinds/rows.h"
 #include "schema/selector.h"
 
-static void dflt(struct kind_ctx *c, struct json *doc) { podspec_default(c->pool, json_path(doc, "spec", "jobTemplate", "spec", "template", "spec", NULL)); }
+static void dflt(struct kind_ctx *c, struct json *doc)
+{
+    podspec_default(c->pool, json_path(doc, "spec", "jobTemplate", "spec", "template", "spec", NULL));
+}
 
 /* Job names append 11 characters. */
 static const char *name(struct str s)
@@ -47,8 +50,8 @@ static bool cron(struct str s)
 static void validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {
     static const struct str policies[] = {{"OnFailure", 9}, {"Never", 5}};
-    struct fpath at = FPATH(NULL, "spec"), sched = FPATH(&at, "schedule"), job = FPATH(&at, "jobTemplate"), jspec = FPATH(&job, "spec"), tmpl = FPATH(&jspec, "template"),
-                 tspec = FPATH(&tmpl, "spec"), policy = FPATH(&tspec, "restartPolicy");
+    struct fpath at = FPATH(NULL, "spec"), sched = FPATH(&at, "schedule"), job = FPATH(&at, "jobTemplate"), jspec = FPATH(&job, "spec"),
+                 tmpl = FPATH(&jspec, "template"), tspec = FPATH(&tmpl, "spec"), policy = FPATH(&tspec, "restartPolicy");
     const struct json *spec = json_get(doc, STR("spec")), *t = json_path(spec, "jobTemplate", "spec", "template", NULL);
     struct str s = json_get_str(spec, "schedule"), have = json_str_at(t, "spec", "restartPolicy", NULL);
     (void)old;

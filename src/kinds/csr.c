@@ -20,7 +20,8 @@ static void prepare(struct kind_ctx *c, struct json *doc, const struct json *old
 
 static void validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {
-    struct fpath at = FPATH(NULL, "spec"), usages = FPATH(&at, "usages"), expires = FPATH(&at, "expirationSeconds"), status = FPATH(NULL, "status"), conds = FPATH(&status, "conditions");
+    struct fpath at = FPATH(NULL, "spec"), usages = FPATH(&at, "usages"), expires = FPATH(&at, "expirationSeconds"),
+                 status = FPATH(NULL, "status"), conds = FPATH(&status, "conditions");
     const struct json *seconds = json_path(doc, "spec", "expirationSeconds", NULL);
     bool approved = false, denied = false;
     (void)c;
@@ -51,7 +52,13 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     cell_add_or(c, row, json_get_str(spec, "signerName"), "<none>");
     cell_add_str(c, row, json_get_str(spec, "username"));
     cell_add_str(c, row, json_is(seconds, JSON_INT) ? cell_duration(c->pool, seconds->i * NS_PER_S) : STR("<none>"));
-    cell_add_str(c, row, pool_printf(c->pool, "%s%s%s", denied ? "Denied" : approved ? "Approved" : "Pending", failed ? ",Failed" : "", issued ? ",Issued" : ""));
+    cell_add_str(c, row,
+        pool_printf(c->pool, "%s%s%s",
+            denied     ? "Denied"
+            : approved ? "Approved"
+                       : "Pending",
+            failed ? ",Failed" : "", issued ? ",Issued" : ""));
 }
 
-const struct kind_hooks kind_csr = {KIND("certificates.k8s.io", "CertificateSigningRequest"), .prepare = prepare, .validate = validate, .cells = cells};
+const struct kind_hooks kind_csr = {
+    KIND("certificates.k8s.io", "CertificateSigningRequest"), .prepare = prepare, .validate = validate, .cells = cells};

@@ -18,10 +18,11 @@ static void dflt(struct kind_ctx *c, struct json *doc)
 
 static void validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {
-    struct fpath at = FPATH(NULL, "spec"), sel = FPATH(&at, "selector"), tmpl = FPATH(&at, "template"), us = FPATH(&at, "updateStrategy"), roll = FPATH(&us, "rollingUpdate"),
-                 un = FPATH(&roll, "maxUnavailable"), surge = FPATH(&roll, "maxSurge");
-    const struct json *spec = json_get(doc, STR("spec")), *selector = json_get(spec, STR("selector")), *r = json_path(spec, "updateStrategy", "rollingUpdate", NULL),
-                      *u = json_get(r, STR("maxUnavailable")), *m = json_get(r, STR("maxSurge"));
+    struct fpath at = FPATH(NULL, "spec"), sel = FPATH(&at, "selector"), tmpl = FPATH(&at, "template"), us = FPATH(&at, "updateStrategy"),
+                 roll = FPATH(&us, "rollingUpdate"), un = FPATH(&roll, "maxUnavailable"), surge = FPATH(&roll, "maxSurge");
+    const struct json *spec = json_get(doc, STR("spec")), *selector = json_get(spec, STR("selector")),
+                      *r = json_path(spec, "updateStrategy", "rollingUpdate", NULL), *u = json_get(r, STR("maxUnavailable")),
+                      *m = json_get(r, STR("maxSurge"));
     (void)old;
     if (str_eqz(c->sub, "status"))
         return;

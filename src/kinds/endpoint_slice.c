@@ -5,7 +5,10 @@
 #include "schema/ferr.h"
 #include "schema/selector.h"
 
-struct list { struct buf b; size_t n; };
+struct list {
+    struct buf b;
+    size_t n;
+};
 
 static void add(struct list *l, struct str s)
 {
@@ -88,10 +91,12 @@ static void validate(struct kind_ctx *c, const struct json *doc, const struct js
 /* "service": the slice's Service, as "ns/name". */
 static void index_keys(struct pool *p, const struct json *doc, struct obj_index *out)
 {
-    struct str service = json_get_str(json_path(doc, "metadata", "labels", NULL), "kubernetes.io/service-name"), ns = json_str_at(doc, "metadata", "namespace", NULL);
+    struct str service = json_get_str(json_path(doc, "metadata", "labels", NULL), "kubernetes.io/service-name"),
+               ns = json_str_at(doc, "metadata", "namespace", NULL);
     (void)p;
     if (service.n)
         obj_index_add(out, "service", pool_printf(out->pool, "%.*s/%.*s", STR_ARG(ns), STR_ARG(service)));
 }
 
-const struct kind_hooks kind_endpoint_slice = {KIND("discovery.k8s.io", "EndpointSlice"), .validate = validate, .cells = cells, .index = index_keys};
+const struct kind_hooks kind_endpoint_slice = {
+    KIND("discovery.k8s.io", "EndpointSlice"), .validate = validate, .cells = cells, .index = index_keys};

@@ -2,9 +2,11 @@
 #include "kinds/rows.h"
 
 /* The two Event APIs are one thing stored as core/v1. */
-static const struct { const char *core, *events; } renamed[] = {
-    {"involvedObject", "regarding"}, {"message", "note"}, {"firstTimestamp", "deprecatedFirstTimestamp"}, {"lastTimestamp", "deprecatedLastTimestamp"},
-    {"count", "deprecatedCount"}, {"source", "deprecatedSource"}, {"reportingComponent", "reportingController"}};
+static const struct {
+    const char *core, *events;
+} renamed[] = {{"involvedObject", "regarding"}, {"message", "note"}, {"firstTimestamp", "deprecatedFirstTimestamp"},
+    {"lastTimestamp", "deprecatedLastTimestamp"}, {"count", "deprecatedCount"}, {"source", "deprecatedSource"},
+    {"reportingComponent", "reportingController"}};
 
 static void rename_member(struct pool *p, struct json *doc, const char *from, const char *to)
 {
@@ -52,7 +54,8 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
 {
     const struct json *object = either_obj(doc, "involvedObject", "regarding"), *source = either_obj(doc, "source", "deprecatedSource"),
                       *series = json_get(doc, STR("series"));
-    struct str first = either(doc, "firstTimestamp", "deprecatedFirstTimestamp"), last = either(doc, "lastTimestamp", "deprecatedLastTimestamp");
+    struct str first = either(doc, "firstTimestamp", "deprecatedFirstTimestamp"),
+               last = either(doc, "lastTimestamp", "deprecatedLastTimestamp");
     if (!first.n)
         first = json_get_str(doc, "eventTime");
     int64_t count = json_get_int(doc, "count", json_get_int(doc, "deprecatedCount", 0));

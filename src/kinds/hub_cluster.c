@@ -14,7 +14,8 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
 {
     const struct json *on = condition(doc, "Connected"), *seen = condition(doc, "LastSeen");
     bool connected = str_eqz(json_get_str(on, "status"), "True");
-    struct str name = json_str_at(doc, "metadata", "name", NULL), display = json_str_at(doc, "spec", "displayName", NULL), last = json_str_at(doc, "status", "lastSeen", NULL);
+    struct str name = json_str_at(doc, "metadata", "name", NULL), display = json_str_at(doc, "spec", "displayName", NULL),
+               last = json_str_at(doc, "status", "lastSeen", NULL);
     if (!last.n)
         last = json_get_str(seen, "lastUpdateTime");
     if (!last.n)

@@ -9,7 +9,8 @@ static void paths(const struct json *rule, const struct fpath *at, struct err **
     struct fpath http = FPATH(at, "http"), list_at = FPATH(&http, "paths");
     size_t i = 0;
     json_for (json_path(rule, "http", "paths", NULL), p) {
-        struct fpath here = fpath_at(&list_at, i++), path = FPATH(&here, "path"), type_at = FPATH(&here, "pathType"), back = FPATH(&here, "backend");
+        struct fpath here = fpath_at(&list_at, i++), path = FPATH(&here, "path"), type_at = FPATH(&here, "pathType"),
+                     back = FPATH(&here, "backend");
         struct str type = json_get_str(p, "pathType"), s = json_get_str(p, "path");
         bool known = false;
         for (size_t k = 0; k < ARRAY_LEN(types); k++)

@@ -9,7 +9,9 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     cell_add_str(c, row, is_default ? pool_printf(c->pool, "%.*s (default)", STR_ARG(name)) : name);
     cell_add_str(c, row, json_str_at(doc, "spec", "controller", NULL));
     if (p)
-        cell_add_str(c, row, pool_printf(c->pool, "%.*s%s%.*s/%.*s", STR_ARG(json_get_str(p, "kind")), group.n ? "." : "", STR_ARG(group), STR_ARG(json_get_str(p, "name"))));
+        cell_add_str(c, row,
+            pool_printf(c->pool, "%.*s%s%.*s/%.*s", STR_ARG(json_get_str(p, "kind")), group.n ? "." : "", STR_ARG(group),
+                STR_ARG(json_get_str(p, "name"))));
     else
         cell_add_z(c, row, "<none>");
     cell_add_age(c, row, json_str_at(doc, "metadata", "creationTimestamp", NULL));

@@ -24,8 +24,9 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     struct str group = json_get_str(ref, "group"), ns = json_get_str(ref, "namespace");
     cell_add_str(c, row, json_str_at(doc, "metadata", "name", NULL));
     if (ref)
-        cell_add_str(c, row, pool_printf(c->pool, "%.*s%s%.*s%s%.*s/%.*s", STR_ARG(json_get_str(ref, "resource")), group.n ? "." : "", STR_ARG(group), ns.n ? "/" : "",
-                                         STR_ARG(ns), STR_ARG(json_get_str(ref, "name"))));
+        cell_add_str(c, row,
+            pool_printf(c->pool, "%.*s%s%.*s%s%.*s/%.*s", STR_ARG(json_get_str(ref, "resource")), group.n ? "." : "", STR_ARG(group),
+                ns.n ? "/" : "", STR_ARG(ns), STR_ARG(json_get_str(ref, "name"))));
     else
         cell_add_z(c, row, "<none>");
 }

@@ -15,12 +15,14 @@ static void dflt(struct kind_ctx *c, struct json *doc)
     if (!json_get(spec, STR("backoffLimit")))
         json_set_int(c->pool, spec, STR("backoffLimit"), json_get(spec, STR("backoffLimitPerIndex")) ? INT32_MAX : 6);
     if (!json_get(spec, STR("podReplacementPolicy")))
-        json_set_str(c->pool, spec, STR("podReplacementPolicy"), json_get(spec, STR("podFailurePolicy")) ? STR("Failed") : STR("TerminatingOrFailed"));
+        json_set_str(c->pool, spec, STR("podReplacementPolicy"),
+            json_get(spec, STR("podFailurePolicy")) ? STR("Failed") : STR("TerminatingOrFailed"));
     if (json_count(labels) && !json_count(json_get(meta, STR("labels"))))
         json_set(c->pool, meta, STR("labels"), json_clone(c->pool, labels));
 }
 
-/* A Job names its pods by its own uid unless told that the selector is the user's: labels and selector are made here. The uid is given before prepare. */
+/* A Job names its pods by its own uid unless told that the selector is the user's: labels and selector are made here. The uid is given
+ * before prepare. */
 static void prepare(struct kind_ctx *c, struct json *doc, const struct json *old)
 {
     struct json *spec = json_get(doc, STR("spec"));
@@ -45,8 +47,8 @@ static void prepare(struct kind_ctx *c, struct json *doc, const struct json *old
 static void validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {
     static const struct str policies[] = {{"OnFailure", 9}, {"Never", 5}};
-    struct fpath at = FPATH(NULL, "spec"), tmpl = FPATH(&at, "template"), sel = FPATH(&at, "selector"), tspec = FPATH(&tmpl, "spec"), policy = FPATH(&tspec, "restartPolicy"),
-                 comp = FPATH(&at, "completions");
+    struct fpath at = FPATH(NULL, "spec"), tmpl = FPATH(&at, "template"), sel = FPATH(&at, "selector"), tspec = FPATH(&tmpl, "spec"),
+                 policy = FPATH(&tspec, "restartPolicy"), comp = FPATH(&at, "completions");
     const struct json *spec = json_get(doc, STR("spec")), *was = json_get(old, STR("spec"));
     if (str_eqz(c->sub, "status"))
         return;
@@ -80,8 +82,10 @@ static bool has(const struct json *doc, const char *type)
 
 static const char *state(const struct json *doc)
 {
-    static const struct { const char *type, *cell; } rows[] = {{"Complete", "Complete"}, {"Failed", "Failed"}, {NULL, "Terminating"}, {"Suspended", "Suspended"},
-                                                               {"FailureTarget", "FailureTarget"}, {"SuccessCriteriaMet", "SuccessCriteriaMet"}};
+    static const struct {
+        const char *type, *cell;
+    } rows[] = {{"Complete", "Complete"}, {"Failed", "Failed"}, {NULL, "Terminating"}, {"Suspended", "Suspended"},
+        {"FailureTarget", "FailureTarget"}, {"SuccessCriteriaMet", "SuccessCriteriaMet"}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (rows[i].type ? has(doc, rows[i].type) : json_str_at(doc, "metadata", "deletionTimestamp", NULL).n > 0)
             return rows[i].cell;
@@ -90,8 +94,10 @@ static const char *state(const struct json *doc)
 
 static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
 {
-    const struct json *spec = json_get(doc, STR("spec")), *want = json_get(spec, STR("completions")), *tmpl = json_path(spec, "template", "spec", "containers", NULL);
-    int64_t done = json_get_int(json_get(doc, STR("status")), "succeeded", 0), width = json_get_int(spec, "parallelism", 0), from, to = c->now;
+    const struct json *spec = json_get(doc, STR("spec")), *want = json_get(spec, STR("completions")),
+                      *tmpl = json_path(spec, "template", "spec", "containers", NULL);
+    int64_t done = json_get_int(json_get(doc, STR("status")), "succeeded", 0), width = json_get_int(spec, "parallelism", 0), from,
+            to = c->now;
     struct str started = json_str_at(doc, "status", "startTime", NULL), ended = json_str_at(doc, "status", "completionTime", NULL);
     cell_add_str(c, row, json_str_at(doc, "metadata", "name", NULL));
     cell_add_z(c, row, state(doc));

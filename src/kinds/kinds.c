@@ -167,7 +167,9 @@ static struct str field_text(const struct json *v, uint8_t kind)
 
 bool kind_field(const struct schema_resource *r, const struct json *doc, struct str path, struct str *value)
 {
-    static const struct { const char *label, *path; } alias[] = {{"status.successful", "status.succeeded"}, {"source", "source.component"}};
+    static const struct {
+        const char *label, *path;
+    } alias[] = {{"status.successful", "status.succeeded"}, {"source", "source.component"}};
     bool known = str_eqz(path, "metadata.name") || (r->namespaced && str_eqz(path, "metadata.namespace"));
     for (uint8_t i = 0; i < r->nfield_selectors && !known; i++)
         known = str_eq(r->field_selectors[i], path);

@@ -27,8 +27,10 @@ static void annotations(const struct json *map, const struct fpath *at, struct e
 
 static void owners(const struct json *list, const struct fpath *at, struct err **e)
 {
-    static const struct { const char *name, *why; } needs[] = {
-        {"apiVersion", "version must not be empty"}, {"kind", "must not be empty"}, {"name", "must not be empty"}, {"uid", "must not be empty"}};
+    static const struct {
+        const char *name, *why;
+    } needs[] = {{"apiVersion", "version must not be empty"}, {"kind", "must not be empty"}, {"name", "must not be empty"},
+        {"uid", "must not be empty"}};
     struct str controller = STR_NULL;
     size_t i = 0;
     json_for (list, o) {
@@ -44,8 +46,8 @@ static void owners(const struct json *list, const struct fpath *at, struct err *
             continue;
         struct str name = json_get_str(o, "name");
         char why[640];
-        snprintf(why, sizeof(why), "Only one reference can have Controller set to true. Found \"true\" in references for %.*s and %.*s", (int)MIN(controller.n, 253u),
-                 controller.p ? controller.p : "", (int)MIN(name.n, 253u), name.p ? name.p : "");
+        snprintf(why, sizeof(why), "Only one reference can have Controller set to true. Found \"true\" in references for %.*s and %.*s",
+            (int)MIN(controller.n, 253u), controller.p ? controller.p : "", (int)MIN(name.n, 253u), name.p ? name.p : "");
         if (controller.p)
             ferr_invalid(e, at, list, why);
         controller = name.p ? name : STR("");
@@ -109,7 +111,8 @@ static void names(struct kind_ctx *c, const struct json *meta, const struct fpat
 
 static void immutable(const struct json *meta, const struct json *was, const struct fpath *at, struct err **e)
 {
-    static const char *const members[] = {"name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"};
+    static const char *const members[] = {
+        "name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"};
     for (size_t i = 0; i < ARRAY_LEN(members); i++) {
         struct fpath here = fpath_name(at, str_of(members[i]));
         const struct json *a = json_get(meta, str_of(members[i])), *b = json_get(was, str_of(members[i]));
@@ -126,8 +129,8 @@ static void immutable(const struct json *meta, const struct json *was, const str
 void meta_validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {
     const struct json *meta = json_get(doc, STR("metadata")), *was = json_get(old, STR("metadata"));
-    struct fpath at = FPATH(NULL, "metadata"), labels = FPATH(&at, "labels"), ann = FPATH(&at, "annotations"), own = FPATH(&at, "ownerReferences"),
-                 fin = FPATH(&at, "finalizers"), gen = FPATH(&at, "generation");
+    struct fpath at = FPATH(NULL, "metadata"), labels = FPATH(&at, "labels"), ann = FPATH(&at, "annotations"),
+                 own = FPATH(&at, "ownerReferences"), fin = FPATH(&at, "finalizers"), gen = FPATH(&at, "generation");
     if (old)
         immutable(meta, was, &at, e);
     else
@@ -143,7 +146,8 @@ void meta_validate(struct kind_ctx *c, const struct json *doc, const struct json
 
 void meta_keep(struct kind_ctx *c, struct json *doc, const struct json *old)
 {
-    static const char *const decided[] = {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "namespace", "name"};
+    static const char *const decided[] = {
+        "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "namespace", "name"};
     struct json *meta = json_put_obj(c->pool, doc, STR("metadata"));
     const struct json *was = json_get(old, STR("metadata"));
     for (size_t i = 0; i < ARRAY_LEN(decided); i++) {

@@ -5,7 +5,8 @@ static void dflt(struct kind_ctx *c, struct json *doc)
 {
     struct str name = json_str_at(doc, "metadata", "name", NULL);
     if (name.n)
-        json_set_str(c->pool, json_put_obj(c->pool, json_put_obj(c->pool, doc, STR("metadata")), STR("labels")), STR("kubernetes.io/metadata.name"), name);
+        json_set_str(c->pool, json_put_obj(c->pool, json_put_obj(c->pool, doc, STR("metadata")), STR("labels")),
+            STR("kubernetes.io/metadata.name"), name);
 }
 
 /* spec.finalizers holds the namespace until its contents are gone; only the finalize subresource takes it away. */

@@ -46,7 +46,10 @@ static void validate(struct kind_ctx *c, const struct json *doc, const struct js
         ferr_forbidden(e, &id, "node updates may not change providerID except from \"\" to valid");
 }
 
-static int cmp(const void *a, const void *b) { return str_cmp(*(const struct str *)a, *(const struct str *)b); }
+static int cmp(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
 
 static struct str roles(struct kind_ctx *c, const struct json *doc)
 {
@@ -86,7 +89,8 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
             status = str_eqz(json_get_str(x, "status"), "True") ? "Ready" : "NotReady";
     bool cordoned = json_get_bool(json_get(doc, STR("spec")), "unschedulable", false);
     struct str kernel = json_get_str(info, "kernelVersion"), arch = json_get_str(info, "architecture");
-    kernel = pool_printf(c->pool, "%.*s%s%.*s%s", STR_ARG(kernel.n ? kernel : STR("<unknown>")), arch.n ? " (" : "", STR_ARG(arch), arch.n ? ")" : "");
+    kernel = pool_printf(
+        c->pool, "%.*s%s%.*s%s", STR_ARG(kernel.n ? kernel : STR("<unknown>")), arch.n ? " (" : "", STR_ARG(arch), arch.n ? ")" : "");
     cell_add_str(c, row, json_str_at(doc, "metadata", "name", NULL));
     cell_add_str(c, row, pool_printf(c->pool, "%s%s", status, cordoned ? ",SchedulingDisabled" : ""));
     cell_add_or(c, row, roles(c, doc), "<none>");
@@ -99,4 +103,5 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     cell_add_or(c, row, json_get_str(info, "containerRuntimeVersion"), "<unknown>");
 }
 
-const struct kind_hooks kind_node = {KIND("", "Node"), .dflt = dflt, .validate = validate, .cells = cells, .keeps_status = true, .status_edits_meta = true};
+const struct kind_hooks kind_node = {
+    KIND("", "Node"), .dflt = dflt, .validate = validate, .cells = cells, .keeps_status = true, .status_edits_meta = true};

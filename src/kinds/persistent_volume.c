@@ -4,7 +4,8 @@
 
 struct str volume_modes(struct pool *p, const struct json *modes)
 {
-    static const char *const names[][2] = {{"ReadWriteOnce", "RWO"}, {"ReadOnlyMany", "ROX"}, {"ReadWriteMany", "RWX"}, {"ReadWriteOncePod", "RWOP"}};
+    static const char *const names[][2] = {
+        {"ReadWriteOnce", "RWO"}, {"ReadOnlyMany", "ROX"}, {"ReadWriteMany", "RWX"}, {"ReadWriteOncePod", "RWOP"}};
     struct buf b = BUF_INIT;
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         bool has = false;
@@ -44,8 +45,11 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     cell_add_or(c, row, json_str_at(spec, "capacity", "storage", NULL), "0");
     cell_add_str(c, row, volume_modes(c->pool, json_get(spec, STR("accessModes"))));
     cell_add_str(c, row, json_get_str(spec, "persistentVolumeReclaimPolicy"));
-    cell_add_str(c, row, json_str_at(doc, "metadata", "deletionTimestamp", NULL).n ? STR("Terminating") : json_str_at(doc, "status", "phase", NULL));
-    cell_add_str(c, row, claim ? pool_printf(c->pool, "%.*s/%.*s", STR_ARG(json_get_str(claim, "namespace")), STR_ARG(json_get_str(claim, "name"))) : STR(""));
+    cell_add_str(
+        c, row, json_str_at(doc, "metadata", "deletionTimestamp", NULL).n ? STR("Terminating") : json_str_at(doc, "status", "phase", NULL));
+    cell_add_str(c, row,
+        claim ? pool_printf(c->pool, "%.*s/%.*s", STR_ARG(json_get_str(claim, "namespace")), STR_ARG(json_get_str(claim, "name")))
+              : STR(""));
     cell_add_str(c, row, volume_class(doc));
     cell_add_or(c, row, json_get_str(spec, "volumeAttributesClassName"), "<unset>");
     cell_add_str(c, row, json_str_at(doc, "status", "reason", NULL));

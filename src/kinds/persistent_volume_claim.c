@@ -4,7 +4,8 @@
 
 static void validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {
-    struct fpath at = FPATH(NULL, "spec"), modes = FPATH(&at, "accessModes"), res = FPATH(&at, "resources"), storage = fpath_key(&res, STR("storage"));
+    struct fpath at = FPATH(NULL, "spec"), modes = FPATH(&at, "accessModes"), res = FPATH(&at, "resources"),
+                 storage = fpath_key(&res, STR("storage"));
     const struct json *spec = json_get(doc, STR("spec")), *was = json_get(old, STR("spec"));
     if (str_eqz(c->sub, "status"))
         return;
@@ -26,7 +27,8 @@ static void validate(struct kind_ctx *c, const struct json *doc, const struct js
         json_del(b, str_of(mutable[i]));
     }
     if (!json_equal(a, b))
-        ferr_forbidden(e, &at, "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n");
+        ferr_forbidden(
+            e, &at, "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n");
 }
 
 static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
@@ -34,7 +36,8 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     const struct json *spec = json_get(doc, STR("spec"));
     struct str volume = json_get_str(spec, "volumeName"), size = json_str_at(doc, "status", "capacity", "storage", NULL);
     cell_add_str(c, row, json_str_at(doc, "metadata", "name", NULL));
-    cell_add_str(c, row, json_str_at(doc, "metadata", "deletionTimestamp", NULL).n ? STR("Terminating") : json_str_at(doc, "status", "phase", NULL));
+    cell_add_str(
+        c, row, json_str_at(doc, "metadata", "deletionTimestamp", NULL).n ? STR("Terminating") : json_str_at(doc, "status", "phase", NULL));
     cell_add_str(c, row, volume);
     cell_add_str(c, row, volume.n ? (size.n ? size : STR("0")) : STR(""));
     cell_add_str(c, row, volume.n ? volume_modes(c->pool, json_path(doc, "status", "accessModes", NULL)) : STR(""));

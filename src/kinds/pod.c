@@ -67,7 +67,8 @@ static void prepare(struct kind_ctx *c, struct json *doc, const struct json *old
     json_append(json_put_arr(c->pool, status, STR("conditions")), cond);
 }
 
-/* --- what may change ------------------------------------------------------------------------------------------------------------------------------ */
+/* --- what may change
+ * ------------------------------------------------------------------------------------------------------------------------------ */
 
 static void munge_images(struct pool *p, struct json *list, const struct json *old)
 {
@@ -101,8 +102,9 @@ static void only_added_tolerations(const struct json *now, const struct json *ol
     json_for (old, o) {
         bool found = false;
         json_for (now, n)
-            found |= json_equal(n, o) || (str_eq(json_get_str(n, "key"), json_get_str(o, "key")) && str_eq(json_get_str(n, "effect"), json_get_str(o, "effect")) &&
-                                          json_get(n, STR("tolerationSeconds")) && json_get(o, STR("tolerationSeconds")));
+            found |= json_equal(n, o) || (str_eq(json_get_str(n, "key"), json_get_str(o, "key")) &&
+                                             str_eq(json_get_str(n, "effect"), json_get_str(o, "effect")) &&
+                                             json_get(n, STR("tolerationSeconds")) && json_get(o, STR("tolerationSeconds")));
         if (!found) {
             ferr_forbidden(e, at, "existing toleration can not be modified except its tolerationSeconds");
             return;
@@ -154,9 +156,11 @@ static void update(struct kind_ctx *c, const struct json *spec, const struct jso
     }
     if (!json_equal(munged, old))
         ferr_forbidden(e, at,
-                       "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
-                       "`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously "
-                       "negative)\n");
+            "pod updates may not change fields other than "
+            "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
+            "`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if "
+            "it was previously "
+            "negative)\n");
 }
 
 static void validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
@@ -172,7 +176,8 @@ static void validate(struct kind_ctx *c, const struct json *doc, const struct js
         update(c, spec, json_get(old, STR("spec")), &at, e);
 }
 
-/* --- kubectl get pods ----------------------------------------------------------------------------------------------------------------------------- */
+/* --- kubectl get pods
+ * ----------------------------------------------------------------------------------------------------------------------------- */
 
 struct summary {
     struct str reason, last_restart;
@@ -210,7 +215,8 @@ static struct str exit_reason(struct kind_ctx *c, const struct json *terminated,
     int64_t sig = json_get_int(terminated, "signal", 0);
     if (reason.n)
         return pool_printf(c->pool, "%s%.*s", prefix, STR_ARG(reason));
-    return sig ? pool_printf(c->pool, "%sSignal:%" PRId64, prefix, sig) : pool_printf(c->pool, "%sExitCode:%" PRId64, prefix, json_get_int(terminated, "exitCode", 0));
+    return sig ? pool_printf(c->pool, "%sSignal:%" PRId64, prefix, sig)
+               : pool_printf(c->pool, "%sExitCode:%" PRId64, prefix, json_get_int(terminated, "exitCode", 0));
 }
 
 /* Returns whether initialization is still going on. sidecars gets the restarts of init containers that keep running. */
@@ -332,7 +338,8 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     cell_add_str(c, row, gates_cell(c, doc));
 }
 
-/* --- projection and indexes ----------------------------------------------------------------------------------------------------------------------- */
+/* --- projection and indexes
+ * ----------------------------------------------------------------------------------------------------------------------- */
 
 static struct pod_view_str put(struct buf *b, struct str s)
 {
@@ -390,8 +397,11 @@ static void put_ports(struct buf *b, const struct json *doc, struct pod_view *v)
                 continue;
             json_for (json_get(c, STR("ports")), p) {
                 struct str proto = json_get_str(p, "protocol");
-                struct pod_view_port port = {.host_port = (uint16_t)json_get_int(p, "hostPort", 0), .container_port = (uint16_t)json_get_int(p, "containerPort", 0),
-                                             .proto = str_eqz(proto, "UDP") ? 1 : str_eqz(proto, "SCTP") ? 2 : 0};
+                struct pod_view_port port = {.host_port = (uint16_t)json_get_int(p, "hostPort", 0),
+                    .container_port = (uint16_t)json_get_int(p, "containerPort", 0),
+                    .proto = str_eqz(proto, "UDP")    ? 1
+                             : str_eqz(proto, "SCTP") ? 2
+                                                      : 0};
                 port.host_ip = put(b, json_get_str(p, "hostIP"));
                 port.name = put(b, json_get_str(p, "name"));
                 memcpy(b->p + at, &port, sizeof(port));
@@ -405,8 +415,13 @@ static void project(struct pool *p, const struct json *doc, struct str *view)
     struct buf b = BUF_INIT;
     const struct json *spec = json_get(doc, STR("spec"));
     struct pod_requests r = podspec_requests(spec);
-    struct pod_view v = {.phase = phase_of(doc), .flags = flags_of(doc), .qos = podspec_qos(spec), .cpu_milli = r.cpu_milli, .memory = r.memory, .storage = r.storage,
-                         .priority = (int32_t)json_get_int(spec, "priority", 0)};
+    struct pod_view v = {.phase = phase_of(doc),
+        .flags = flags_of(doc),
+        .qos = podspec_qos(spec),
+        .cpu_milli = r.cpu_milli,
+        .memory = r.memory,
+        .storage = r.storage,
+        .priority = (int32_t)json_get_int(spec, "priority", 0)};
     struct str policy = json_get_str(spec, "restartPolicy");
     v.npolicy = str_eqz(policy, "OnFailure") ? 1 : str_eqz(policy, "Never") ? 2 : 0;
     buf_add(&b, &v, sizeof(v));
@@ -423,7 +438,8 @@ static void project(struct pool *p, const struct json *doc, struct str *view)
 static void index_keys(struct pool *p, const struct json *doc, struct obj_index *out)
 {
     const struct json *spec = json_get(doc, STR("spec"));
-    struct str ns = json_str_at(doc, "metadata", "namespace", NULL), node = json_get_str(spec, "nodeName"), sa = json_get_str(spec, "serviceAccountName");
+    struct str ns = json_str_at(doc, "metadata", "namespace", NULL), node = json_get_str(spec, "nodeName"),
+               sa = json_get_str(spec, "serviceAccountName");
     (void)p;
     if (node.n)
         obj_index_add(out, "node", node);
@@ -432,5 +448,5 @@ static void index_keys(struct pool *p, const struct json *doc, struct obj_index 
     podspec_refs(ns, spec, out);
 }
 
-const struct kind_hooks kind_pod = {KIND("", "Pod"), .dflt = dflt, .prepare = prepare, .validate = validate, .cells = cells, .project = project,
-                                    .index = index_keys, .status_edits_meta = true};
+const struct kind_hooks kind_pod = {KIND("", "Pod"), .dflt = dflt, .prepare = prepare, .validate = validate, .cells = cells,
+    .project = project, .index = index_keys, .status_edits_meta = true};

@@ -1,7 +1,10 @@
 #include "kinds/podspec.h"
 #include "kinds/rows.h"
 
-static void dflt(struct kind_ctx *c, struct json *doc) { podspec_default(c->pool, json_path(doc, "template", "spec", NULL)); }
+static void dflt(struct kind_ctx *c, struct json *doc)
+{
+    podspec_default(c->pool, json_path(doc, "template", "spec", NULL));
+}
 
 static void validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {

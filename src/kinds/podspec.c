@@ -3,7 +3,10 @@
 #include "schema/quantity.h"
 #include "schema/selector.h"
 
-bool podspec_is_sidecar(const struct json *container) { return str_eqz(json_get_str(container, "restartPolicy"), "Always"); }
+bool podspec_is_sidecar(const struct json *container)
+{
+    return str_eqz(json_get_str(container, "restartPolicy"), "Always");
+}
 
 /* The tag decides: none or latest means Always. A digest without a tag has none to be "latest". */
 static bool is_latest(struct str image)
@@ -54,7 +57,8 @@ static int64_t amount(const struct json *resources, const char *which, const cha
 static struct pod_requests of_container(const struct json *c)
 {
     const struct json *r = json_get(c, STR("resources"));
-    return (struct pod_requests){amount(r, "requests", "cpu", true), amount(r, "requests", "memory", false), amount(r, "requests", "ephemeral-storage", false)};
+    return (struct pod_requests){
+        amount(r, "requests", "cpu", true), amount(r, "requests", "memory", false), amount(r, "requests", "ephemeral-storage", false)};
 }
 
 static int64_t sum(int64_t a, int64_t b)
@@ -97,11 +101,14 @@ struct pod_requests podspec_requests(const struct json *spec)
         run.memory = amount(resources, "requests", "memory", false);
     if (overhead)
         run = plus(run, (struct pod_requests){amount(spec, "overhead", "cpu", true), amount(spec, "overhead", "memory", false),
-                                              amount(spec, "overhead", "ephemeral-storage", false)});
+                            amount(spec, "overhead", "ephemeral-storage", false)});
     return run;
 }
 
-const char *podspec_qos_name(uint8_t qos) { return qos == 0 ? "BestEffort" : qos == 1 ? "Burstable" : "Guaranteed"; }
+const char *podspec_qos_name(uint8_t qos)
+{
+    return qos == 0 ? "BestEffort" : qos == 1 ? "Burstable" : "Guaranteed";
+}
 
 /* Guaranteed: cpu and memory limits everywhere, and requests equal to them (absent requests are filled from limits beforehand). */
 static void qos_of(const struct json *resources, bool *any, bool *guaranteed)

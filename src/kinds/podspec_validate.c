@@ -23,7 +23,8 @@ void selector_validate(const struct json *sel, const struct fpath *at, struct er
     labels_validate(json_get(sel, STR("matchLabels")), &labels, e);
     size_t i = 0;
     json_for (json_get(sel, STR("matchExpressions")), x) {
-        struct fpath here = fpath_at(&exprs, i++), values = FPATH(&here, "values"), key = FPATH(&here, "key"), op_at = FPATH(&here, "operator");
+        struct fpath here = fpath_at(&exprs, i++), values = FPATH(&here, "values"), key = FPATH(&here, "key"),
+                     op_at = FPATH(&here, "operator");
         struct str op = json_get_str(x, "operator");
         const struct json *v = json_get(x, STR("values"));
         if (str_eqz(op, "In") || str_eqz(op, "NotIn")) {
@@ -67,7 +68,8 @@ void int_or_percent_validate(const struct json *v, const struct fpath *at, bool 
         return;
     if (v->type == JSON_STR && !percent(json_as_str(v), &n))
         ferr_invalid(e, at, v,
-                     "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')");
+            "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is "
+            "'[0-9]+%')");
     else if (v->type == JSON_INT && v->i < 0)
         ferr_invalid(e, at, v, "must be greater than or equal to 0");
     else if (max100 && v->type == JSON_STR && n > 100)
@@ -78,7 +80,8 @@ static void ports(const struct json *list, const struct fpath *at, struct map *n
 {
     size_t i = 0;
     json_for (list, p) {
-        struct fpath here = fpath_at(at, i++), name = FPATH(&here, "name"), cport = FPATH(&here, "containerPort"), hport = FPATH(&here, "hostPort");
+        struct fpath here = fpath_at(at, i++), name = FPATH(&here, "name"), cport = FPATH(&here, "containerPort"),
+                     hport = FPATH(&here, "hostPort");
         struct str n = json_get_str(p, "name");
         int64_t c = json_get_int(p, "containerPort", 0), h = json_get_int(p, "hostPort", 0);
         const char *why = n.n ? name_port(n) : NULL;
@@ -108,7 +111,8 @@ static void env(const struct json *list, const struct fpath *at, struct err **e)
         if (!source)
             continue;
         if (json_count(source) == 0)
-            ferr_invalid_str(e, &from, STR(""), "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`");
+            ferr_invalid_str(e, &from, STR(""),
+                "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`");
         else if (json_get_str(v, "value").n)
             ferr_invalid_str(e, &from, STR(""), "may not be specified when `value` is not empty");
         else if (json_count(source) > 1)
@@ -172,7 +176,8 @@ static void resources(const struct json *r, const struct fpath *at, struct err *
         if (q.digits < 0)
             ferr_invalid(e, &key, x, "must be greater than or equal to 0");
         else if (limit && quantity_parse(json_as_str(limit), &l, NULL) == 0 && quantity_cmp(q, l) > 0) {
-            snprintf(why, sizeof(why), "must be less than or equal to %.*s limit of %.*s", (int)MIN(x->keyn, 128u), x->keyp, (int)MIN(limit->n, 64u), limit->sp);
+            snprintf(why, sizeof(why), "must be less than or equal to %.*s limit of %.*s", (int)MIN(x->keyn, 128u), x->keyp,
+                (int)MIN(limit->n, 64u), limit->sp);
             ferr_invalid(e, &rat, x, why);
         }
     }
@@ -193,11 +198,12 @@ static void probe(const struct json *p, const struct fpath *at, struct err **e)
         ferr_required(e, at, "must specify a handler type");
 }
 
-static void container(const struct json *c, const struct map *volumes, const struct fpath *at, bool init, struct map *port_names, struct err **e)
+static void container(
+    const struct json *c, const struct map *volumes, const struct fpath *at, bool init, struct map *port_names, struct err **e)
 {
     static const char *const probes[] = {"livenessProbe", "readinessProbe", "startupProbe"};
-    struct fpath name = FPATH(at, "name"), image = FPATH(at, "image"), pat = FPATH(at, "ports"), eat = FPATH(at, "env"), mat = FPATH(at, "volumeMounts"),
-                 rat = FPATH(at, "resources");
+    struct fpath name = FPATH(at, "name"), image = FPATH(at, "image"), pat = FPATH(at, "ports"), eat = FPATH(at, "env"),
+                 mat = FPATH(at, "volumeMounts"), rat = FPATH(at, "resources");
     struct str n = json_get_str(c, "name"), im = json_get_str(c, "image");
     const char *why = n.n ? name_dns1123_label(n) : NULL;
     if (why)
@@ -286,10 +292,11 @@ static void containers(const struct json *spec, const struct fpath *at, const st
 void podspec_validate(const struct json *spec, const struct fpath *at, struct err **e)
 {
     struct map vols = {0};
-    struct fpath vat = FPATH(at, "volumes"), sel = FPATH(at, "nodeSelector"), sa_at = FPATH(at, "serviceAccountName"), node_at = FPATH(at, "nodeName"),
-                 tol = FPATH(at, "tolerations"), host = FPATH(at, "hostname"), sub = FPATH(at, "subdomain");
-    struct str sa = json_get_str(spec, "serviceAccountName"), node = json_get_str(spec, "nodeName"), hostname = json_get_str(spec, "hostname"),
-               subdomain = json_get_str(spec, "subdomain");
+    struct fpath vat = FPATH(at, "volumes"), sel = FPATH(at, "nodeSelector"), sa_at = FPATH(at, "serviceAccountName"),
+                 node_at = FPATH(at, "nodeName"), tol = FPATH(at, "tolerations"), host = FPATH(at, "hostname"),
+                 sub = FPATH(at, "subdomain");
+    struct str sa = json_get_str(spec, "serviceAccountName"), node = json_get_str(spec, "nodeName"),
+               hostname = json_get_str(spec, "hostname"), subdomain = json_get_str(spec, "subdomain");
     const char *why;
     volumes(json_get(spec, STR("volumes")), &vat, &vols, e);
     containers(spec, at, &vols, e);

@@ -5,13 +5,15 @@ enum { HIGHEST_USER = 1000000000 };
 
 static void validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {
-    struct fpath value = FPATH(NULL, "value"), meta = FPATH(NULL, "metadata"), name_at = FPATH(&meta, "name"), policy = FPATH(NULL, "preemptionPolicy");
+    struct fpath value = FPATH(NULL, "value"), meta = FPATH(NULL, "metadata"), name_at = FPATH(&meta, "name"),
+                 policy = FPATH(NULL, "preemptionPolicy");
     struct str name = json_str_at(doc, "metadata", "name", NULL);
     int64_t v = json_get_int(doc, "value", 0);
     (void)c;
     if (str_starts(name, STR("system-"))) {
         if (!str_eqz(name, "system-node-critical") && !str_eqz(name, "system-cluster-critical"))
-            ferr_forbidden(e, &name_at, "priority class names with 'system-' prefix are reserved for system use only. error: not a system priority class");
+            ferr_forbidden(e, &name_at,
+                "priority class names with 'system-' prefix are reserved for system use only. error: not a system priority class");
     } else if (v > HIGHEST_USER) {
         ferr_forbidden(e, &value, "maximum allowed value of a user defined priority is 1000000000");
     }

@@ -20,12 +20,14 @@ static void rules(const struct json *doc, bool namespaced, struct err **e)
     struct fpath at = FPATH(NULL, "rules");
     size_t i = 0;
     json_for (json_get(doc, STR("rules")), r) {
-        struct fpath here = fpath_at(&at, i++), urls = FPATH(&here, "nonResourceURLs"), groups = FPATH(&here, "apiGroups"), res = FPATH(&here, "resources");
+        struct fpath here = fpath_at(&at, i++), urls = FPATH(&here, "nonResourceURLs"), groups = FPATH(&here, "apiGroups"),
+                     res = FPATH(&here, "resources");
         const struct json *u = json_get(r, STR("nonResourceURLs"));
         if (json_count(u)) {
             if (namespaced)
                 ferr_invalid(e, &urls, u, "namespaced rules cannot apply to non-resource URLs");
-            if (json_count(json_get(r, STR("apiGroups"))) || json_count(json_get(r, STR("resources"))) || json_count(json_get(r, STR("resourceNames"))))
+            if (json_count(json_get(r, STR("apiGroups"))) || json_count(json_get(r, STR("resources"))) ||
+                json_count(json_get(r, STR("resourceNames"))))
                 ferr_invalid(e, &urls, u, "rules cannot apply to both regular resources and non-resource URLs");
             continue;
         }
@@ -68,7 +70,8 @@ static void subject(const struct json *s, bool namespaced, const struct fpath *a
 static void validate_binding(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {
     static const struct str any[] = {{"Role", 4}, {"ClusterRole", 11}}, only_cluster[] = {{"ClusterRole", 11}};
-    struct fpath ref_at = FPATH(NULL, "roleRef"), kind_at = FPATH(&ref_at, "kind"), group_at = FPATH(&ref_at, "apiGroup"), subs = FPATH(NULL, "subjects");
+    struct fpath ref_at = FPATH(NULL, "roleRef"), kind_at = FPATH(&ref_at, "kind"), group_at = FPATH(&ref_at, "apiGroup"),
+                 subs = FPATH(NULL, "subjects");
     const struct json *ref = json_get(doc, STR("roleRef")), *was = json_get(old, STR("roleRef"));
     struct str kind = json_get_str(ref, "kind"), group = json_get_str(ref, "apiGroup");
     bool ns = c->res->namespaced;
@@ -110,6 +113,7 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
 #define GROUP "rbac.authorization.k8s.io"
 const struct kind_hooks kind_role = {KIND(GROUP, "Role"), .validate = validate_role, .name = name_path_segment};
 const struct kind_hooks kind_cluster_role = {KIND(GROUP, "ClusterRole"), .validate = validate_role, .name = name_path_segment};
-const struct kind_hooks kind_role_binding = {KIND(GROUP, "RoleBinding"), .dflt = dflt_binding, .validate = validate_binding, .cells = cells, .name = name_path_segment};
-const struct kind_hooks kind_cluster_role_binding = {KIND(GROUP, "ClusterRoleBinding"), .dflt = dflt_binding, .validate = validate_binding, .cells = cells,
-                                                     .name = name_path_segment};
+const struct kind_hooks kind_role_binding = {
+    KIND(GROUP, "RoleBinding"), .dflt = dflt_binding, .validate = validate_binding, .cells = cells, .name = name_path_segment};
+const struct kind_hooks kind_cluster_role_binding = {
+    KIND(GROUP, "ClusterRoleBinding"), .dflt = dflt_binding, .validate = validate_binding, .cells = cells, .name = name_path_segment};

@@ -3,7 +3,8 @@
 
 static void dflt(struct kind_ctx *c, struct json *doc)
 {
-    struct json *labels = json_path(doc, "spec", "template", "metadata", "labels", NULL), *meta = json_put_obj(c->pool, doc, STR("metadata"));
+    struct json *labels = json_path(doc, "spec", "template", "metadata", "labels", NULL),
+                *meta = json_put_obj(c->pool, doc, STR("metadata"));
     podspec_default(c->pool, json_path(doc, "spec", "template", "spec", NULL));
     if (json_count(labels) && !json_count(json_get(meta, STR("labels"))) && !json_count(json_path(doc, "spec", "selector", NULL)))
         json_set(c->pool, meta, STR("labels"), json_clone(c->pool, labels));

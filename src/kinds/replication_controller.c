@@ -17,7 +17,8 @@ static void dflt(struct kind_ctx *c, struct json *doc)
 
 static void validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {
-    struct fpath spec = FPATH(NULL, "spec"), at = FPATH(&spec, "template"), sel = FPATH(&spec, "selector"), meta = FPATH(&at, "metadata"), labels = FPATH(&meta, "labels");
+    struct fpath spec = FPATH(NULL, "spec"), at = FPATH(&spec, "template"), sel = FPATH(&spec, "selector"), meta = FPATH(&at, "metadata"),
+                 labels = FPATH(&meta, "labels");
     const struct json *tmpl = json_path(doc, "spec", "template", NULL), *selector = json_path(doc, "spec", "selector", NULL);
     struct selector s;
     (void)old;

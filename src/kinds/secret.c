@@ -20,10 +20,13 @@ static void dflt(struct kind_ctx *c, struct json *doc)
     json_del(doc, STR("stringData"));
 }
 
-struct wanted { const char *type, *key; bool json; };
-static const struct wanted wanted[] = {
-    {"kubernetes.io/dockercfg", ".dockercfg", true}, {"kubernetes.io/dockerconfigjson", ".dockerconfigjson", true},
-    {"kubernetes.io/ssh-auth", "ssh-privatekey", false}, {"kubernetes.io/tls", "tls.crt", false}, {"kubernetes.io/tls", "tls.key", false}};
+struct wanted {
+    const char *type, *key;
+    bool json;
+};
+static const struct wanted wanted[] = {{"kubernetes.io/dockercfg", ".dockercfg", true},
+    {"kubernetes.io/dockerconfigjson", ".dockerconfigjson", true}, {"kubernetes.io/ssh-auth", "ssh-privatekey", false},
+    {"kubernetes.io/tls", "tls.crt", false}, {"kubernetes.io/tls", "tls.key", false}};
 
 static void check_type(struct kind_ctx *c, const struct json *doc, const struct fpath *data_at, struct err **e)
 {
@@ -51,8 +54,10 @@ static void check_type(struct kind_ctx *c, const struct json *doc, const struct 
         ferr_required(e, &user, "");
         ferr_required(e, &pass, "");
     }
-    struct fpath meta = FPATH(NULL, "metadata"), ann = FPATH(&meta, "annotations"), sa = fpath_key(&ann, STR("kubernetes.io/service-account.name"));
-    if (str_eqz(type, "kubernetes.io/service-account-token") && !json_get_str(json_path(doc, "metadata", "annotations", NULL), "kubernetes.io/service-account.name").n)
+    struct fpath meta = FPATH(NULL, "metadata"), ann = FPATH(&meta, "annotations"),
+                 sa = fpath_key(&ann, STR("kubernetes.io/service-account.name"));
+    if (str_eqz(type, "kubernetes.io/service-account-token") &&
+        !json_get_str(json_path(doc, "metadata", "annotations", NULL), "kubernetes.io/service-account.name").n)
         ferr_required(e, &sa, "");
 }
 

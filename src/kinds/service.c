@@ -8,7 +8,10 @@
 #include "kinds/rows.h"
 #include "schema/selector.h"
 
-static bool type_is(const struct json *spec, const char *type) { return str_eqz(json_get_str(spec, "type"), type); }
+static bool type_is(const struct json *spec, const char *type)
+{
+    return str_eqz(json_get_str(spec, "type"), type);
+}
 
 static void dflt_affinity(struct pool *p, struct json *spec)
 {
@@ -31,7 +34,8 @@ static void dflt(struct kind_ctx *c, struct json *doc)
         if (unset && p->type == JSON_OBJ)
             json_set_int(c->pool, p, STR("targetPort"), json_get_int(p, "port", 0));
     }
-    bool external = type_is(spec, "NodePort") || type_is(spec, "LoadBalancer") || (type_is(spec, "ClusterIP") && json_count(json_get(spec, STR("externalIPs"))));
+    bool external = type_is(spec, "NodePort") || type_is(spec, "LoadBalancer") ||
+                    (type_is(spec, "ClusterIP") && json_count(json_get(spec, STR("externalIPs"))));
     if (external && !json_get_str(spec, "externalTrafficPolicy").n)
         json_set_str(c->pool, spec, STR("externalTrafficPolicy"), STR("Cluster"));
     if (!json_get(spec, STR("internalTrafficPolicy")) && !type_is(spec, "ExternalName"))
@@ -65,14 +69,16 @@ static void prepare(struct kind_ctx *c, struct json *doc, const struct json *old
         return;
     json_for (json_get(spec, STR("ports")), p)
         json_for (json_get(was, STR("ports")), o)
-            if (!json_get_int(p, "nodePort", 0) && json_get_int(o, "nodePort", 0) && json_get_int(p, "port", 0) == json_get_int(o, "port", 0) &&
+            if (!json_get_int(p, "nodePort", 0) && json_get_int(o, "nodePort", 0) &&
+                json_get_int(p, "port", 0) == json_get_int(o, "port", 0) &&
                 str_eq(json_get_str(p, "protocol"), json_get_str(o, "protocol")))
                 json_set_int(c->pool, p, STR("nodePort"), json_get_int(o, "nodePort", 0));
 }
 
 static void validate_port(const struct json *p, const struct fpath *at, bool need_name, const struct json *spec, struct err **e)
 {
-    struct fpath name_at = FPATH(at, "name"), port_at = FPATH(at, "port"), target_at = FPATH(at, "targetPort"), node_at = FPATH(at, "nodePort");
+    struct fpath name_at = FPATH(at, "name"), port_at = FPATH(at, "port"), target_at = FPATH(at, "targetPort"),
+                 node_at = FPATH(at, "nodePort");
     struct str name = json_get_str(p, "name");
     int64_t port = json_get_int(p, "port", 0), node = json_get_int(p, "nodePort", 0);
     const struct json *target = json_get(p, STR("targetPort"));
@@ -142,14 +148,17 @@ static void validate_ips(struct kind_ctx *c, const struct json *spec, const stru
     if (ip.n && json_count(ips) && !str_eq(json_as_str(json_at(ips, 0)), ip))
         ferr_invalid(e, &ips_at, ips, "first value must match `clusterIP`");
     if (str_eqz(ip, "None") && (type_is(spec, "NodePort") || type_is(spec, "LoadBalancer")))
-        ferr_invalid_str(e, &one, ip, type_is(spec, "NodePort") ? "may not be set to 'None' for NodePort services" : "may not be set to 'None' for LoadBalancer services");
+        ferr_invalid_str(e, &one, ip,
+            type_is(spec, "NodePort") ? "may not be set to 'None' for NodePort services"
+                                      : "may not be set to 'None' for LoadBalancer services");
     if (had.n && !type_is(was, "ExternalName") && !str_eq(had, ip))
         ferr_invalid(e, &ips_at, ips, "may not change once set");
 }
 
 static void validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {
-    struct fpath at = FPATH(NULL, "spec"), sel = FPATH(&at, "selector"), ext = FPATH(&at, "externalName"), eips = FPATH(&at, "externalIPs"), aff = FPATH(&at, "sessionAffinity");
+    struct fpath at = FPATH(NULL, "spec"), sel = FPATH(&at, "selector"), ext = FPATH(&at, "externalName"), eips = FPATH(&at, "externalIPs"),
+                 aff = FPATH(&at, "sessionAffinity");
     const struct json *spec = json_get(doc, STR("spec")), *was = json_get(old, STR("spec"));
     if (str_eqz(c->sub, "status"))
         return;
@@ -215,4 +224,5 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     cell_add_str(c, row, cell_labels(c->pool, json_get(spec, STR("selector"))));
 }
 
-const struct kind_hooks kind_service = {KIND("", "Service"), .dflt = dflt, .prepare = prepare, .validate = validate, .cells = cells, .name = name_dns1035_label};
+const struct kind_hooks kind_service = {
+    KIND("", "Service"), .dflt = dflt, .prepare = prepare, .validate = validate, .cells = cells, .name = name_dns1035_label};

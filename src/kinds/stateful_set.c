@@ -21,7 +21,7 @@ static void dflt(struct kind_ctx *c, struct json *doc)
 static void validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {
     static const char *const mutable[] = {"replicas", "template", "updateStrategy", "minReadySeconds", "ordinals", "revisionHistoryLimit",
-                                          "persistentVolumeClaimRetentionPolicy"};
+        "persistentVolumeClaimRetentionPolicy"};
     struct fpath at = FPATH(NULL, "spec"), sel = FPATH(&at, "selector"), tmpl = FPATH(&at, "template");
     const struct json *spec = json_get(doc, STR("spec")), *selector = json_get(spec, STR("selector"));
     if (str_eqz(c->sub, "status"))
@@ -40,8 +40,9 @@ static void validate(struct kind_ctx *c, const struct json *doc, const struct js
     }
     if (a && b && !json_equal(a, b))
         ferr_forbidden(e, &at,
-                       "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', "
-                       "'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden");
+            "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
+            "'revisionHistoryLimit', "
+            "'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden");
 }
 
 const struct kind_hooks kind_stateful_set = {KIND("apps", "StatefulSet"), .dflt = dflt, .validate = validate};

@@ -4,8 +4,10 @@
 
 static void validate(struct kind_ctx *c, const struct json *doc, const struct json *old, struct err **e)
 {
-    static const struct { const char *member, *why; } fixed[] = {{"parameters", "updates to parameters are forbidden."}, {"provisioner", "updates to provisioner are forbidden."},
-                                                                 {"reclaimPolicy", "updates to reclaimPolicy are forbidden."}};
+    static const struct {
+        const char *member, *why;
+    } fixed[] = {{"parameters", "updates to parameters are forbidden."}, {"provisioner", "updates to provisioner are forbidden."},
+        {"reclaimPolicy", "updates to reclaimPolicy are forbidden."}};
     (void)c;
     for (size_t i = 0; old && i < ARRAY_LEN(fixed); i++) {
         struct fpath at = fpath_name(NULL, str_of(fixed[i].member));

@@ -4,7 +4,10 @@
 #include "schema/managers.h"
 #include "schema/typed.h"
 
-static const struct schema_type *type_of(const struct apply_ctx *c) { return c->type ? c->type : c->res->type; }
+static const struct schema_type *type_of(const struct apply_ctx *c)
+{
+    return c->type ? c->type : c->res->type;
+}
 static const struct str applied_note = {"kubectl.kubernetes.io/last-applied-configuration", 48};
 
 struct str manager_from_agent(struct str agent)
@@ -17,7 +20,8 @@ struct str manager_from_agent(struct str agent)
     return agent.n ? str_sub(agent, 0, MIN(agent.n, (size_t)128)) : STR("unknown");
 }
 
-/* --- fields that nobody owns ---------------------------------------------------------------------------------------------------------------------- */
+/* --- fields that nobody owns
+ * ---------------------------------------------------------------------------------------------------------------------- */
 
 static void add_path(struct pool *p, struct fieldset *s, const char *a, const char *b)
 {
@@ -32,8 +36,8 @@ static void add_path(struct pool *p, struct fieldset *s, const char *a, const ch
 
 static struct fieldset *nobodys(struct apply_ctx *c)
 {
-    static const char *const meta[] = {"name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion",
-                                       "deletionTimestamp", "deletionGracePeriodSeconds"};
+    static const char *const meta[] = {"name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields",
+        "resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"};
     struct fieldset *s = pool_new_of(c->pool, struct fieldset);
     add_path(c->pool, s, "apiVersion", NULL);
     add_path(c->pool, s, "kind", NULL);
@@ -61,7 +65,8 @@ static struct fieldset *filter(struct apply_ctx *c, const struct fieldset *s, co
     return fieldset_difference(c->pool, out, meta);
 }
 
-/* --- managers ------------------------------------------------------------------------------------------------------------------------------------- */
+/* --- managers
+ * ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static struct str api_version(struct apply_ctx *c)
 {
@@ -76,7 +81,8 @@ static struct str now_text(struct apply_ctx *c)
 
 static struct manager me(struct apply_ctx *c, const char *operation)
 {
-    return (struct manager){.name = c->manager, .operation = str_of(operation), .api_version = api_version(c), .sub = c->sub.p ? c->sub : STR("")};
+    return (struct manager){
+        .name = c->manager, .operation = str_of(operation), .api_version = api_version(c), .sub = c->sub.p ? c->sub : STR("")};
 }
 
 static struct managers live_managers(struct apply_ctx *c, const struct json *live)
@@ -107,9 +113,17 @@ static struct json *bare(struct apply_ctx *c, const struct json *doc)
     return d;
 }
 
-/* --- conflicts ------------------------------------------------------------------------------------------------------------------------------------ */
+/* --- conflicts
+ * ------------------------------------------------------------------------------------------------------------------------------------ */
 
-struct conflicts { struct apply_ctx *c; struct err *found; struct buf text; struct buf who; size_t n; struct str first; };
+struct conflicts {
+    struct apply_ctx *c;
+    struct err *found;
+    struct buf text;
+    struct buf who;
+    size_t n;
+    struct str first;
+};
 
 static void add_conflict(void *arg, struct str path)
 {
@@ -158,10 +172,13 @@ static int conflict_error(struct apply_ctx *c, struct managers *all, struct fiel
     return err_move(e, one);
 }
 
-/* Takes from the other managers what changed. `mine` is an index into all, or all->n. allowed: conflicts with it are none (client-side apply's fields). */
-static int take(struct apply_ctx *c, struct managers *all, size_t mine, const struct typed_diff *d, bool force, const struct fieldset *allowed, struct err **e)
+/* Takes from the other managers what changed. `mine` is an index into all, or all->n. allowed: conflicts with it are none (client-side
+ * apply's fields). */
+static int take(struct apply_ctx *c, struct managers *all, size_t mine, const struct typed_diff *d, bool force,
+    const struct fieldset *allowed, struct err **e)
 {
-    struct fieldset *changed = fieldset_union(c->pool, d->modified, d->added), **per = pool_array(c->pool, struct fieldset *, all->n + 1), *refused = NULL;
+    struct fieldset *changed = fieldset_union(c->pool, d->modified, d->added), **per = pool_array(c->pool, struct fieldset *, all->n + 1),
+                    *refused = NULL;
     for (size_t i = 0; i < all->n; i++) {
         if (i == mine)
             continue;
@@ -193,7 +210,8 @@ static struct typed_diff compare(struct apply_ctx *c, const struct json *live, c
     return d;
 }
 
-/* --- ordinary writes ------------------------------------------------------------------------------------------------------------------------------ */
+/* --- ordinary writes
+ * ------------------------------------------------------------------------------------------------------------------------------ */
 
 /* Which managers an ordinary write starts from. false: this object is not tracked (it was written before anybody tracked it). */
 static bool starting_managers(struct apply_ctx *c, const struct json *live, const struct json *doc, struct managers *m)
@@ -231,7 +249,9 @@ void schema_manage(struct apply_ctx *c, const struct json *live, struct json *do
     write_managers(c, doc, &all);
 }
 
-/* --- apply ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* --- apply
+ * ----------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* What the manager set last time and does not set now goes, unless somebody else owns it. */
 static struct json *prune(struct apply_ctx *c, struct json *merged, struct managers *all, const struct fieldset *last)
@@ -266,15 +286,18 @@ static struct fieldset *client_side(struct apply_ctx *c, const struct json *live
     struct str text = json_as_str(json_get(json_path(live, "metadata", "annotations", NULL), applied_note));
     if (!str_eqz(c->manager, "kubectl") || !text.n || json_parse(c->pool, text, NULL, &doc, NULL) < 0)
         return NULL;
-    if (!json_is(doc, JSON_OBJ) || schema_decode(c->res, type_of(c), c->pool, doc, NULL, NULL) < 0 || typed_fields(type_of(c), c->pool, doc, &s, NULL) < 0)
+    if (!json_is(doc, JSON_OBJ) || schema_decode(c->res, type_of(c), c->pool, doc, NULL, NULL) < 0 ||
+        typed_fields(type_of(c), c->pool, doc, &s, NULL) < 0)
         return NULL;
-    struct fieldset *note = pool_new_of(c->pool, struct fieldset), *meta = fieldset_under(c->pool, fieldset_item(c->pool, note, STR("f:metadata"))),
+    struct fieldset *note = pool_new_of(c->pool, struct fieldset),
+                    *meta = fieldset_under(c->pool, fieldset_item(c->pool, note, STR("f:metadata"))),
                     *ann = fieldset_under(c->pool, fieldset_item(c->pool, meta, STR("f:annotations")));
     fieldset_item(c->pool, ann, pool_printf(c->pool, "f:%.*s", STR_ARG(applied_note)))->member = true;
     return fieldset_union(c->pool, s, note);
 }
 
-/* An object that kubectl once applied from the client keeps its note of what was applied up to date, so that a client-side apply still works. */
+/* An object that kubectl once applied from the client keeps its note of what was applied up to date, so that a client-side apply still
+ * works. */
 static void keep_applied_note(struct apply_ctx *c, const struct json *live, const struct json *config, struct json *doc)
 {
     struct str text = json_as_str(json_get(json_path(live, "metadata", "annotations", NULL), applied_note));
@@ -291,8 +314,11 @@ static void keep_applied_note(struct apply_ctx *c, const struct json *live, cons
 static void adopt(struct apply_ctx *c, const struct json *live, const struct fieldset *ignored, struct managers *all)
 {
     struct typed_diff d = compare(c, bare(c, NULL), live, ignored);
-    struct manager before = {.name = STR("before-first-apply"), .operation = STR("Update"), .api_version = api_version(c), .sub = STR(""),
-                             .set = fieldset_union(c->pool, d.added, d.modified)};
+    struct manager before = {.name = STR("before-first-apply"),
+        .operation = STR("Update"),
+        .api_version = api_version(c),
+        .sub = STR(""),
+        .set = fieldset_union(c->pool, d.added, d.modified)};
     managers_add(c->pool, all, before);
 }
 

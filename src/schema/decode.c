@@ -5,8 +5,8 @@
 #include "schema/quantity.h"
 #include "schema/schema.h"
 
-/* One walk over the document beside its type: what Go's decoder would refuse is refused, what it would drop is dropped, and values take the form in which
- * a kube-apiserver writes them (canonical quantities, UTC times). What is unknown is removed and noted. */
+/* One walk over the document beside its type: what Go's decoder would refuse is refused, what it would drop is dropped, and values take the
+ * form in which a kube-apiserver writes them (canonical quantities, UTC times). What is unknown is removed and noted. */
 enum { MAX_NOTES = 100 };
 struct walk {
     struct pool *pool;
@@ -27,9 +27,19 @@ static struct str short_type(const struct schema_type *t) /* v1.PodSpec of io.k8
 }
 
 static const char *const scalar_go[SCH_KINDS] = {
-    [SCH_STRING] = "string", [SCH_INT32] = "int32", [SCH_INT64] = "int64", [SCH_BOOL] = "bool", [SCH_DOUBLE] = "float64", [SCH_BYTES] = "[]uint8",
-    [SCH_TIME] = "string", [SCH_MICRO_TIME] = "string", [SCH_DURATION] = "string", [SCH_FIELDS] = "v1.FieldsV1", [SCH_ANY] = "runtime.RawExtension",
-    [SCH_QUANTITY] = "resource.Quantity", [SCH_INT_OR_STRING] = "string",
+    [SCH_STRING] = "string",
+    [SCH_INT32] = "int32",
+    [SCH_INT64] = "int64",
+    [SCH_BOOL] = "bool",
+    [SCH_DOUBLE] = "float64",
+    [SCH_BYTES] = "[]uint8",
+    [SCH_TIME] = "string",
+    [SCH_MICRO_TIME] = "string",
+    [SCH_DURATION] = "string",
+    [SCH_FIELDS] = "v1.FieldsV1",
+    [SCH_ANY] = "runtime.RawExtension",
+    [SCH_QUANTITY] = "resource.Quantity",
+    [SCH_INT_OR_STRING] = "string",
 };
 
 static void go_scalar(struct buf *b, const struct schema_type *owner, const struct schema_field *f, uint8_t kind)
@@ -70,12 +80,13 @@ static void go_path(struct buf *b, const struct fpath *p)
 static int fail(struct walk *w, const char *why, struct str text)
 {
     struct str version = w->res ? w->res->version : STR("v1"), kind = w->res ? w->res->kind : short_type(w->root);
-    return err_set(w->e, ERR_BAD_REQUEST, "%.*s in version \"%.*s\" cannot be handled as a %.*s: %s%.*s", STR_ARG(kind), STR_ARG(version), STR_ARG(kind), why,
-                   STR_ARG(text));
+    return err_set(w->e, ERR_BAD_REQUEST, "%.*s in version \"%.*s\" cannot be handled as a %.*s: %s%.*s", STR_ARG(kind), STR_ARG(version),
+        STR_ARG(kind), why, STR_ARG(text));
 }
 
 /* "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32" */
-static int mismatch(struct walk *w, const struct schema_type *owner, const struct schema_field *f, const struct fpath *at, const struct json *v, bool element)
+static int mismatch(struct walk *w, const struct schema_type *owner, const struct schema_field *f, const struct fpath *at,
+    const struct json *v, bool element)
 {
     struct buf b = BUF_INIT;
     buf_printf(&b, "cannot unmarshal %s", json_type_name(v->type));
@@ -92,7 +103,8 @@ static int mismatch(struct walk *w, const struct schema_type *owner, const struc
         ssize_t dot = str_chr(owner_name, '.');
         struct buf path = BUF_INIT;
         go_path(&path, at);
-        buf_printf(&b, " into Go struct field %.*s.%s of type ", STR_ARG(str_sub(owner_name, (size_t)(dot + 1), owner_name.n)), path.p ? path.p : "");
+        buf_printf(&b, " into Go struct field %.*s.%s of type ", STR_ARG(str_sub(owner_name, (size_t)(dot + 1), owner_name.n)),
+            path.p ? path.p : "");
         buf_clear(&path);
         if (!element)
             go_type(&b, owner, f);
@@ -181,8 +193,8 @@ static int bytes(struct walk *w, const struct json *v)
     if (ok)
         return 0;
     size_t at = 0;
-    while (at < s.n && ((s.p[at] >= 'a' && s.p[at] <= 'z') || (s.p[at] >= 'A' && s.p[at] <= 'Z') || (s.p[at] >= '0' && s.p[at] <= '9') || s.p[at] == '+' ||
-                        s.p[at] == '/'))
+    while (at < s.n && ((s.p[at] >= 'a' && s.p[at] <= 'z') || (s.p[at] >= 'A' && s.p[at] <= 'Z') || (s.p[at] >= '0' && s.p[at] <= '9') ||
+                           s.p[at] == '+' || s.p[at] == '/'))
         at++;
     char text[64];
     snprintf(text, sizeof(text), "illegal base64 data at input byte %zu", at);
@@ -244,14 +256,18 @@ static int scalar(struct walk *w, uint8_t kind, struct json *v)
 static void null_element(struct walk *w, uint8_t kind, struct json *v)
 {
     static const char *const zero_text[SCH_KINDS] = {[SCH_QUANTITY] = "0", [SCH_STRING] = "", [SCH_BYTES] = ""};
-    struct json *z = kind == SCH_OBJECT || kind == SCH_MAP ? json_obj(w->pool) : kind == SCH_ARRAY ? json_arr(w->pool) : kind == SCH_BOOL ? json_bool(w->pool, false)
+    struct json *z = kind == SCH_OBJECT || kind == SCH_MAP                                                       ? json_obj(w->pool)
+                     : kind == SCH_ARRAY                                                                         ? json_arr(w->pool)
+                     : kind == SCH_BOOL                                                                          ? json_bool(w->pool, false)
                      : kind == SCH_INT32 || kind == SCH_INT64 || kind == SCH_DOUBLE || kind == SCH_INT_OR_STRING ? json_int(w->pool, 0)
-                     : zero_text[kind] ? json_str(w->pool, str_of(zero_text[kind])) : NULL;
+                     : zero_text[kind] ? json_str(w->pool, str_of(zero_text[kind]))
+                                       : NULL;
     if (z)
         json_replace(v, z);
 }
 
-static int elements(struct walk *w, const struct schema_type *owner, const struct schema_field *f, struct json *parent, const struct fpath *at)
+static int elements(
+    struct walk *w, const struct schema_type *owner, const struct schema_field *f, struct json *parent, const struct fpath *at)
 {
     size_t i = 0;
     json_for (parent, v) {
@@ -339,7 +355,8 @@ static int object(struct walk *w, const struct schema_type *t, struct json *doc,
     return 0;
 }
 
-int schema_decode(const struct schema_resource *r, const struct schema_type *t, struct pool *p, struct json *doc, struct schema_notes *notes, struct err **e)
+int schema_decode(const struct schema_resource *r, const struct schema_type *t, struct pool *p, struct json *doc,
+    struct schema_notes *notes, struct err **e)
 {
     struct walk w = {p, r, t, notes, 0, e};
     if (notes)

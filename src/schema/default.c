@@ -25,7 +25,8 @@ static void default_items(const struct schema_field *f, struct pool *p, struct j
 
 static bool absent(const struct schema_field *f, const struct json *v)
 {
-    return !v || (v->type == JSON_NULL && !(f->flags & SCH_NULLABLE)) || (v->type == JSON_STR && v->n == 0 && !(f->flags & SCH_POINTER) && f->kind == SCH_STRING) ||
+    return !v || (v->type == JSON_NULL && !(f->flags & SCH_NULLABLE)) ||
+           (v->type == JSON_STR && v->n == 0 && !(f->flags & SCH_POINTER) && f->kind == SCH_STRING) ||
            (v->type == JSON_INT && v->i == 0 && !(f->flags & SCH_POINTER) && (f->kind == SCH_INT32 || f->kind == SCH_INT64));
 }
 
@@ -92,7 +93,10 @@ static struct json *zero_value(const struct schema_field *f, struct pool *p)
     }
 }
 
-static int cmp_member(const void *a, const void *b) { return str_cmp(json_key(*(struct json *const *)a), json_key(*(struct json *const *)b)); }
+static int cmp_member(const void *a, const void *b)
+{
+    return str_cmp(json_key(*(struct json *const *)a), json_key(*(struct json *const *)b));
+}
 
 static void relink(struct json *parent, struct json **all, size_t n)
 {

@@ -44,7 +44,8 @@ static void add(struct err **e, const char *reason, const struct fpath *p, const
     struct buf path = BUF_INIT;
     fpath_write(&path, p);
     struct str at = path.n ? buf_str(&path) : STR("<nil>");
-    err_cause(e, reason, at, "%s%s%s%s%s", what, value ? ": " : "", value ? value : "", detail && *detail ? ": " : "", detail ? detail : "");
+    err_cause(
+        e, reason, at, "%s%s%s%s%s", what, value ? ": " : "", value ? value : "", detail && *detail ? ": " : "", detail ? detail : "");
     buf_clear(&path);
 }
 
@@ -56,7 +57,8 @@ static void add_str(struct err **e, const char *reason, const struct fpath *p, c
     buf_clear(&b);
 }
 
-static void add_json(struct err **e, const char *reason, const struct fpath *p, const char *what, const struct json *value, const char *detail)
+static void add_json(
+    struct err **e, const char *reason, const struct fpath *p, const char *what, const struct json *value, const char *detail)
 {
     if (json_is(value, JSON_STR)) {
         add_str(e, reason, p, what, json_as_str(value), detail);
@@ -71,8 +73,14 @@ static void add_json(struct err **e, const char *reason, const struct fpath *p, 
     buf_clear(&b);
 }
 
-void ferr_required(struct err **e, const struct fpath *p, const char *detail) { add(e, "FieldValueRequired", p, "Required value", NULL, detail); }
-void ferr_forbidden(struct err **e, const struct fpath *p, const char *detail) { add(e, "FieldValueForbidden", p, "Forbidden", NULL, detail); }
+void ferr_required(struct err **e, const struct fpath *p, const char *detail)
+{
+    add(e, "FieldValueRequired", p, "Required value", NULL, detail);
+}
+void ferr_forbidden(struct err **e, const struct fpath *p, const char *detail)
+{
+    add(e, "FieldValueForbidden", p, "Forbidden", NULL, detail);
+}
 
 void ferr_invalid(struct err **e, const struct fpath *p, const struct json *value, const char *detail)
 {
@@ -101,7 +109,10 @@ void ferr_duplicate_str(struct err **e, const struct fpath *p, struct str value)
     add_str(e, "FieldValueDuplicate", p, "Duplicate value", value, NULL);
 }
 
-void ferr_not_found(struct err **e, const struct fpath *p, struct str value) { add_str(e, "FieldValueNotFound", p, "Not found", value, NULL); }
+void ferr_not_found(struct err **e, const struct fpath *p, struct str value)
+{
+    add_str(e, "FieldValueNotFound", p, "Not found", value, NULL);
+}
 
 void ferr_not_supported(struct err **e, const struct fpath *p, struct str value, const struct str *valid, size_t n)
 {

@@ -203,11 +203,26 @@ static struct fieldset *combine(struct pool *p, const struct fieldset *a, const 
     return out;
 }
 
-static struct fieldset *never_null(struct pool *p, struct fieldset *s) { return s ? s : pool_new_of(p, struct fieldset); }
-struct fieldset *fieldset_union(struct pool *p, const struct fieldset *a, const struct fieldset *b) { return never_null(p, combine(p, a, b, UNION)); }
-struct fieldset *fieldset_intersect(struct pool *p, const struct fieldset *a, const struct fieldset *b) { return never_null(p, combine(p, a, b, INTERSECT)); }
-struct fieldset *fieldset_difference(struct pool *p, const struct fieldset *a, const struct fieldset *b) { return never_null(p, combine(p, a, b, DIFFERENCE)); }
-struct fieldset *fieldset_prune(struct pool *p, const struct fieldset *a, const struct fieldset *b) { return never_null(p, combine(p, a, b, PRUNE)); }
+static struct fieldset *never_null(struct pool *p, struct fieldset *s)
+{
+    return s ? s : pool_new_of(p, struct fieldset);
+}
+struct fieldset *fieldset_union(struct pool *p, const struct fieldset *a, const struct fieldset *b)
+{
+    return never_null(p, combine(p, a, b, UNION));
+}
+struct fieldset *fieldset_intersect(struct pool *p, const struct fieldset *a, const struct fieldset *b)
+{
+    return never_null(p, combine(p, a, b, INTERSECT));
+}
+struct fieldset *fieldset_difference(struct pool *p, const struct fieldset *a, const struct fieldset *b)
+{
+    return never_null(p, combine(p, a, b, DIFFERENCE));
+}
+struct fieldset *fieldset_prune(struct pool *p, const struct fieldset *a, const struct fieldset *b)
+{
+    return never_null(p, combine(p, a, b, PRUNE));
+}
 
 /* k:{"name":"x"} is shown as [name="x"], v:"x" as [="x"]. */
 static void show(struct buf *b, struct str name)

@@ -4,7 +4,10 @@
 
 enum { MAX_UPDATERS = 10 };
 
-static bool is_apply(const struct manager *m) { return str_eqz(m->operation, "Apply"); }
+static bool is_apply(const struct manager *m)
+{
+    return str_eqz(m->operation, "Apply");
+}
 
 struct manager *managers_add(struct pool *p, struct managers *m, struct manager one)
 {
@@ -21,10 +24,10 @@ int managers_parse(struct pool *p, const struct json *list, struct managers *out
 {
     struct managers m = {0};
     json_for (list, x) {
-        struct manager one = {json_get_str(x, "manager"), json_get_str(x, "operation"), json_get_str(x, "apiVersion"), json_get_str(x, "subresource"),
-                              json_get_str(x, "time"), NULL};
-        if (x->type != JSON_OBJ || (!str_eqz(one.operation, "Apply") && !str_eqz(one.operation, "Update")) || !str_eqz(json_get_str(x, "fieldsType"), "FieldsV1") ||
-            !one.api_version.n)
+        struct manager one = {json_get_str(x, "manager"), json_get_str(x, "operation"), json_get_str(x, "apiVersion"),
+            json_get_str(x, "subresource"), json_get_str(x, "time"), NULL};
+        if (x->type != JSON_OBJ || (!str_eqz(one.operation, "Apply") && !str_eqz(one.operation, "Update")) ||
+            !str_eqz(json_get_str(x, "fieldsType"), "FieldsV1") || !one.api_version.n)
             return err_set(e, ERR_BAD_REQUEST, "metadata.managedFields has a malformed entry");
         int rc = fieldset_parse(p, json_get(x, STR("fieldsV1")), &one.set, e);
         if (rc < 0)
@@ -106,7 +109,8 @@ void managers_cap(struct pool *p, struct managers *m)
     while (first < m->n && is_apply(&m->items[first]))
         first++;
     size_t surplus = updaters - MAX_UPDATERS + 1;
-    struct manager bucket = {STR("ancient-changes"), STR("Update"), m->items[first].api_version, STR(""), m->items[first + surplus - 1].time, NULL};
+    struct manager bucket = {
+        STR("ancient-changes"), STR("Update"), m->items[first].api_version, STR(""), m->items[first + surplus - 1].time, NULL};
     for (size_t i = first; i < first + surplus; i++)
         bucket.set = fieldset_union(p, bucket.set, m->items[i].set);
     memmove(m->items + first, m->items + first + surplus, (m->n - first - surplus) * sizeof(*m->items));

@@ -3,22 +3,34 @@
 /* Kubernetes' regular expressions are part of its messages; here the grammars are checked by hand. */
 #define RE_LABEL "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 #define RE_KEY "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
-#define MSG_LABEL \
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character " \
+#define MSG_LABEL                                                                                                                          \
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric "   \
+    "character "                                                                                                                           \
     "(e.g. 'my-name',  or '123-abc', regex used for validation is '" RE_LABEL "')"
-#define MSG_SUBDOMAIN \
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric " \
+#define MSG_SUBDOMAIN                                                                                                                      \
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an "       \
+    "alphanumeric "                                                                                                                        \
     "character (e.g. 'example.com', regex used for validation is '" RE_LABEL "(\\." RE_LABEL ")*')"
-#define MSG_KEY \
+#define MSG_KEY                                                                                                                            \
     "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or " \
     "'my.name',  or '123-abc', regex used for validation is '" RE_KEY "')"
-#define MSG_VALUE \
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric " \
+#define MSG_VALUE                                                                                                                          \
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "        \
+    "alphanumeric "                                                                                                                        \
     "character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '((" RE_KEY ")?')"
 
-static bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-static bool is_alnum(char c) { return is_lower(c) || is_digit(c) || (c >= 'A' && c <= 'Z'); }
+static bool is_lower(char c)
+{
+    return c >= 'a' && c <= 'z';
+}
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+static bool is_alnum(char c)
+{
+    return is_lower(c) || is_digit(c) || (c >= 'A' && c <= 'Z');
+}
 
 static bool label_shape(struct str s)
 {
@@ -73,7 +85,8 @@ const char *name_dns1035_label(struct str s)
         return "must be no more than 63 bytes";
     if (label_shape(s) && is_lower(s.p[0]))
         return NULL;
-    return "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric "
+    return "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with "
+           "an alphanumeric "
            "character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 }
 
@@ -123,7 +136,8 @@ const char *name_config_key(struct str s)
         if (!is_alnum(s.p[i]) && s.p[i] != '-' && s.p[i] != '_' && s.p[i] != '.')
             s.n = 0;
     if (!s.n)
-        return "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for "
+        return "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+               "'key-name', regex used for "
                "validation is '[-._a-zA-Z0-9]+')";
     if (str_eqz(s, "."))
         return "must not be '.'";

@@ -9,21 +9,25 @@ struct operation {
 };
 
 enum { Q_PRETTY = 1, Q_WRITE = 2, Q_FORCE = 4, Q_LIST = 8, Q_DELETE = 16 };
-static const struct { const char *name, *type; unsigned in; } queries[] = {
-    {"pretty", "string", Q_PRETTY}, {"dryRun", "string", Q_WRITE | Q_DELETE}, {"fieldManager", "string", Q_WRITE}, {"fieldValidation", "string", Q_WRITE},
-    {"force", "boolean", Q_FORCE}, {"allowWatchBookmarks", "boolean", Q_LIST}, {"continue", "string", Q_LIST}, {"fieldSelector", "string", Q_LIST},
-    {"labelSelector", "string", Q_LIST}, {"limit", "integer", Q_LIST}, {"resourceVersion", "string", Q_LIST}, {"resourceVersionMatch", "string", Q_LIST},
-    {"sendInitialEvents", "boolean", Q_LIST}, {"timeoutSeconds", "integer", Q_LIST}, {"watch", "boolean", Q_LIST},
-    {"gracePeriodSeconds", "integer", Q_DELETE}, {"orphanDependents", "boolean", Q_DELETE}, {"propagationPolicy", "string", Q_DELETE}};
+static const struct {
+    const char *name, *type;
+    unsigned in;
+} queries[] = {{"pretty", "string", Q_PRETTY}, {"dryRun", "string", Q_WRITE | Q_DELETE}, {"fieldManager", "string", Q_WRITE},
+    {"fieldValidation", "string", Q_WRITE}, {"force", "boolean", Q_FORCE}, {"allowWatchBookmarks", "boolean", Q_LIST},
+    {"continue", "string", Q_LIST}, {"fieldSelector", "string", Q_LIST}, {"labelSelector", "string", Q_LIST}, {"limit", "integer", Q_LIST},
+    {"resourceVersion", "string", Q_LIST}, {"resourceVersionMatch", "string", Q_LIST}, {"sendInitialEvents", "boolean", Q_LIST},
+    {"timeoutSeconds", "integer", Q_LIST}, {"watch", "boolean", Q_LIST}, {"gracePeriodSeconds", "integer", Q_DELETE},
+    {"orphanDependents", "boolean", Q_DELETE}, {"propagationPolicy", "string", Q_DELETE}};
 
 static void parameter(struct openapi *o, const char *name, const char *in, const char *type)
 {
     openapi_comma(o->b);
     if (o->v2)
-        buf_printf(o->b, "{\"name\":\"%s\",\"in\":\"%s\",\"type\":\"%s\",\"uniqueItems\":true%s}", name, in, type, strcmp(in, "path") == 0 ? ",\"required\":true" : "");
+        buf_printf(o->b, "{\"name\":\"%s\",\"in\":\"%s\",\"type\":\"%s\",\"uniqueItems\":true%s}", name, in, type,
+            strcmp(in, "path") == 0 ? ",\"required\":true" : "");
     else
         buf_printf(o->b, "{\"name\":\"%s\",\"in\":\"%s\",\"schema\":{\"type\":\"%s\",\"uniqueItems\":true}%s}", name, in, type,
-                   strcmp(in, "path") == 0 ? ",\"required\":true" : "");
+            strcmp(in, "path") == 0 ? ",\"required\":true" : "");
 }
 
 static void body_schema(struct openapi *o, struct str type)
@@ -48,16 +52,23 @@ static void content(struct openapi *o, const char *const *media, size_t n, struc
 
 static const char *const answers[] = {"application/json", "application/vnd.kubernetes.protobuf", "application/yaml"};
 static const char *const watches[] = {"application/json", "application/json;stream=watch", "application/vnd.kubernetes.protobuf",
-                                      "application/vnd.kubernetes.protobuf;stream=watch", "application/yaml"};
+    "application/vnd.kubernetes.protobuf;stream=watch", "application/yaml"};
 static const char *const bodies[] = {"application/json", "application/vnd.kubernetes.protobuf", "application/yaml"};
 static const char *const patches[] = {"application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json",
-                                      "application/strategic-merge-patch+json"};
+    "application/strategic-merge-patch+json"};
 
-struct verb { const char *method, *action, *id; uint32_t bit; unsigned queries; bool body, named, list; };
-static const struct verb verbs[] = {
-    {"get", "get", "read", V_GET, Q_PRETTY, false, true, false}, {"put", "put", "replace", V_UPDATE, Q_PRETTY | Q_WRITE, true, true, false},
-    {"patch", "patch", "patch", V_PATCH, Q_PRETTY | Q_WRITE | Q_FORCE, true, true, false}, {"delete", "delete", "delete", V_DELETE, Q_PRETTY | Q_DELETE, false, true, false},
-    {"get", "list", "list", V_LIST, Q_PRETTY | Q_LIST, false, false, true}, {"post", "post", "create", V_CREATE, Q_PRETTY | Q_WRITE, true, false, false},
+struct verb {
+    const char *method, *action, *id;
+    uint32_t bit;
+    unsigned queries;
+    bool body, named, list;
+};
+static const struct verb verbs[] = {{"get", "get", "read", V_GET, Q_PRETTY, false, true, false},
+    {"put", "put", "replace", V_UPDATE, Q_PRETTY | Q_WRITE, true, true, false},
+    {"patch", "patch", "patch", V_PATCH, Q_PRETTY | Q_WRITE | Q_FORCE, true, true, false},
+    {"delete", "delete", "delete", V_DELETE, Q_PRETTY | Q_DELETE, false, true, false},
+    {"get", "list", "list", V_LIST, Q_PRETTY | Q_LIST, false, false, true},
+    {"post", "post", "create", V_CREATE, Q_PRETTY | Q_WRITE, true, false, false},
     {"delete", "deletecollection", "deletecollection", V_DELETECOLLECTION, Q_PRETTY | Q_LIST | Q_DELETE, false, false, false},
     {"post", "post", "create", V_CREATE, Q_PRETTY | Q_WRITE, true, true, false}}; /* the last one: creating through a subresource */
 
@@ -94,8 +105,9 @@ static void operation(struct openapi *o, const struct operation *op, const struc
         type = STR(META "Status");
     struct str request = patch ? STR(META "Patch") : body->name;
     openapi_key(o->b, str_of(v->method));
-    buf_printf(o->b, "{\"operationId\":\"%s%.*s%.*s%s%.*s%.*s%s\"", v->id, STR_ARG(op->r->group), STR_ARG(op->r->version), op->namespaced ? "Namespaced" : "",
-               STR_ARG(op->r->kind), STR_ARG(op->sub ? op->sub->name : STR("")), op->all ? "ForAllNamespaces" : "");
+    buf_printf(o->b, "{\"operationId\":\"%s%.*s%.*s%s%.*s%.*s%s\"", v->id, STR_ARG(op->r->group), STR_ARG(op->r->version),
+        op->namespaced ? "Namespaced" : "", STR_ARG(op->r->kind), STR_ARG(op->sub ? op->sub->name : STR("")),
+        op->all ? "ForAllNamespaces" : "");
     openapi_raw(o->b, "parameters", "[");
     if (o->v2 && v->body) {
         buf_puts(o->b, "{\"name\":\"body\",\"in\":\"body\",\"required\":true,\"schema\":");
@@ -134,8 +146,8 @@ static void path(struct openapi *o, const struct operation *op)
         buf_printf(&p, "/apis/%.*s/%.*s/", STR_ARG(r->group), STR_ARG(r->version));
     else
         buf_printf(&p, "/api/%.*s/", STR_ARG(r->version));
-    buf_printf(&p, "%s%.*s%s%s%.*s", op->namespaced ? "namespaces/{namespace}/" : "", STR_ARG(r->resource), op->named ? "/{name}" : "", op->sub ? "/" : "",
-               STR_ARG(op->sub ? op->sub->name : STR("")));
+    buf_printf(&p, "%s%.*s%s%s%.*s", op->namespaced ? "namespaces/{namespace}/" : "", STR_ARG(r->resource), op->named ? "/{name}" : "",
+        op->sub ? "/" : "", STR_ARG(op->sub ? op->sub->name : STR("")));
     openapi_key(o->b, buf_str(&p));
     buf_clear(&p);
     buf_putc(o->b, '{');

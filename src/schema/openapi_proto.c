@@ -2,37 +2,41 @@
 #include "json/json.h"
 #include "schema/schema.h"
 
-/* The v2 document in protobuf, as gnostic's OpenAPIv2.proto lays it out (application/com.github.proto-openapi.spec.v2.v1.0+protobuf): older clients ask for
- * nothing else. Each message is a table of its JSON members; what begins with x- is a vendor extension and travels as YAML, of which JSON is a part. */
+/* The v2 document in protobuf, as gnostic's OpenAPIv2.proto lays it out (application/com.github.proto-openapi.spec.v2.v1.0+protobuf): older
+ * clients ask for nothing else. Each message is a table of its JSON members; what begins with x- is a vendor extension and travels as YAML,
+ * of which JSON is a part. */
 enum how { TEXT, FLAG, TEXTS, ONE, MANY, NAMED, ANY, CHOICE };
 struct message;
 struct member {
     const char *name;
     uint8_t number, how;
     const struct message *of;
-    uint8_t inner;        /* ONE, NAMED, CHOICE: number of the member of a wrapping message that holds the value; 0: none */
+    uint8_t inner; /* ONE, NAMED, CHOICE: number of the member of a wrapping message that holds the value; 0: none */
 };
-struct message { const struct member *members; uint8_t n, extensions; }; /* extensions: number of vendor_extension */
+struct message {
+    const struct member *members;
+    uint8_t n, extensions;
+}; /* extensions: number of vendor_extension */
 
 static const struct message schema_msg, parameter_msg;
 #define MEMBERS(m) .members = m, .n = ARRAY_LEN(m)
 
 /* Named values: repeated { name = 1; value = 2 }. */
-static const struct member schema_members[] = {
-    {"$ref", 1, TEXT, NULL, 0}, {"format", 2, TEXT, NULL, 0}, {"title", 3, TEXT, NULL, 0}, {"description", 4, TEXT, NULL, 0}, {"default", 5, ANY, NULL, 0},
-    {"pattern", 13, TEXT, NULL, 0}, {"uniqueItems", 16, FLAG, NULL, 0}, {"required", 19, TEXTS, NULL, 0}, {"enum", 20, ANY, NULL, 0},
-    {"additionalProperties", 21, ONE, &schema_msg, 1}, {"type", 22, TEXT, NULL, 1}, {"items", 23, ONE, &schema_msg, 1}, {"allOf", 24, MANY, &schema_msg, 0},
+static const struct member schema_members[] = {{"$ref", 1, TEXT, NULL, 0}, {"format", 2, TEXT, NULL, 0}, {"title", 3, TEXT, NULL, 0},
+    {"description", 4, TEXT, NULL, 0}, {"default", 5, ANY, NULL, 0}, {"pattern", 13, TEXT, NULL, 0}, {"uniqueItems", 16, FLAG, NULL, 0},
+    {"required", 19, TEXTS, NULL, 0}, {"enum", 20, ANY, NULL, 0}, {"additionalProperties", 21, ONE, &schema_msg, 1},
+    {"type", 22, TEXT, NULL, 1}, {"items", 23, ONE, &schema_msg, 1}, {"allOf", 24, MANY, &schema_msg, 0},
     {"properties", 25, NAMED, &schema_msg, 1}};
 static const struct message schema_msg = {MEMBERS(schema_members), .extensions = 31};
 
-static const struct member body_members[] = {{"description", 1, TEXT, NULL, 0}, {"name", 2, TEXT, NULL, 0}, {"in", 3, TEXT, NULL, 0}, {"required", 4, FLAG, NULL, 0},
-                                             {"schema", 5, ONE, &schema_msg, 0}};
+static const struct member body_members[] = {{"description", 1, TEXT, NULL, 0}, {"name", 2, TEXT, NULL, 0}, {"in", 3, TEXT, NULL, 0},
+    {"required", 4, FLAG, NULL, 0}, {"schema", 5, ONE, &schema_msg, 0}};
 static const struct message body_msg = {MEMBERS(body_members), .extensions = 6};
-static const struct member query_members[] = {{"required", 1, FLAG, NULL, 0}, {"in", 2, TEXT, NULL, 0}, {"description", 3, TEXT, NULL, 0}, {"name", 4, TEXT, NULL, 0},
-                                              {"type", 6, TEXT, NULL, 0}, {"format", 7, TEXT, NULL, 0}, {"uniqueItems", 20, FLAG, NULL, 0}};
+static const struct member query_members[] = {{"required", 1, FLAG, NULL, 0}, {"in", 2, TEXT, NULL, 0}, {"description", 3, TEXT, NULL, 0},
+    {"name", 4, TEXT, NULL, 0}, {"type", 6, TEXT, NULL, 0}, {"format", 7, TEXT, NULL, 0}, {"uniqueItems", 20, FLAG, NULL, 0}};
 static const struct message query_msg = {MEMBERS(query_members), .extensions = 23};
-static const struct member path_members[] = {{"required", 1, FLAG, NULL, 0}, {"in", 2, TEXT, NULL, 0}, {"description", 3, TEXT, NULL, 0}, {"name", 4, TEXT, NULL, 0},
-                                             {"type", 5, TEXT, NULL, 0}, {"format", 6, TEXT, NULL, 0}, {"uniqueItems", 19, FLAG, NULL, 0}};
+static const struct member path_members[] = {{"required", 1, FLAG, NULL, 0}, {"in", 2, TEXT, NULL, 0}, {"description", 3, TEXT, NULL, 0},
+    {"name", 4, TEXT, NULL, 0}, {"type", 5, TEXT, NULL, 0}, {"format", 6, TEXT, NULL, 0}, {"uniqueItems", 19, FLAG, NULL, 0}};
 static const struct message path_msg = {MEMBERS(path_members), .extensions = 22};
 
 static const struct member response_members[] = {{"description", 1, TEXT, NULL, 0}, {"schema", 2, ONE, &schema_msg, 1}};
@@ -40,17 +44,18 @@ static const struct message response_msg = {MEMBERS(response_members), .extensio
 static const struct member responses_members[] = {{"*", 1, CHOICE, &response_msg, 1}};
 static const struct message responses_msg = {MEMBERS(responses_members), .extensions = 2};
 
-static const struct member operation_members[] = {
-    {"tags", 1, TEXTS, NULL, 0}, {"description", 3, TEXT, NULL, 0}, {"operationId", 5, TEXT, NULL, 0}, {"produces", 6, TEXTS, NULL, 0}, {"consumes", 7, TEXTS, NULL, 0},
+static const struct member operation_members[] = {{"tags", 1, TEXTS, NULL, 0}, {"description", 3, TEXT, NULL, 0},
+    {"operationId", 5, TEXT, NULL, 0}, {"produces", 6, TEXTS, NULL, 0}, {"consumes", 7, TEXTS, NULL, 0},
     {"parameters", 8, MANY, &parameter_msg, 0}, {"responses", 9, ONE, &responses_msg, 0}, {"schemes", 10, TEXTS, NULL, 0}};
 static const struct message operation_msg = {MEMBERS(operation_members), .extensions = 13};
-static const struct member item_members[] = {{"get", 2, ONE, &operation_msg, 0}, {"put", 3, ONE, &operation_msg, 0}, {"post", 4, ONE, &operation_msg, 0},
-                                             {"delete", 5, ONE, &operation_msg, 0}, {"patch", 8, ONE, &operation_msg, 0}, {"parameters", 9, MANY, &parameter_msg, 0}};
+static const struct member item_members[] = {{"get", 2, ONE, &operation_msg, 0}, {"put", 3, ONE, &operation_msg, 0},
+    {"post", 4, ONE, &operation_msg, 0}, {"delete", 5, ONE, &operation_msg, 0}, {"patch", 8, ONE, &operation_msg, 0},
+    {"parameters", 9, MANY, &parameter_msg, 0}};
 static const struct message item_msg = {MEMBERS(item_members), .extensions = 10};
 static const struct member info_members[] = {{"title", 1, TEXT, NULL, 0}, {"version", 2, TEXT, NULL, 0}};
 static const struct message info_msg = {MEMBERS(info_members), .extensions = 7};
-static const struct member document_members[] = {{"swagger", 1, TEXT, NULL, 0}, {"info", 2, ONE, &info_msg, 0}, {"paths", 8, NAMED, &item_msg, 2},
-                                                 {"definitions", 9, NAMED, &schema_msg, 1}};
+static const struct member document_members[] = {{"swagger", 1, TEXT, NULL, 0}, {"info", 2, ONE, &info_msg, 0},
+    {"paths", 8, NAMED, &item_msg, 2}, {"definitions", 9, NAMED, &schema_msg, 1}};
 static const struct message document_msg = {MEMBERS(document_members), .extensions = 16};
 static const struct message parameter_msg = {.members = NULL}; /* a choice by "in": see parameter() */
 
@@ -86,7 +91,8 @@ static void any(struct buf *b, uint8_t number, const struct json *v) /* Any { ya
     wrap(b, number, &inner);
 }
 
-static void parameter(struct buf *b, const struct json *j) /* ParametersItem { parameter = 1 { body_parameter = 1 | non_body_parameter = 2 { query = 3 | path = 4 } } } */
+static void parameter(struct buf *b,
+    const struct json *j) /* ParametersItem { parameter = 1 { body_parameter = 1 | non_body_parameter = 2 { query = 3 | path = 4 } } } */
 {
     struct str in = json_get_str(j, "in");
     struct buf deepest = BUF_INIT, middle = BUF_INIT, outer = BUF_INIT;

@@ -3,19 +3,30 @@
 
 /* Types that have no table: what a reader should know of them. */
 enum { X_QUANTITY, X_INT_OR_STRING, X_TIME, X_MICRO_TIME, X_DURATION, X_FIELDS, X_RAW, X_JSON, X_PATCH, X_COUNT };
-static const struct { const char *name, *v3, *v2; } extra[X_COUNT] = {
-    [X_QUANTITY] = {"io.k8s.apimachinery.pkg.api.resource.Quantity", "\"description\":\"A number with an optional SI or binary suffix.\",\"oneOf\":[{\"type\":\"string\"},"
-                    "{\"type\":\"number\"}]", "\"description\":\"A number with an optional SI or binary suffix.\",\"type\":\"string\""},
-    [X_INT_OR_STRING] = {"io.k8s.apimachinery.pkg.util.intstr.IntOrString", "\"description\":\"A number or a string.\",\"format\":\"int-or-string\",\"oneOf\":[{\"type\":"
-                         "\"integer\"},{\"type\":\"string\"}]", "\"description\":\"A number or a string.\",\"type\":\"string\",\"format\":\"int-or-string\""},
-    [X_TIME] = {"io.k8s.apimachinery.pkg.apis.meta.v1.Time", "\"description\":\"A point in time, RFC 3339, in whole seconds.\",\"type\":\"string\",\"format\":\"date-time\"", NULL},
-    [X_MICRO_TIME] = {"io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime", "\"description\":\"A point in time, RFC 3339, in microseconds.\",\"type\":\"string\",\"format\":"
-                      "\"date-time\"", NULL},
-    [X_DURATION] = {"io.k8s.apimachinery.pkg.apis.meta.v1.Duration", "\"description\":\"A length of time such as 1m30s.\",\"type\":\"string\"", NULL},
+static const struct {
+    const char *name, *v3, *v2;
+} extra[X_COUNT] = {
+    [X_QUANTITY] = {"io.k8s.apimachinery.pkg.api.resource.Quantity",
+        "\"description\":\"A number with an optional SI or binary suffix.\",\"oneOf\":[{\"type\":\"string\"},"
+        "{\"type\":\"number\"}]",
+        "\"description\":\"A number with an optional SI or binary suffix.\",\"type\":\"string\""},
+    [X_INT_OR_STRING] = {"io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+        "\"description\":\"A number or a string.\",\"format\":\"int-or-string\",\"oneOf\":[{\"type\":"
+        "\"integer\"},{\"type\":\"string\"}]",
+        "\"description\":\"A number or a string.\",\"type\":\"string\",\"format\":\"int-or-string\""},
+    [X_TIME] = {"io.k8s.apimachinery.pkg.apis.meta.v1.Time",
+        "\"description\":\"A point in time, RFC 3339, in whole seconds.\",\"type\":\"string\",\"format\":\"date-time\"", NULL},
+    [X_MICRO_TIME] = {"io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+        "\"description\":\"A point in time, RFC 3339, in microseconds.\",\"type\":\"string\",\"format\":"
+        "\"date-time\"",
+        NULL},
+    [X_DURATION] = {"io.k8s.apimachinery.pkg.apis.meta.v1.Duration",
+        "\"description\":\"A length of time such as 1m30s.\",\"type\":\"string\"", NULL},
     [X_FIELDS] = {"io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1", "\"description\":\"A set of fields.\",\"type\":\"object\"", NULL},
     [X_RAW] = {"io.k8s.apimachinery.pkg.runtime.RawExtension", "\"description\":\"An object of any kind.\",\"type\":\"object\"", NULL},
     [X_JSON] = {"io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON", "\"description\":\"Any JSON value.\"", NULL},
-    [X_PATCH] = {"io.k8s.apimachinery.pkg.apis.meta.v1.Patch", "\"description\":\"The body of a patch request.\",\"type\":\"object\"", NULL},
+    [X_PATCH] = {"io.k8s.apimachinery.pkg.apis.meta.v1.Patch", "\"description\":\"The body of a patch request.\",\"type\":\"object\"",
+        NULL},
 };
 
 void openapi_key(struct buf *b, struct str key)
@@ -98,11 +109,20 @@ static void scalar(struct buf *b, const char *type, const char *format)
 
 static void value(struct openapi *o, const struct schema_field *f, uint8_t kind, bool alone)
 {
-    static const uint8_t by_kind[SCH_KINDS] = {[SCH_QUANTITY] = X_QUANTITY + 1, [SCH_INT_OR_STRING] = X_INT_OR_STRING + 1, [SCH_TIME] = X_TIME + 1,
-                                               [SCH_MICRO_TIME] = X_MICRO_TIME + 1, [SCH_DURATION] = X_DURATION + 1, [SCH_FIELDS] = X_FIELDS + 1};
-    static const struct { const char *type, *format; } scalars[SCH_KINDS] = {[SCH_STRING] = {"string", NULL}, [SCH_INT32] = {"integer", "int32"},
-                                                                             [SCH_INT64] = {"integer", "int64"}, [SCH_BOOL] = {"boolean", NULL},
-                                                                             [SCH_DOUBLE] = {"number", "double"}, [SCH_BYTES] = {"string", "byte"}};
+    static const uint8_t by_kind[SCH_KINDS] = {[SCH_QUANTITY] = X_QUANTITY + 1,
+        [SCH_INT_OR_STRING] = X_INT_OR_STRING + 1,
+        [SCH_TIME] = X_TIME + 1,
+        [SCH_MICRO_TIME] = X_MICRO_TIME + 1,
+        [SCH_DURATION] = X_DURATION + 1,
+        [SCH_FIELDS] = X_FIELDS + 1};
+    static const struct {
+        const char *type, *format;
+    } scalars[SCH_KINDS] = {[SCH_STRING] = {"string", NULL},
+        [SCH_INT32] = {"integer", "int32"},
+        [SCH_INT64] = {"integer", "int64"},
+        [SCH_BOOL] = {"boolean", NULL},
+        [SCH_DOUBLE] = {"number", "double"},
+        [SCH_BYTES] = {"string", "byte"}};
     if (scalars[kind].type) {
         scalar(o->b, scalars[kind].type, scalars[kind].format);
         if (kind == SCH_STRING && f->nenums && f->published)
@@ -129,7 +149,10 @@ static void extensions(struct buf *b, const struct schema_field *f)
     if (f->kind == SCH_ARRAY && f->flags & (SCH_LIST_MAP | SCH_LIST_SET | SCH_LIST_ATOMIC)) {
         if (f->flags & SCH_LIST_MAP)
             list_of(b, "x-kubernetes-list-map-keys", f->map_keys, f->nmap_keys);
-        openapi_text(b, "x-kubernetes-list-type", f->flags & SCH_LIST_MAP ? STR("map") : f->flags & SCH_LIST_SET ? STR("set") : STR("atomic"));
+        openapi_text(b, "x-kubernetes-list-type",
+            f->flags & SCH_LIST_MAP   ? STR("map")
+            : f->flags & SCH_LIST_SET ? STR("set")
+                                      : STR("atomic"));
     } else if (f->flags & SCH_LIST_ATOMIC) {
         openapi_text(b, "x-kubernetes-map-type", STR("atomic"));
     }
@@ -137,7 +160,11 @@ static void extensions(struct buf *b, const struct schema_field *f)
         openapi_text(b, "x-kubernetes-patch-merge-key", f->merge_key);
     if (f->flags & (SCH_PATCH_MERGE | SCH_PATCH_RETAIN_KEYS | SCH_PATCH_REPLACE)) {
         bool merge = f->flags & SCH_PATCH_MERGE, retain = f->flags & SCH_PATCH_RETAIN_KEYS;
-        openapi_text(b, "x-kubernetes-patch-strategy", merge && retain ? STR("merge,retainKeys") : merge ? STR("merge") : retain ? STR("retainKeys") : STR("replace"));
+        openapi_text(b, "x-kubernetes-patch-strategy",
+            merge && retain ? STR("merge,retainKeys")
+            : merge         ? STR("merge")
+            : retain        ? STR("retainKeys")
+                            : STR("replace"));
     }
 }
 
@@ -145,7 +172,8 @@ static void property(struct openapi *o, const struct schema_field *f)
 {
     openapi_key(o->b, f->name);
     buf_putc(o->b, '{');
-    bool more = f->doc.n || f->dflt.p || f->merge_key.n || f->flags & (SCH_LIST_ATOMIC | SCH_PATCH_MERGE | SCH_PATCH_RETAIN_KEYS | SCH_PATCH_REPLACE);
+    bool more = f->doc.n || f->dflt.p || f->merge_key.n ||
+                f->flags & (SCH_LIST_ATOMIC | SCH_PATCH_MERGE | SCH_PATCH_RETAIN_KEYS | SCH_PATCH_REPLACE);
     if (f->doc.n)
         openapi_text(o->b, "description", f->doc);
     value(o, f, f->kind, !more);

@@ -5,9 +5,26 @@
 typedef unsigned __int128 u128;
 #define MAX_DIGITS ((u128)INT64_MAX)
 
-static const struct suffix { char text[3]; int8_t pow10, pow2; } suffixes[] = {
-    {"", 0, 0}, {"n", -9, 0}, {"u", -6, 0}, {"m", -3, 0}, {"k", 3, 0}, {"M", 6, 0}, {"G", 9, 0}, {"T", 12, 0}, {"P", 15, 0}, {"E", 18, 0},
-    {"Ki", 0, 10}, {"Mi", 0, 20}, {"Gi", 0, 30}, {"Ti", 0, 40}, {"Pi", 0, 50}, {"Ei", 0, 60},
+static const struct suffix {
+    char text[3];
+    int8_t pow10, pow2;
+} suffixes[] = {
+    {"", 0, 0},
+    {"n", -9, 0},
+    {"u", -6, 0},
+    {"m", -3, 0},
+    {"k", 3, 0},
+    {"M", 6, 0},
+    {"G", 9, 0},
+    {"T", 12, 0},
+    {"P", 15, 0},
+    {"E", 18, 0},
+    {"Ki", 0, 10},
+    {"Mi", 0, 20},
+    {"Gi", 0, 30},
+    {"Ti", 0, 40},
+    {"Pi", 0, 50},
+    {"Ei", 0, 60},
 };
 
 static int bad(struct err **e)
@@ -15,7 +32,8 @@ static int bad(struct err **e)
     return err_set(e, ERR_BAD_REQUEST, "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
 }
 
-/* Brings v * 10^scale into 18 digits at a scale of -9 or more; what is finer than a billionth is rounded away from zero, as Kubernetes does. */
+/* Brings v * 10^scale into 18 digits at a scale of -9 or more; what is finer than a billionth is rounded away from zero, as Kubernetes
+ * does. */
 static bool settle(u128 v, int scale, bool neg, struct quantity *q)
 {
     for (; v && v % 10 == 0 && scale < 0; scale++)
@@ -129,7 +147,10 @@ int quantity_parse(struct str s, struct quantity *out, struct err **e)
     return 0;
 }
 
-static u128 magnitude(int64_t v) { return v < 0 ? (u128)(-(v + 1)) + 1 : (u128)v; }
+static u128 magnitude(int64_t v)
+{
+    return v < 0 ? (u128)(-(v + 1)) + 1 : (u128)v;
+}
 
 /* |q| * 10^shift rounded up to an integer, capped. */
 static u128 scaled(struct quantity q, int shift, bool *exact)
@@ -194,8 +215,14 @@ static struct quantity from_nano(__int128 v, struct quantity like)
     return q;
 }
 
-struct quantity quantity_add(struct quantity a, struct quantity b) { return from_nano(nano(a) + nano(b), a.digits ? a : (struct quantity){0, 0, b.format}); }
-struct quantity quantity_sub(struct quantity a, struct quantity b) { return from_nano(nano(a) - nano(b), a.digits ? a : (struct quantity){0, 0, b.format}); }
+struct quantity quantity_add(struct quantity a, struct quantity b)
+{
+    return from_nano(nano(a) + nano(b), a.digits ? a : (struct quantity){0, 0, b.format});
+}
+struct quantity quantity_sub(struct quantity a, struct quantity b)
+{
+    return from_nano(nano(a) - nano(b), a.digits ? a : (struct quantity){0, 0, b.format});
+}
 
 static void write_u128(struct buf *b, u128 v)
 {

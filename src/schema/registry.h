@@ -3,11 +3,11 @@
 #include "schema/schema.h"
 
 struct schema {
-    _Atomic uint32_t refs;             /* the built-in ones live as long as the process */
-    struct schema_type *types;         /* sorted by name through by_name */
+    _Atomic uint32_t refs;     /* the built-in ones live as long as the process */
+    struct schema_type *types; /* sorted by name through by_name */
     uint32_t ntypes;
     const struct schema_type **by_name;
-    struct schema_check *checks;       /* what the fields point to */
+    struct schema_check *checks;        /* what the fields point to */
     struct schema_resource **resources; /* ordered by group, version, resource */
     uint32_t nresources;
 };

@@ -9,7 +9,10 @@
 /* Each process serves one of them as a rule, so each is unfolded when first asked for. */
 static struct schema *builtin, *hub;
 static pthread_once_t builtin_once = PTHREAD_ONCE_INIT, hub_once = PTHREAD_ONCE_INIT;
-static struct attached { struct str group, kind; const struct kind_hooks *hooks; } attached[128];
+static struct attached {
+    struct str group, kind;
+    const struct kind_hooks *hooks;
+} attached[128];
 static size_t nattached;
 
 static void attach(struct schema *s, const struct attached *a)
@@ -27,8 +30,14 @@ static struct schema *make(unsigned flag)
     return s;
 }
 
-static void make_builtin(void) { builtin = make(PACKED_CLUSTER); }
-static void make_hub(void) { hub = make(PACKED_HUB); }
+static void make_builtin(void)
+{
+    builtin = make(PACKED_CLUSTER);
+}
+static void make_hub(void)
+{
+    hub = make(PACKED_HUB);
+}
 
 struct schema *schema_builtin(void)
 {
@@ -114,7 +123,10 @@ const struct schema_type *schema_find_type(const struct schema *s, struct str na
     return NULL;
 }
 
-const struct schema_resource *schema_at(const struct schema *s, size_t i) { return i < s->nresources ? s->resources[i] : NULL; }
+const struct schema_resource *schema_at(const struct schema *s, size_t i)
+{
+    return i < s->nresources ? s->resources[i] : NULL;
+}
 
 const struct schema_subresource *schema_sub(const struct schema_resource *r, struct str name)
 {

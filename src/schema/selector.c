@@ -4,15 +4,27 @@
 
 enum { MAX_REQUIREMENTS = 1000, MAX_VALUES = 10000 };
 enum token { T_END, T_COMMA, T_OPEN, T_CLOSE, T_NOT, T_EQ, T_EQ2, T_NE, T_GT, T_LT, T_IN, T_NOTIN, T_WORD, T_ERROR };
-struct lexer { struct str rest; struct pool *pool; };
+struct lexer {
+    struct str rest;
+    struct pool *pool;
+};
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
-static bool is_symbol(char c) { return c && strchr("=!(),<>", c); }
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+static bool is_symbol(char c)
+{
+    return c && strchr("=!(),<>", c);
+}
 
 /* The next token; in values, "in" and "notin" are plain words. */
 static enum token scan(struct lexer *l, bool values, struct str *text)
 {
-    static const struct { const char *text; enum token t; } symbols[] = {
+    static const struct {
+        const char *text;
+        enum token t;
+    } symbols[] = {
         {"==", T_EQ2}, {"!=", T_NE}, {"=", T_EQ}, {"!", T_NOT}, {"(", T_OPEN}, {")", T_CLOSE}, {",", T_COMMA}, {"<", T_LT}, {">", T_GT}};
     while (l->rest.n && is_space(l->rest.p[0]))
         l->rest = str_sub(l->rest, 1, l->rest.n);
@@ -65,8 +77,14 @@ static void add_value(struct pool *p, struct sel_req *r, struct str v, size_t *c
     r->values = values;
 }
 
-static int cmp_str(const void *a, const void *b) { return str_cmp(*(const struct str *)a, *(const struct str *)b); }
-static int cmp_req(const void *a, const void *b) { return str_cmp(((const struct sel_req *)a)->key, ((const struct sel_req *)b)->key); }
+static int cmp_str(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+static int cmp_req(const void *a, const void *b)
+{
+    return str_cmp(((const struct sel_req *)a)->key, ((const struct sel_req *)b)->key);
+}
 
 static int parse_set(struct lexer *l, struct sel_req *r, struct err **e)
 {
@@ -104,10 +122,12 @@ static int check_req(const struct sel_req *r, struct err **e)
         return err_set(e, ERR_BAD_REQUEST, "key: Invalid value: \"%.*s\": %s", STR_ARG(r->key), why);
     int64_t n;
     if ((r->op == SEL_GT || r->op == SEL_LT) && !str_to_i64(r->values[0], &n))
-        return err_set(e, ERR_BAD_REQUEST, "values[0]: Invalid value: \"%.*s\": for 'Gt', 'Lt' operators, the value must be an integer", STR_ARG(r->values[0]));
+        return err_set(e, ERR_BAD_REQUEST, "values[0]: Invalid value: \"%.*s\": for 'Gt', 'Lt' operators, the value must be an integer",
+            STR_ARG(r->values[0]));
     for (size_t i = 0; i < r->nvalues; i++)
         if ((why = name_label_value(r->values[i])))
-            return err_set(e, ERR_BAD_REQUEST, "values[%zu][%.*s]: Invalid value: \"%.*s\": %s", i, STR_ARG(r->key), STR_ARG(r->values[i]), why);
+            return err_set(
+                e, ERR_BAD_REQUEST, "values[%zu][%.*s]: Invalid value: \"%.*s\": %s", i, STR_ARG(r->key), STR_ARG(r->values[i]), why);
     return 0;
 }
 
@@ -200,8 +220,10 @@ int selector_parse(struct pool *p, struct str text, struct selector *out, struct
 
 static int expression(struct pool *p, const struct json *x, struct sel_req *r, struct err **e)
 {
-    static const struct { const char *name; enum sel_op op; } ops[] = {
-        {"In", SEL_IN}, {"NotIn", SEL_NOT_IN}, {"Exists", SEL_EXISTS}, {"DoesNotExist", SEL_NOT_EXISTS}};
+    static const struct {
+        const char *name;
+        enum sel_op op;
+    } ops[] = {{"In", SEL_IN}, {"NotIn", SEL_NOT_IN}, {"Exists", SEL_EXISTS}, {"DoesNotExist", SEL_NOT_EXISTS}};
     struct str op = json_get_str(x, "operator");
     const struct json *values = json_get(x, STR("values"));
     size_t i = 0, cap = 0;

@@ -10,7 +10,10 @@ static const struct str patch_key = {"$patch", 6}, retain_key = {"$retainKeys", 
 
 /* Members are looked up one by one: this keeps a hostile patch from being slow. */
 enum { MAX_MEMBERS = 10000 };
-struct merge { struct pool *pool; struct err **e; };
+struct merge {
+    struct pool *pool;
+    struct err **e;
+};
 
 static int merge_object(struct merge *m, const struct schema_type *t, struct json *doc, const struct json *patch);
 
@@ -69,10 +72,14 @@ static struct str identity(struct merge *m, const struct json *x, struct str mer
 static int no_merge_key(struct merge *m, const struct json *x, struct str merge_key)
 {
     struct str text = json_to_pool(m->pool, x);
-    return err_set(m->e, ERR_BAD_REQUEST, "map: %.*s does not contain declared merge key: %.*s", (int)MIN(text.n, 200u), text.p, STR_ARG(merge_key));
+    return err_set(
+        m->e, ERR_BAD_REQUEST, "map: %.*s does not contain declared merge key: %.*s", (int)MIN(text.n, 200u), text.p, STR_ARG(merge_key));
 }
 
-struct place { struct json *node; size_t at; }; /* at: order within its part */
+struct place {
+    struct json *node;
+    size_t at;
+}; /* at: order within its part */
 static int cmp_place(const void *a, const void *b)
 {
     size_t x = ((const struct place *)a)->at, y = ((const struct place *)b)->at;
@@ -90,10 +97,14 @@ static void index_list(struct merge *m, struct map *out, const struct json *list
     }
 }
 
-static size_t place_of(const struct map *index, struct str id) { return id.p ? (size_t)map_get(index, id) : 0; }
+static size_t place_of(const struct map *index, struct str id)
+{
+    return id.p ? (size_t)map_get(index, id) : 0;
+}
 
 /* Elements that the patch names come in the patch's order, the others in the server's; the two are woven by the server's order. */
-static void order_list(struct merge *m, struct json *list, const struct json *patch_order, const struct json *server_order, struct str merge_key)
+static void order_list(
+    struct merge *m, struct json *list, const struct json *patch_order, const struct json *server_order, struct str merge_key)
 {
     struct map by_patch = {0}, by_server = {0};
     index_list(m, &by_patch, patch_order, merge_key);
@@ -373,6 +384,7 @@ int schema_strategic_merge(const struct schema_type *t, struct pool *p, struct j
 {
     struct merge m = {p, e};
     if (!json_is(patch, JSON_OBJ))
-        return err_set(e, ERR_BAD_REQUEST, "a strategic merge patch must be an object, not %s", patch ? json_type_name(patch->type) : "nothing");
+        return err_set(
+            e, ERR_BAD_REQUEST, "a strategic merge patch must be an object, not %s", patch ? json_type_name(patch->type) : "nothing");
     return merge_object(&m, t, doc, patch);
 }

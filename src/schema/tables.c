@@ -39,19 +39,36 @@ static void unfold_checks(struct unfold *u)
     u->checks = xcalloc(packed_counts.checks + 1, sizeof(*u->checks));
     for (size_t i = 0; i < packed_counts.checks; i++) {
         const struct packed_check *p = &packed_checks[i];
-        u->checks[i] = (struct schema_check){.has = p->flags, .min = (double)p->min, .max = (double)p->max, .min_len = p->min, .max_len = p->max,
-                                             .min_items = p->min, .max_items = p->max, .format = text(p->format), .pattern = text(p->pattern)};
+        u->checks[i] = (struct schema_check){.has = p->flags,
+            .min = (double)p->min,
+            .max = (double)p->max,
+            .min_len = p->min,
+            .max_len = p->max,
+            .min_items = p->min,
+            .max_items = p->max,
+            .format = text(p->format),
+            .pattern = text(p->pattern)};
     }
 }
 
 static void unfold_field(const struct unfold *u, const struct packed_field *p, struct schema_field *f)
 {
     struct str via = text(p->via);
-    *f = (struct schema_field){.name = text(p->name), .kind = p->kind, .item = p->item, .proto = p->proto, .flags = p->flags,
-                               .ref = p->ref ? &u->types[p->ref - 1] : NULL, .elem = p->elem ? &u->fields[p->elem - 1] : NULL,
-                               .proto_via = via.p ? str_dup(via) : NULL, .proto_via_num = p->via_proto, .merge_key = text(p->merge),
-                               .dflt = text(p->dflt), .enum_name = text(p->enum_name), .published = p->published,
-                               .check = p->check ? &u->checks[p->check] : NULL, .doc = text(p->doc)};
+    *f = (struct schema_field){.name = text(p->name),
+        .kind = p->kind,
+        .item = p->item,
+        .proto = p->proto,
+        .flags = p->flags,
+        .ref = p->ref ? &u->types[p->ref - 1] : NULL,
+        .elem = p->elem ? &u->fields[p->elem - 1] : NULL,
+        .proto_via = via.p ? str_dup(via) : NULL,
+        .proto_via_num = p->via_proto,
+        .merge_key = text(p->merge),
+        .dflt = text(p->dflt),
+        .enum_name = text(p->enum_name),
+        .published = p->published,
+        .check = p->check ? &u->checks[p->check] : NULL,
+        .doc = text(p->doc)};
     f->map_keys = list(u, p->keys, &f->nmap_keys);
     f->enums = list(u, p->enums, &f->nenums);
 }
@@ -81,7 +98,8 @@ static void unfold_type(const struct unfold *u, const struct packed_type *p, str
     for (uint16_t i = 0; i < p->n; i++)
         by_name[i] = i;
     qsort_r(by_name, p->n, sizeof(*by_name), cmp_index, fields);
-    *t = (struct schema_type){.name = text(p->name), .doc = text(p->doc), .fields = fields, .nfields = p->n, .flags = p->flags, .by_name = by_name};
+    *t = (struct schema_type){
+        .name = text(p->name), .doc = text(p->doc), .fields = fields, .nfields = p->n, .flags = p->flags, .by_name = by_name};
 }
 
 static struct schema_subresource *unfold_subs(const struct unfold *u, const struct packed_resource *p)
@@ -89,8 +107,12 @@ static struct schema_subresource *unfold_subs(const struct unfold *u, const stru
     struct schema_subresource *subs = xcalloc(p->nsubs + 1u, sizeof(*subs));
     for (uint16_t i = 0; i < p->nsubs; i++) {
         const struct packed_sub *s = &packed_subs[p->first_sub + i];
-        subs[i] = (struct schema_subresource){.name = text(s->name), .group = text(s->group), .version = text(s->version), .kind = text(s->kind),
-                                              .type = s->type ? &u->types[s->type - 1] : NULL, .verbs = s->verbs};
+        subs[i] = (struct schema_subresource){.name = text(s->name),
+            .group = text(s->group),
+            .version = text(s->version),
+            .kind = text(s->kind),
+            .type = s->type ? &u->types[s->type - 1] : NULL,
+            .verbs = s->verbs};
     }
     return subs;
 }
@@ -98,10 +120,19 @@ static struct schema_subresource *unfold_subs(const struct unfold *u, const stru
 static struct schema_resource *unfold_resource(const struct unfold *u, const struct packed_resource *p)
 {
     struct schema_resource *r = xcalloc(1, sizeof(*r));
-    *r = (struct schema_resource){.group = text(p->group), .version = text(p->version), .resource = text(p->resource), .singular = text(p->singular),
-                                  .kind = text(p->kind), .namespaced = p->flags & PACKED_NAMESPACED, .verbs = p->verbs, .type = &u->types[p->type - 1],
-                                  .storage = text(p->storage), .storage_version = text(p->storage_version), .has_status = p->flags & PACKED_STATUS,
-                                  .has_spec_generation = p->flags & PACKED_GENERATION, .virtual_only = p->flags & PACKED_VIRTUAL};
+    *r = (struct schema_resource){.group = text(p->group),
+        .version = text(p->version),
+        .resource = text(p->resource),
+        .singular = text(p->singular),
+        .kind = text(p->kind),
+        .namespaced = p->flags & PACKED_NAMESPACED,
+        .verbs = p->verbs,
+        .type = &u->types[p->type - 1],
+        .storage = text(p->storage),
+        .storage_version = text(p->storage_version),
+        .has_status = p->flags & PACKED_STATUS,
+        .has_spec_generation = p->flags & PACKED_GENERATION,
+        .virtual_only = p->flags & PACKED_VIRTUAL};
     if (!r->group.p)
         r->group = STR("");
     r->short_names = list(u, p->short_names, &r->nshort);
@@ -115,8 +146,11 @@ static struct schema_resource *unfold_resource(const struct unfold *u, const str
     struct schema_column *columns = xcalloc(p->ncolumns + 1u, sizeof(*columns));
     for (uint16_t i = 0; i < p->ncolumns; i++) {
         const struct packed_column *c = &packed_columns[p->first_column + i];
-        columns[i] = (struct schema_column){.name = text(c->name), .type = text(c->type), .format = c->format ? text(c->format) : STR(""),
-                                            .path = text(c->path), .priority = c->priority};
+        columns[i] = (struct schema_column){.name = text(c->name),
+            .type = text(c->type),
+            .format = c->format ? text(c->format) : STR(""),
+            .path = text(c->path),
+            .priority = c->priority};
     }
     r->columns = columns;
     r->ncolumns = (uint8_t)p->ncolumns;

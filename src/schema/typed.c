@@ -6,9 +6,16 @@
 
 enum shape { LEAF, STRUCT, MAP, KEYED, SET };
 /* How to look at a value: f is its field or the element description of a list or map; in_item: the value is f's item, not f's own. */
-struct view { const struct schema_type *type; const struct schema_field *f; enum shape shape; };
+struct view {
+    const struct schema_type *type;
+    const struct schema_field *f;
+    enum shape shape;
+};
 
-static struct view of_type(const struct schema_type *t) { return (struct view){t, NULL, STRUCT}; }
+static struct view of_type(const struct schema_type *t)
+{
+    return (struct view){t, NULL, STRUCT};
+}
 
 static struct view of_field(const struct schema_field *f)
 {
@@ -104,9 +111,15 @@ static struct str item_element(struct pool *p, const struct schema_field *f, con
     return buf_to_pool(&b, p);
 }
 
-/* --- what a document sets ------------------------------------------------------------------------------------------------------------------------- */
+/* --- what a document sets
+ * ------------------------------------------------------------------------------------------------------------------------- */
 
-struct walk { struct pool *p; bool stored; struct err **e; int rc; };
+struct walk {
+    struct pool *p;
+    bool stored;
+    struct err **e;
+    int rc;
+};
 
 static void fields(struct walk *w, struct view v, const struct json *j, struct fieldset *out, bool *is_leaf)
 {
@@ -119,12 +132,14 @@ static void fields(struct walk *w, struct view v, const struct json *j, struct f
         if (w->stored && (!name.p || (list && fieldset_find(out, name))))
             continue;
         if (!name.p) {
-            w->rc = err_set(w->rc ? NULL : w->e, ERR_BAD_REQUEST, "associative list with keys has an element that omits key field \"%.*s\" (and doesn't have default value)",
-                            STR_ARG(v.f->map_keys[0]));
+            w->rc = err_set(w->rc ? NULL : w->e, ERR_BAD_REQUEST,
+                "associative list with keys has an element that omits key field \"%.*s\" (and doesn't have default value)",
+                STR_ARG(v.f->map_keys[0]));
             return;
         }
         if (list && fieldset_find(out, name)) {
-            w->rc = err_set(w->rc ? NULL : w->e, ERR_BAD_REQUEST, "duplicate entries for key [%.*s] in %.*s", (int)(name.n - 2), name.p + 2, STR_ARG(v.f->name));
+            w->rc = err_set(w->rc ? NULL : w->e, ERR_BAD_REQUEST, "duplicate entries for key [%.*s] in %.*s", (int)(name.n - 2), name.p + 2,
+                STR_ARG(v.f->name));
             return;
         }
         struct fieldset *child = pool_new_of(w->p, struct fieldset);
@@ -159,9 +174,12 @@ int typed_fields(const struct schema_type *t, struct pool *p, const struct json 
     return w.rc;
 }
 
-/* --- how two documents differ --------------------------------------------------------------------------------------------------------------------- */
+/* --- how two documents differ
+ * --------------------------------------------------------------------------------------------------------------------- */
 
-struct three { struct fieldset *added, *modified, *removed; };
+struct three {
+    struct fieldset *added, *modified, *removed;
+};
 
 static void mark(struct pool *p, struct fieldset *s, struct str name, bool is_member, struct fieldset *child)
 {
@@ -252,7 +270,8 @@ void typed_compare(const struct schema_type *t, struct pool *p, const struct jso
     *out = (struct typed_diff){r.added, r.modified, r.removed};
 }
 
-/* --- merging -------------------------------------------------------------------------------------------------------------------------------------- */
+/* --- merging
+ * -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static void append(struct json *parent, const struct json *like, struct json *v)
 {
@@ -269,7 +288,11 @@ static void append(struct json *parent, const struct json *like, struct json *v)
 
 static struct json *merge(struct pool *p, struct view v, const struct json *a, const struct json *b);
 
-struct weave { struct pool *p; struct view v; struct map left, right, done; };
+struct weave {
+    struct pool *p;
+    struct view v;
+    struct map left, right, done;
+};
 
 /* The live item that the next shared element of the config, from y on, matches; NULL: none is left. */
 static const struct json *next_shared(struct weave *w, const struct json *y)
@@ -352,7 +375,8 @@ struct json *typed_merge(const struct schema_type *t, struct pool *p, const stru
     return merge(p, of_type(t), live ? live : json_obj(p), config);
 }
 
-/* --- taking out ----------------------------------------------------------------------------------------------------------------------------------- */
+/* --- taking out
+ * ----------------------------------------------------------------------------------------------------------------------------------- */
 
 static void remove_from(struct pool *p, struct view v, struct json *doc, const struct fieldset *what)
 {
@@ -375,7 +399,10 @@ static void remove_from(struct pool *p, struct view v, struct json *doc, const s
     }
 }
 
-void typed_remove(const struct schema_type *t, struct pool *p, struct json *doc, const struct fieldset *what) { remove_from(p, of_type(t), doc, what); }
+void typed_remove(const struct schema_type *t, struct pool *p, struct json *doc, const struct fieldset *what)
+{
+    remove_from(p, of_type(t), doc, what);
+}
 
 static struct fieldset *named(struct pool *p, struct view v, const struct fieldset *s)
 {
@@ -395,4 +422,7 @@ static struct fieldset *named(struct pool *p, struct view v, const struct fields
     return out;
 }
 
-struct fieldset *typed_named(const struct schema_type *t, struct pool *p, const struct fieldset *s) { return named(p, of_type(t), s); }
+struct fieldset *typed_named(const struct schema_type *t, struct pool *p, const struct fieldset *s)
+{
+    return named(p, of_type(t), s);
+}

@@ -1,5 +1,5 @@
-/* Documents beside their type as server-side apply sees them (structured-merge-diff's typed package): what a document sets, how two differ, merging one into the
- * other, taking a set of fields out. Inside the room only.
+/* Documents beside their type as server-side apply sees them (structured-merge-diff's typed package): what a document sets, how two differ,
+ * merging one into the other, taking a set of fields out. Inside the room only.
  *
  * A value is a leaf (scalars, atomic lists, maps and structs, any JSON), a struct, a map, a keyed list or a set. */
 #pragma once
@@ -10,7 +10,9 @@
 int typed_fields(const struct schema_type *t, struct pool *p, const struct json *doc, struct fieldset **out, struct err **e) _must_check_;
 /* The same for what is stored already, where lists may hold elements twice (environment variables): the first one counts. */
 struct fieldset *typed_stored_fields(const struct schema_type *t, struct pool *p, const struct json *doc);
-struct typed_diff { struct fieldset *added, *modified, *removed; };
+struct typed_diff {
+    struct fieldset *added, *modified, *removed;
+};
 void typed_compare(const struct schema_type *t, struct pool *p, const struct json *old, const struct json *doc, struct typed_diff *out);
 /* A new document: live with what config sets. Both stay as they are. */
 struct json *typed_merge(const struct schema_type *t, struct pool *p, const struct json *live, const struct json *config);

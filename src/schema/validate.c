@@ -20,8 +20,10 @@ static bool known(const struct schema_field *f, struct str s)
 
 static const char *grammar(struct str format, struct str s)
 {
-    static const struct { const char *name; const char *(*fn)(struct str); } rows[] = {
-        {"dns1123-label", name_dns1123_label}, {"dns1123-subdomain", name_dns1123_subdomain}, {"dns1035-label", name_dns1035_label},
+    static const struct {
+        const char *name;
+        const char *(*fn)(struct str);
+    } rows[] = {{"dns1123-label", name_dns1123_label}, {"dns1123-subdomain", name_dns1123_subdomain}, {"dns1035-label", name_dns1035_label},
         {"path-segment", name_path_segment}, {"qualified-name", name_qualified}, {"label-value", name_label_value}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (str_eqz(format, rows[i].name))
@@ -55,7 +57,8 @@ static void check(const struct schema_check *c, const struct json *v, const stru
         ferr_invalid(e, at, v, why);
 }
 
-static void object(const struct schema_type *t, const struct json *doc, const struct json *old, const struct fpath *at, bool status, struct err **e);
+static void object(
+    const struct schema_type *t, const struct json *doc, const struct json *old, const struct fpath *at, bool status, struct err **e);
 
 static void items(const struct schema_field *f, const struct json *v, const struct fpath *at, bool status, struct err **e)
 {
@@ -73,7 +76,8 @@ static void items(const struct schema_field *f, const struct json *v, const stru
     }
 }
 
-static void field(const struct schema_field *f, const struct json *v, const struct json *old, const struct fpath *at, bool status, struct err **e)
+static void field(
+    const struct schema_field *f, const struct json *v, const struct json *old, const struct fpath *at, bool status, struct err **e)
 {
     if (f->flags & SCH_REQUIRED && !status && empty(v)) {
         ferr_required(e, at, "");
@@ -94,7 +98,8 @@ static void field(const struct schema_field *f, const struct json *v, const stru
 }
 
 /* Required fields and enums count in what people write, not in status. */
-static void object(const struct schema_type *t, const struct json *doc, const struct json *old, const struct fpath *at, bool status, struct err **e)
+static void object(
+    const struct schema_type *t, const struct json *doc, const struct json *old, const struct fpath *at, bool status, struct err **e)
 {
     for (uint16_t i = 0; i < t->nfields; i++) {
         const struct schema_field *f = &t->fields[i];

@@ -26,10 +26,13 @@ TEST(an_autoscaler_goes_from_v2_to_v1_and_back_without_a_loss)
     struct pool *p = pool_new();
     struct kind_ctx c = ctx(p, "autoscaling", "v2", "horizontalpodautoscalers");
     struct err *e = NULL;
-    struct json *j = parse(p, "{\"apiVersion\":\"autoscaling/v2\",\"kind\":\"HorizontalPodAutoscaler\",\"metadata\":{\"name\":\"h\"},\"spec\":{\"maxReplicas\":3,\"metrics\":["
-                              "{\"type\":\"Resource\",\"resource\":{\"name\":\"memory\",\"target\":{\"type\":\"AverageValue\",\"averageValue\":\"1Gi\"}}},"
-                              "{\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\",\"target\":{\"type\":\"Utilization\",\"averageUtilization\":50}}}],"
-                              "\"behavior\":{\"scaleDown\":{\"selectPolicy\":\"Min\"}}},\"status\":{\"conditions\":[{\"type\":\"AbleToScale\",\"status\":\"True\"}]}}");
+    struct json *j = parse(p,
+        "{\"apiVersion\":\"autoscaling/"
+        "v2\",\"kind\":\"HorizontalPodAutoscaler\",\"metadata\":{\"name\":\"h\"},\"spec\":{\"maxReplicas\":3,\"metrics\":["
+        "{\"type\":\"Resource\",\"resource\":{\"name\":\"memory\",\"target\":{\"type\":\"AverageValue\",\"averageValue\":\"1Gi\"}}},"
+        "{\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\",\"target\":{\"type\":\"Utilization\",\"averageUtilization\":50}}}],"
+        "\"behavior\":{\"scaleDown\":{\"selectPolicy\":\"Min\"}}},\"status\":{\"conditions\":[{\"type\":\"AbleToScale\",\"status\":"
+        "\"True\"}]}}");
     struct json *spec = json_clone(p, json_get(j, STR("spec")));
     FINE(c.res->hooks->convert(&c, j, STR("autoscaling/v1"), &e), e);
     EQ(json_get_int(json_get(j, STR("spec")), "targetCPUUtilizationPercentage", 0), 50);
@@ -49,7 +52,8 @@ TEST(the_two_event_apis_rename_the_same_facts)
     struct pool *p = pool_new();
     struct kind_ctx c = ctx(p, "", "v1", "events");
     struct err *e = NULL;
-    const char *text = "{\"apiVersion\":\"v1\",\"kind\":\"Event\",\"metadata\":{\"name\":\"e\"},\"involvedObject\":{\"kind\":\"Pod\",\"name\":\"p\"},\"reason\":\"R\",\"message\":"
+    const char *text = "{\"apiVersion\":\"v1\",\"kind\":\"Event\",\"metadata\":{\"name\":\"e\"},\"involvedObject\":{\"kind\":\"Pod\","
+                       "\"name\":\"p\"},\"reason\":\"R\",\"message\":"
                        "\"m\",\"count\":2,\"source\":{\"component\":\"kubelet\"},\"reportingComponent\":\"x\"}";
     struct json *j = parse(p, text);
     FINE(c.res->hooks->convert(&c, j, STR("events.k8s.io/v1"), &e), e);
@@ -76,20 +80,27 @@ static void cells_are(const char *group, const char *resource, const char *doc, 
 TEST(other_kinds_show_what_kubectl_users_know)
 {
     cells_are("", "services",
-              "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"type\":\"NodePort\",\"clusterIPs\":[\"10.0.0.1\"],\"selector\":{\"b\":\"2\",\"a\":\"1\"},\"ports\":[{\"port\":80,\"nodePort\":"
-              "30080,\"protocol\":\"TCP\"},{\"port\":53,\"protocol\":\"UDP\"}]}}",
-              "[\"s\",\"NodePort\",\"10.0.0.1\",\"<none>\",\"80:30080/TCP,53/UDP\",\"<unknown>\",\"a=1,b=2\"]");
+        "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"type\":\"NodePort\",\"clusterIPs\":[\"10.0.0.1\"],\"selector\":{\"b\":\"2\",\"a\":"
+        "\"1\"},\"ports\":[{\"port\":80,\"nodePort\":"
+        "30080,\"protocol\":\"TCP\"},{\"port\":53,\"protocol\":\"UDP\"}]}}",
+        "[\"s\",\"NodePort\",\"10.0.0.1\",\"<none>\",\"80:30080/TCP,53/UDP\",\"<unknown>\",\"a=1,b=2\"]");
     cells_are("", "nodes",
-              "{\"metadata\":{\"name\":\"n\",\"labels\":{\"node-role.kubernetes.io/control-plane\":\"\",\"node-role.kubernetes.io/edge\":\"\"}},\"spec\":{\"unschedulable\":true},"
-              "\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}],\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"1.2.3.4\"}],\"nodeInfo\":{\"kubeletVersion\":"
-              "\"v1\",\"kernelVersion\":\"6.1\",\"architecture\":\"arm64\"}}}",
-              "[\"n\",\"Ready,SchedulingDisabled\",\"control-plane,edge\",\"<unknown>\",\"v1\",\"1.2.3.4\",\"<none>\",\"<unknown>\",\"6.1 (arm64)\",\"<unknown>\"]");
+        "{\"metadata\":{\"name\":\"n\",\"labels\":{\"node-role.kubernetes.io/control-plane\":\"\",\"node-role.kubernetes.io/"
+        "edge\":\"\"}},\"spec\":{\"unschedulable\":true},"
+        "\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}],\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"1.2.3."
+        "4\"}],\"nodeInfo\":{\"kubeletVersion\":"
+        "\"v1\",\"kernelVersion\":\"6.1\",\"architecture\":\"arm64\"}}}",
+        "[\"n\",\"Ready,SchedulingDisabled\",\"control-plane,edge\",\"<unknown>\",\"v1\",\"1.2.3.4\",\"<none>\",\"<unknown>\",\"6.1 "
+        "(arm64)\",\"<unknown>\"]");
     cells_are("apps", "deployments",
-              "{\"metadata\":{\"name\":\"d\"},\"spec\":{\"replicas\":3,\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"spec\":{\"containers\":[{\"name\":\"x\",\"image\":\"i\"},"
-              "{\"name\":\"y\",\"image\":\"j\"}]}}},\"status\":{\"readyReplicas\":1,\"updatedReplicas\":2}}",
-              "[\"d\",\"1/3\",2,0,\"<unknown>\",\"x,y\",\"i,j\",\"a=b\"]");
+        "{\"metadata\":{\"name\":\"d\"},\"spec\":{\"replicas\":3,\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"spec\":{"
+        "\"containers\":[{\"name\":\"x\",\"image\":\"i\"},"
+        "{\"name\":\"y\",\"image\":\"j\"}]}}},\"status\":{\"readyReplicas\":1,\"updatedReplicas\":2}}",
+        "[\"d\",\"1/3\",2,0,\"<unknown>\",\"x,y\",\"i,j\",\"a=b\"]");
     cells_are("batch", "jobs",
-              "{\"metadata\":{\"name\":\"j\"},\"spec\":{\"completions\":2,\"template\":{\"spec\":{\"containers\":[{\"name\":\"x\",\"image\":\"i\"}]}}},\"status\":{\"succeeded\":1,"
-              "\"startTime\":\"2024-01-01T00:00:00Z\",\"completionTime\":\"2024-01-01T00:05:30Z\",\"conditions\":[{\"type\":\"Complete\",\"status\":\"True\"}]}}",
-              "[\"j\",\"Complete\",\"1/2\",\"5m30s\",\"<unknown>\",\"x\",\"i\",\"<none>\"]");
+        "{\"metadata\":{\"name\":\"j\"},\"spec\":{\"completions\":2,\"template\":{\"spec\":{\"containers\":[{\"name\":\"x\",\"image\":"
+        "\"i\"}]}}},\"status\":{\"succeeded\":1,"
+        "\"startTime\":\"2024-01-01T00:00:00Z\",\"completionTime\":\"2024-01-01T00:05:30Z\",\"conditions\":[{\"type\":\"Complete\","
+        "\"status\":\"True\"}]}}",
+        "[\"j\",\"Complete\",\"1/2\",\"5m30s\",\"<unknown>\",\"x\",\"i\",\"<none>\"]");
 }

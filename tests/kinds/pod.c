@@ -39,33 +39,43 @@ static void cells_are(const char *pod, const char *want)
 
 TEST(kubectl_get_pods_shows_what_the_statuses_say)
 {
-    cells_are("{\"metadata\":{\"name\":\"a\",\"creationTimestamp\":\"2025-12-31T23:55:00Z\"},\"spec\":{\"nodeName\":\"n\",\"containers\":[{\"name\":\"c\"}]},\"status\":{\"phase\":"
-              "\"Running\",\"podIPs\":[{\"ip\":\"10.0.0.1\"}],\"containerStatuses\":[{\"name\":\"c\",\"ready\":true,\"restartCount\":2,\"state\":{\"running\":{}},"
+    cells_are("{\"metadata\":{\"name\":\"a\",\"creationTimestamp\":\"2025-12-31T23:55:00Z\"},\"spec\":{\"nodeName\":\"n\",\"containers\":[{"
+              "\"name\":\"c\"}]},\"status\":{\"phase\":"
+              "\"Running\",\"podIPs\":[{\"ip\":\"10.0.0.1\"}],\"containerStatuses\":[{\"name\":\"c\",\"ready\":true,\"restartCount\":2,"
+              "\"state\":{\"running\":{}},"
               "\"lastState\":{\"terminated\":{\"finishedAt\":\"2025-12-31T23:59:00Z\"}}}]}}",
-              "[\"a\",\"1/1\",\"Running\",\"2 (60s ago)\",\"5m\",\"10.0.0.1\",\"n\",\"<none>\",\"<none>\"]");
-    cells_are("{\"metadata\":{\"name\":\"a\"},\"spec\":{\"containers\":[{\"name\":\"c\"}]},\"status\":{\"phase\":\"Running\",\"containerStatuses\":[{\"name\":\"c\",\"restartCount\":0,"
+        "[\"a\",\"1/1\",\"Running\",\"2 (60s ago)\",\"5m\",\"10.0.0.1\",\"n\",\"<none>\",\"<none>\"]");
+    cells_are("{\"metadata\":{\"name\":\"a\"},\"spec\":{\"containers\":[{\"name\":\"c\"}]},\"status\":{\"phase\":\"Running\","
+              "\"containerStatuses\":[{\"name\":\"c\",\"restartCount\":0,"
               "\"state\":{\"waiting\":{\"reason\":\"CrashLoopBackOff\"}}}]}}",
-              "[\"a\",\"0/1\",\"CrashLoopBackOff\",\"0\",\"<unknown>\",\"<none>\",\"<none>\",\"<none>\",\"<none>\"]");
-    cells_are("{\"metadata\":{\"name\":\"a\"},\"spec\":{\"initContainers\":[{\"name\":\"i\"},{\"name\":\"j\"}],\"containers\":[{\"name\":\"c\"}]},\"status\":{\"phase\":\"Pending\","
-              "\"initContainerStatuses\":[{\"name\":\"i\",\"state\":{\"terminated\":{\"exitCode\":0}}},{\"name\":\"j\",\"state\":{\"running\":{}}}]}}",
-              "[\"a\",\"0/1\",\"Init:1/2\",\"0\",\"<unknown>\",\"<none>\",\"<none>\",\"<none>\",\"<none>\"]");
-    cells_are("{\"metadata\":{\"name\":\"a\",\"deletionTimestamp\":\"2026-01-01T00:00:00Z\"},\"spec\":{\"containers\":[{\"name\":\"c\"}]},\"status\":{\"phase\":\"Running\"}}",
-              "[\"a\",\"0/1\",\"Terminating\",\"0\",\"<unknown>\",\"<none>\",\"<none>\",\"<none>\",\"<none>\"]");
-    cells_are("{\"metadata\":{\"name\":\"a\"},\"spec\":{\"containers\":[{\"name\":\"c\"}]},\"status\":{\"phase\":\"Succeeded\",\"containerStatuses\":[{\"name\":\"c\",\"state\":"
+        "[\"a\",\"0/1\",\"CrashLoopBackOff\",\"0\",\"<unknown>\",\"<none>\",\"<none>\",\"<none>\",\"<none>\"]");
+    cells_are("{\"metadata\":{\"name\":\"a\"},\"spec\":{\"initContainers\":[{\"name\":\"i\"},{\"name\":\"j\"}],\"containers\":[{\"name\":"
+              "\"c\"}]},\"status\":{\"phase\":\"Pending\","
+              "\"initContainerStatuses\":[{\"name\":\"i\",\"state\":{\"terminated\":{\"exitCode\":0}}},{\"name\":\"j\",\"state\":{"
+              "\"running\":{}}}]}}",
+        "[\"a\",\"0/1\",\"Init:1/2\",\"0\",\"<unknown>\",\"<none>\",\"<none>\",\"<none>\",\"<none>\"]");
+    cells_are("{\"metadata\":{\"name\":\"a\",\"deletionTimestamp\":\"2026-01-01T00:00:00Z\"},\"spec\":{\"containers\":[{\"name\":\"c\"}]},"
+              "\"status\":{\"phase\":\"Running\"}}",
+        "[\"a\",\"0/1\",\"Terminating\",\"0\",\"<unknown>\",\"<none>\",\"<none>\",\"<none>\",\"<none>\"]");
+    cells_are("{\"metadata\":{\"name\":\"a\"},\"spec\":{\"containers\":[{\"name\":\"c\"}]},\"status\":{\"phase\":\"Succeeded\","
+              "\"containerStatuses\":[{\"name\":\"c\",\"state\":"
               "{\"terminated\":{\"exitCode\":0,\"reason\":\"Completed\"}}}]}}",
-              "[\"a\",\"0/1\",\"Completed\",\"0\",\"<unknown>\",\"<none>\",\"<none>\",\"<none>\",\"<none>\"]");
+        "[\"a\",\"0/1\",\"Completed\",\"0\",\"<unknown>\",\"<none>\",\"<none>\",\"<none>\",\"<none>\"]");
 }
 
 TEST(a_pod_projection_holds_what_the_scheduler_needs)
 {
     struct pool *p = pool_new();
     struct kind_ctx c = ctx(p, "", "pods");
-    struct json *pod = parse(p, "{\"metadata\":{\"name\":\"a\",\"namespace\":\"d\"},\"spec\":{\"nodeName\":\"n1\",\"schedulerName\":\"s\",\"priority\":7,\"restartPolicy\":\"Never\","
-                                "\"initContainers\":[{\"name\":\"i\",\"resources\":{\"requests\":{\"cpu\":\"2\"}}}],"
-                                "\"containers\":[{\"name\":\"c\",\"ports\":[{\"containerPort\":80,\"hostPort\":8080,\"protocol\":\"UDP\",\"name\":\"web\"}],"
-                                "\"env\":[{\"name\":\"E\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"sec\",\"key\":\"k\"}}}],"
-                                "\"resources\":{\"requests\":{\"cpu\":\"500m\",\"memory\":\"1Gi\"}}}],\"volumes\":[{\"name\":\"v\",\"configMap\":{\"name\":\"cm\"}}]},"
-                                "\"status\":{\"phase\":\"Running\",\"podIP\":\"10.1.1.1\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}");
+    struct json *pod = parse(p,
+        "{\"metadata\":{\"name\":\"a\",\"namespace\":\"d\"},\"spec\":{\"nodeName\":\"n1\",\"schedulerName\":\"s\",\"priority\":7,"
+        "\"restartPolicy\":\"Never\","
+        "\"initContainers\":[{\"name\":\"i\",\"resources\":{\"requests\":{\"cpu\":\"2\"}}}],"
+        "\"containers\":[{\"name\":\"c\",\"ports\":[{\"containerPort\":80,\"hostPort\":8080,\"protocol\":\"UDP\",\"name\":\"web\"}],"
+        "\"env\":[{\"name\":\"E\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"sec\",\"key\":\"k\"}}}],"
+        "\"resources\":{\"requests\":{\"cpu\":\"500m\",\"memory\":\"1Gi\"}}}],\"volumes\":[{\"name\":\"v\",\"configMap\":{\"name\":\"cm\"}}"
+        "]},"
+        "\"status\":{\"phase\":\"Running\",\"podIP\":\"10.1.1.1\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}");
     struct str block;
     c.res->hooks->project(p, pod, &block);
     const struct pod_view *v = (const void *)block.p;
@@ -123,12 +133,15 @@ TEST(a_pod_takes_its_defaults)
     kind_default(&c, j);
     FINE(kind_prepare(&c, j, NULL, &e), e);
     FINE(kind_validate(&c, j, NULL, &e), e);
-    EQ_STR(json_to_pool(p, j),
-           STR("{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"a\",\"namespace\":\"d\",\"generation\":1},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":"
-               "\"busybox\",\"resources\":{\"limits\":{\"cpu\":\"1\"},\"requests\":{\"cpu\":\"1\"}},\"terminationMessagePath\":\"/dev/termination-log\","
-               "\"terminationMessagePolicy\":\"File\",\"imagePullPolicy\":\"Always\"}],\"restartPolicy\":\"Always\",\"terminationGracePeriodSeconds\":30,"
-               "\"dnsPolicy\":\"ClusterFirst\",\"securityContext\":{},\"schedulerName\":\"default-scheduler\",\"enableServiceLinks\":true},\"status\":{\"phase\":\"Pending\","
-               "\"qosClass\":\"Burstable\"}}"));
+    EQ_STR(json_to_pool(p, j), STR("{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"a\",\"namespace\":\"d\","
+                                   "\"generation\":1},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":"
+                                   "\"busybox\",\"resources\":{\"limits\":{\"cpu\":\"1\"},\"requests\":{\"cpu\":\"1\"}},"
+                                   "\"terminationMessagePath\":\"/dev/termination-log\","
+                                   "\"terminationMessagePolicy\":\"File\",\"imagePullPolicy\":\"Always\"}],\"restartPolicy\":\"Always\","
+                                   "\"terminationGracePeriodSeconds\":30,"
+                                   "\"dnsPolicy\":\"ClusterFirst\",\"securityContext\":{},\"schedulerName\":\"default-scheduler\","
+                                   "\"enableServiceLinks\":true},\"status\":{\"phase\":\"Pending\","
+                                   "\"qosClass\":\"Burstable\"}}"));
     pool_free(p);
 }
 
@@ -136,34 +149,44 @@ TEST(invalid_pods_are_refused_in_kubernetes_words)
 {
     struct pool *p = pool_new();
     EQ_STR(write_message(p, "", "pods", POD("{\"containers\":[{\"name\":\"c\",\"image\":\"x\"}]}"), NULL), STR(""));
-    EQ_STR(write_message(p, "", "pods", POD("{\"containers\":[{\"name\":\"c\"}]}"), NULL), STR("Pod \"a\" is invalid: spec.containers[0].image: Required value"));
+    EQ_STR(write_message(p, "", "pods", POD("{\"containers\":[{\"name\":\"c\"}]}"), NULL),
+        STR("Pod \"a\" is invalid: spec.containers[0].image: Required value"));
     EQ_STR(write_message(p, "", "pods", POD("{\"containers\":[]}"), NULL), STR("Pod \"a\" is invalid: spec.containers: Required value"));
-    EQ_STR(write_message(p, "", "pods", POD("{\"containers\":[{\"name\":\"c\",\"image\":\"x\",\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":\"/m\"}]}]}"), NULL),
-           STR("Pod \"a\" is invalid: spec.containers[0].volumeMounts[0].name: Not found: \"v\""));
-    EQ_STR(write_message(p, "", "pods", "{\"metadata\":{\"name\":\"A_b\",\"namespace\":\"d\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"x\"}]}}", NULL),
-           STR("Pod \"A_b\" is invalid: metadata.name: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
-               "and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-               "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"));
+    EQ_STR(write_message(p, "", "pods",
+               POD("{\"containers\":[{\"name\":\"c\",\"image\":\"x\",\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":\"/m\"}]}]}"), NULL),
+        STR("Pod \"a\" is invalid: spec.containers[0].volumeMounts[0].name: Not found: \"v\""));
+    EQ_STR(write_message(p, "", "pods",
+               "{\"metadata\":{\"name\":\"A_b\",\"namespace\":\"d\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"x\"}]}}", NULL),
+        STR("Pod \"A_b\" is invalid: metadata.name: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain must consist of lower case "
+            "alphanumeric characters, '-' or '.', "
+            "and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+            "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"));
     struct str changed = write_message(p, "", "pods", POD("{\"containers\":[{\"name\":\"c\",\"image\":\"x\",\"command\":[\"a\"]}]}"),
-                                       POD("{\"containers\":[{\"name\":\"c\",\"image\":\"x\"}]}"));
-    OK(str_starts(changed, STR("Pod \"a\" is invalid: spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`")));
-    EQ_STR(write_message(p, "", "pods", POD("{\"containers\":[{\"name\":\"c\",\"image\":\"y\"}]}"), POD("{\"containers\":[{\"name\":\"c\",\"image\":\"x\"}]}")), STR(""));
+        POD("{\"containers\":[{\"name\":\"c\",\"image\":\"x\"}]}"));
+    OK(str_starts(
+        changed, STR("Pod \"a\" is invalid: spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`")));
+    EQ_STR(write_message(p, "", "pods", POD("{\"containers\":[{\"name\":\"c\",\"image\":\"y\"}]}"),
+               POD("{\"containers\":[{\"name\":\"c\",\"image\":\"x\"}]}")),
+        STR(""));
     pool_free(p);
 }
 
-#define DEP(labels, extra) "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"x\",\"namespace\":\"d\"},\"spec\":{" extra \
-    "\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{\"labels\":" labels "},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}"
+#define DEP(labels, extra)                                                                                                                 \
+    "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"x\",\"namespace\":\"d\"},\"spec\":{" extra               \
+    "\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{\"labels\":" labels                                          \
+    "},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}"
 
 TEST(workloads_check_their_selector_and_template)
 {
     struct pool *p = pool_new();
     EQ_STR(write_message(p, "apps", "deployments", DEP("{\"a\":\"b\"}", ""), NULL), STR(""));
     EQ_STR(write_message(p, "apps", "deployments", DEP("{\"a\":\"c\"}", ""), NULL),
-           STR("Deployment.apps \"x\" is invalid: spec.template.metadata.labels: Invalid value: {\"a\":\"c\"}: `selector` does not match template `labels`"));
+        STR("Deployment.apps \"x\" is invalid: spec.template.metadata.labels: Invalid value: {\"a\":\"c\"}: `selector` does not match "
+            "template `labels`"));
     EQ_STR(write_message(p, "apps", "deployments", DEP("{\"a\":\"b\"}", "\"replicas\":-1,"), NULL),
-           STR("Deployment.apps \"x\" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0"));
+        STR("Deployment.apps \"x\" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0"));
     EQ_STR(write_message(p, "apps", "deployments", "{\"metadata\":{\"name\":\"x\",\"namespace\":\"d\"},\"spec\":{}}", NULL),
-           STR("Deployment.apps \"x\" is invalid: [spec.selector: Required value, spec.template.spec.containers: Required value]"));
+        STR("Deployment.apps \"x\" is invalid: [spec.selector: Required value, spec.template.spec.containers: Required value]"));
     pool_free(p);
 }
 
@@ -174,28 +197,36 @@ TEST(services_allocate_nothing_twice_and_keep_their_address)
     EQ_STR(write_message(p, "", "services", SVC("{\"ports\":[{\"port\":80}]}"), NULL), STR(""));
     EQ_STR(write_message(p, "", "services", SVC("{}"), NULL), STR("Service \"s\" is invalid: spec.ports: Required value"));
     EQ_STR(write_message(p, "", "services", SVC("{\"ports\":[{\"port\":0}]}"), NULL),
-           STR("Service \"s\" is invalid: [spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive, spec.ports[0].targetPort: Invalid value: 0: must be "
-               "between 1 and 65535, inclusive]"));
-    EQ_STR(write_message(p, "", "services", SVC("{\"clusterIP\":\"10.0.0.2\",\"ports\":[{\"port\":80}]}"), SVC("{\"clusterIP\":\"10.0.0.1\",\"ports\":[{\"port\":80}]}")),
-           STR("Service \"s\" is invalid: spec.clusterIPs: Invalid value: [\"10.0.0.2\"]: may not change once set"));
-    EQ_STR(write_message(p, "", "services", SVC("{\"ports\":[{\"port\":81}]}"), SVC("{\"clusterIP\":\"10.0.0.1\",\"ports\":[{\"port\":80}]}")), STR(""));
+        STR("Service \"s\" is invalid: [spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive, "
+            "spec.ports[0].targetPort: Invalid value: 0: must be "
+            "between 1 and 65535, inclusive]"));
+    EQ_STR(write_message(p, "", "services", SVC("{\"clusterIP\":\"10.0.0.2\",\"ports\":[{\"port\":80}]}"),
+               SVC("{\"clusterIP\":\"10.0.0.1\",\"ports\":[{\"port\":80}]}")),
+        STR("Service \"s\" is invalid: spec.clusterIPs: Invalid value: [\"10.0.0.2\"]: may not change once set"));
+    EQ_STR(
+        write_message(p, "", "services", SVC("{\"ports\":[{\"port\":81}]}"), SVC("{\"clusterIP\":\"10.0.0.1\",\"ports\":[{\"port\":80}]}")),
+        STR(""));
     pool_free(p);
 }
 
 TEST(metadata_rules_hold_for_every_kind)
 {
     struct pool *p = pool_new();
-    EQ_STR(write_message(p, "", "configmaps", "{\"metadata\":{\"namespace\":\"d\"}}", NULL), STR("ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required"));
+    EQ_STR(write_message(p, "", "configmaps", "{\"metadata\":{\"namespace\":\"d\"}}", NULL),
+        STR("ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required"));
     EQ_STR(write_message(p, "", "namespaces", "{\"metadata\":{\"name\":\"a\",\"namespace\":\"d\"}}", NULL),
-           STR("Namespace \"a\" is invalid: metadata.namespace: Forbidden: not allowed on this type"));
-    EQ_STR(write_message(p, "", "configmaps", "{\"metadata\":{\"name\":\"a\",\"namespace\":\"d\",\"uid\":\"2\"}}", "{\"metadata\":{\"name\":\"a\",\"namespace\":\"d\",\"uid\":\"1\"}}"),
-           STR("ConfigMap \"a\" is invalid: metadata.uid: Invalid value: \"2\": field is immutable"));
+        STR("Namespace \"a\" is invalid: metadata.namespace: Forbidden: not allowed on this type"));
+    EQ_STR(write_message(p, "", "configmaps", "{\"metadata\":{\"name\":\"a\",\"namespace\":\"d\",\"uid\":\"2\"}}",
+               "{\"metadata\":{\"name\":\"a\",\"namespace\":\"d\",\"uid\":\"1\"}}"),
+        STR("ConfigMap \"a\" is invalid: metadata.uid: Invalid value: \"2\": field is immutable"));
     EQ_STR(write_message(p, "", "configmaps", "{\"metadata\":{\"name\":\"a\",\"namespace\":\"d\"},\"data\":{\"a/b\":\"\"}}", NULL),
-           STR("ConfigMap \"a\" is invalid: data[a/b]: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
-               "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"));
-    EQ_STR(write_message(p, "", "configmaps", "{\"immutable\":true,\"metadata\":{\"name\":\"a\",\"namespace\":\"d\"},\"data\":{\"a\":\"1\"}}",
-                         "{\"immutable\":true,\"metadata\":{\"name\":\"a\",\"namespace\":\"d\"},\"data\":{\"a\":\"2\"}}"),
-           STR("ConfigMap \"a\" is invalid: data: Forbidden: field is immutable when `immutable` is set"));
+        STR("ConfigMap \"a\" is invalid: data[a/b]: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters, "
+            "'-', '_' or '.' (e.g. 'key.name',  or "
+            "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"));
+    EQ_STR(
+        write_message(p, "", "configmaps", "{\"immutable\":true,\"metadata\":{\"name\":\"a\",\"namespace\":\"d\"},\"data\":{\"a\":\"1\"}}",
+            "{\"immutable\":true,\"metadata\":{\"name\":\"a\",\"namespace\":\"d\"},\"data\":{\"a\":\"2\"}}"),
+        STR("ConfigMap \"a\" is invalid: data: Forbidden: field is immutable when `immutable` is set"));
     pool_free(p);
 }
 
@@ -267,8 +298,12 @@ TEST(kubectl_get_clusters_tells_who_is_connected)
     ctx(p, "", "pods");
     struct kind_ctx c = {p, schema_find(hub, STR("management.cattle.io"), STR("v3"), STR("clusters")), STR(""), NOW};
     struct json *row = json_arr(p);
-    kind_cells(&c, parse(p, "{\"metadata\":{\"name\":\"c-1\",\"creationTimestamp\":\"2025-12-31T00:00:00Z\"},\"spec\":{\"displayName\":\"shop\"},\"status\":{\"nodeCount\":2,"
-                            "\"version\":{\"gitVersion\":\"v1.36.0\"},\"conditions\":[{\"type\":\"Connected\",\"status\":\"False\",\"lastUpdateTime\":\"2025-12-31T23:59:50Z\"}]}}"), row);
+    kind_cells(&c,
+        parse(p, "{\"metadata\":{\"name\":\"c-1\",\"creationTimestamp\":\"2025-12-31T00:00:00Z\"},\"spec\":{\"displayName\":\"shop\"},"
+                 "\"status\":{\"nodeCount\":2,"
+                 "\"version\":{\"gitVersion\":\"v1.36.0\"},\"conditions\":[{\"type\":\"Connected\",\"status\":\"False\",\"lastUpdateTime\":"
+                 "\"2025-12-31T23:59:50Z\"}]}}"),
+        row);
     EQ_STR(json_to_pool(p, row), STR("[\"c-1\",\"shop\",\"Disconnected\",\"v1.36.0\",2,\"10s\",\"24h\",\"\",\"\"]"));
     EQ(row->n, c.res->ncolumns);
     schema_unref(hub);

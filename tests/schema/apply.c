@@ -10,7 +10,11 @@ static struct schema *schema;
 
 static struct apply_ctx ctx(const char *manager)
 {
-    return (struct apply_ctx){.pool = pool, .res = schema_find(schema, STR("apps"), STR("v1"), STR("deployments")), .manager = str_of(manager), .now = T0, .sub = STR("")};
+    return (struct apply_ctx){.pool = pool,
+        .res = schema_find(schema, STR("apps"), STR("v1"), STR("deployments")),
+        .manager = str_of(manager),
+        .now = T0,
+        .sub = STR("")};
 }
 
 static struct json *parse(const char *text)
@@ -45,21 +49,28 @@ static struct json *apply(const char *manager, const struct json *live, const ch
 
 #define DEP(meta, spec) "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"d\"" meta "},\"spec\":{" spec "}}"
 
-static struct str fields(const struct json *doc, size_t i) { return json_to_pool(pool, json_get(json_at(json_path(doc, "metadata", "managedFields", NULL), i), STR("fieldsV1"))); }
+static struct str fields(const struct json *doc, size_t i)
+{
+    return json_to_pool(pool, json_get(json_at(json_path(doc, "metadata", "managedFields", NULL), i), STR("fieldsV1")));
+}
 
 TEST(applying_creates_and_notes_what_was_set)
 {
     begin();
-    struct json *d = apply("m", NULL, DEP(",\"labels\":{\"a\":\"1\"}", "\"replicas\":3,\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"ports\":[{\"containerPort\":80}]}]}}"), false);
+    struct json *d = apply("m", NULL,
+        DEP(",\"labels\":{\"a\":\"1\"}", "\"replicas\":3,\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"ports\":"
+                                         "[{\"containerPort\":80}]}]}}"),
+        false);
     EQ(json_get_int(json_get(d, STR("spec")), "replicas", 0), 3);
     const struct json *entry = json_at(json_path(d, "metadata", "managedFields", NULL), 0);
     EQ_STR(json_get_str(entry, "manager"), STR("m"));
     EQ_STR(json_get_str(entry, "operation"), STR("Apply"));
     EQ_STR(json_get_str(entry, "apiVersion"), STR("apps/v1"));
     EQ_STR(json_get_str(entry, "time"), STR("2026-01-01T00:00:00Z"));
-    EQ_STR(fields(d, 0),
-           STR("{\"f:metadata\":{\"f:labels\":{\"f:a\":{}}},\"f:spec\":{\"f:replicas\":{},\"f:template\":{\"f:spec\":{\"f:containers\":{\"k:{\\\"name\\\":\\\"c\\\"}\":{\".\":{},"
-               "\"f:image\":{},\"f:name\":{},\"f:ports\":{\"k:{\\\"containerPort\\\":80,\\\"protocol\\\":\\\"TCP\\\"}\":{\".\":{},\"f:containerPort\":{}}}}}}}}}"));
+    EQ_STR(fields(d, 0), STR("{\"f:metadata\":{\"f:labels\":{\"f:a\":{}}},\"f:spec\":{\"f:replicas\":{},\"f:template\":{\"f:spec\":{\"f:"
+                             "containers\":{\"k:{\\\"name\\\":\\\"c\\\"}\":{\".\":{},"
+                             "\"f:image\":{},\"f:name\":{},\"f:ports\":{\"k:{\\\"containerPort\\\":80,\\\"protocol\\\":\\\"TCP\\\"}\":{\"."
+                             "\":{},\"f:containerPort\":{}}}}}}}}}"));
     end();
 }
 
@@ -100,7 +111,8 @@ TEST(equal_values_are_shared_and_survive_until_the_last_owner_drops_them)
 TEST(keyed_list_items_come_and_go_with_their_owner)
 {
     begin();
-    struct json *d = apply("one", NULL, DEP("", "\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":\"1\"},{\"name\":\"b\",\"image\":\"2\"}]}}"), false);
+    struct json *d = apply("one", NULL,
+        DEP("", "\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":\"1\"},{\"name\":\"b\",\"image\":\"2\"}]}}"), false);
     d = apply("two", d, DEP("", "\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"3\"}]}}"), false);
     EQ(json_count(json_path(d, "spec", "template", "spec", "containers", NULL)), 3);
     d = apply("one", d, DEP("", "\"template\":{\"spec\":{\"containers\":[{\"name\":\"b\",\"image\":\"2\"}]}}"), false);
@@ -115,11 +127,12 @@ TEST(an_ordinary_write_takes_the_fields_it_changed)
 {
     begin();
     struct apply_ctx c = ctx("kubectl-create");
-    struct json *d = parse(DEP(",\"labels\":{\"a\":\"1\"}", "\"replicas\":1,\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"));
+    struct json *d = parse(
+        DEP(",\"labels\":{\"a\":\"1\"}", "\"replicas\":1,\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"));
     schema_manage(&c, NULL, d);
-    EQ_STR(fields(d, 0),
-           STR("{\"f:metadata\":{\"f:labels\":{\".\":{},\"f:a\":{}}},\"f:spec\":{\"f:replicas\":{},\"f:template\":{\"f:spec\":{\"f:containers\":{\"k:{\\\"name\\\":\\\"c\\\"}\":{\".\":{},"
-               "\"f:image\":{},\"f:name\":{},\"f:resources\":{}}}}}}}"));
+    EQ_STR(fields(d, 0), STR("{\"f:metadata\":{\"f:labels\":{\".\":{},\"f:a\":{}}},\"f:spec\":{\"f:replicas\":{},\"f:template\":{\"f:"
+                             "spec\":{\"f:containers\":{\"k:{\\\"name\\\":\\\"c\\\"}\":{\".\":{},"
+                             "\"f:image\":{},\"f:name\":{},\"f:resources\":{}}}}}}}"));
     struct json *next = json_clone(pool, d);
     c.now += 5 * NS_PER_S;
     schema_manage(&c, d, next);
@@ -159,8 +172,10 @@ TEST(kubectl_takes_over_what_it_applied_from_the_client)
 {
     begin();
     struct apply_ctx c = ctx("kubectl-client-side-apply");
-    struct json *d = parse(DEP(",\"annotations\":{\"kubectl.kubernetes.io/last-applied-configuration\":\"{\\\"apiVersion\\\":\\\"apps/v1\\\",\\\"kind\\\":\\\"Deployment\\\","
-                               "\\\"spec\\\":{\\\"replicas\\\":1}}\"}", "\"replicas\":1"));
+    struct json *d = parse(DEP(",\"annotations\":{\"kubectl.kubernetes.io/last-applied-configuration\":\"{\\\"apiVersion\\\":\\\"apps/"
+                               "v1\\\",\\\"kind\\\":\\\"Deployment\\\","
+                               "\\\"spec\\\":{\\\"replicas\\\":1}}\"}",
+        "\"replicas\":1"));
     schema_manage(&c, NULL, d);
     d = apply("kubectl", d, DEP("", "\"replicas\":2"), false);
     EQ(json_get_int(json_get(d, STR("spec")), "replicas", 0), 2);
@@ -197,7 +212,8 @@ TEST(an_agents_first_word_is_its_manager)
 TEST(environment_variables_that_stand_twice_do_not_stop_an_apply)
 {
     begin();
-    struct json *d = parse(DEP("", "\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"env\":[{\"name\":\"A\",\"value\":\"1\"},{\"name\":\"A\",\"value\":\"2\"}]}]}}"));
+    struct json *d = parse(DEP("", "\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"env\":[{\"name\":\"A\",\"value\":\"1\"},{"
+                                   "\"name\":\"A\",\"value\":\"2\"}]}]}}"));
     d = apply("m", d, DEP("", "\"replicas\":1"), false);
     d = apply("m", d, DEP("", "\"replicas\":2"), false);
     EQ(json_get_int(json_get(d, STR("spec")), "replicas", 0), 2);

@@ -53,22 +53,31 @@ TEST(wrong_types_are_refused_in_the_words_of_go)
 {
     begin();
     refused("apps", "deployments", "{\"spec\":{\"replicas\":\"x\"}}",
-            "Deployment in version \"v1\" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32");
+        "Deployment in version \"v1\" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct field "
+        "DeploymentSpec.spec.replicas of type int32");
     refused("", "pods", "{\"spec\":{\"containers\":[{\"image\":1}]}}",
-            "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal number into Go struct field Container.spec.containers.image of type string");
+        "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal number into Go struct field "
+        "Container.spec.containers.image of type string");
     refused("", "pods", "{\"spec\":{\"containers\":{}}}",
-            "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container");
+        "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal object into Go struct field PodSpec.spec.containers of "
+        "type []v1.Container");
     refused("", "pods", "{\"metadata\":{\"labels\":{\"a\":true}}}",
-            "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.labels of type string");
+        "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.labels of "
+        "type string");
     refused("", "pods", "{\"spec\":{\"restartPolicy\":{}}}",
-            "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal object into Go struct field PodSpec.spec.restartPolicy of type v1.RestartPolicy");
-    refused("", "pods", "[]", "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal array into Go value of type v1.Pod");
-    refused("", "secrets", "{\"data\":{\"a\":\"b!\"}}", "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte 1");
+        "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal object into Go struct field PodSpec.spec.restartPolicy "
+        "of type v1.RestartPolicy");
+    refused(
+        "", "pods", "[]", "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal array into Go value of type v1.Pod");
+    refused("", "secrets", "{\"data\":{\"a\":\"b!\"}}",
+        "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte 1");
     refused("", "pods", "{\"spec\":{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"x\"}}}]}}",
-            "Pod in version \"v1\" cannot be handled as a Pod: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
+        "Pod in version \"v1\" cannot be handled as a Pod: quantities must match the regular expression "
+        "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
     refused("apps", "deployments", "{\"spec\":{\"replicas\":5000000000}}",
-            "Deployment in version \"v1\" cannot be handled as a Deployment: json: cannot unmarshal number 5000000000 into Go struct field DeploymentSpec.spec.replicas of "
-            "type int32");
+        "Deployment in version \"v1\" cannot be handled as a Deployment: json: cannot unmarshal number 5000000000 into Go struct field "
+        "DeploymentSpec.spec.replicas of "
+        "type int32");
     end();
 }
 
@@ -77,7 +86,7 @@ TEST(unknown_fields_are_removed_and_noted_with_their_paths)
     struct schema_notes notes;
     begin();
     EQ_STR(decoded("", "pods", "{\"spec\":{\"containers\":[{\"name\":\"a\",\"imag\":\"x\"}],\"foo\":{}},\"Spec\":1}", &notes),
-           STR("{\"spec\":{\"containers\":[{\"name\":\"a\"}]}}"));
+        STR("{\"spec\":{\"containers\":[{\"name\":\"a\"}]}}"));
     EQ(notes.n, 3);
     EQ_STR(notes.items[0], STR("unknown field \"spec.containers[0].imag\""));
     EQ_STR(notes.items[1], STR("unknown field \"spec.foo\""));
@@ -89,10 +98,14 @@ TEST(values_take_the_form_that_go_would_write)
 {
     begin();
     EQ_STR(decoded("", "pods",
-                   "{\"metadata\":{\"creationTimestamp\":null,\"deletionTimestamp\":\"2024-05-06T09:08:09.5+02:00\",\"labels\":{}},\"spec\":{\"hostNetwork\":false,"
-                   "\"terminationGracePeriodSeconds\":0,\"containers\":[{\"args\":[],\"resources\":{\"limits\":{\"cpu\":0.5,\"memory\":\"1024Mi\",\"x/y\":1}}}]}}", NULL),
-           STR("{\"metadata\":{\"deletionTimestamp\":\"2024-05-06T07:08:09Z\"},\"spec\":{\"terminationGracePeriodSeconds\":0,\"containers\":[{\"resources\":{\"limits\":"
-               "{\"cpu\":\"500m\",\"memory\":\"1Gi\",\"x/y\":\"1\"}}}]}}"));
+               "{\"metadata\":{\"creationTimestamp\":null,\"deletionTimestamp\":\"2024-05-06T09:08:09.5+02:00\",\"labels\":{}},\"spec\":{"
+               "\"hostNetwork\":false,"
+               "\"terminationGracePeriodSeconds\":0,\"containers\":[{\"args\":[],\"resources\":{\"limits\":{\"cpu\":0.5,\"memory\":"
+               "\"1024Mi\",\"x/y\":1}}}]}}",
+               NULL),
+        STR("{\"metadata\":{\"deletionTimestamp\":\"2024-05-06T07:08:09Z\"},\"spec\":{\"terminationGracePeriodSeconds\":0,\"containers\":[{"
+            "\"resources\":{\"limits\":"
+            "{\"cpu\":\"500m\",\"memory\":\"1Gi\",\"x/y\":\"1\"}}}]}}"));
     end();
 }
 
@@ -100,15 +113,19 @@ TEST(defaults_and_zero_values_give_the_stored_form)
 {
     begin();
     const struct schema_resource *r = res("apps", "deployments");
-    struct json *j = parse("{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\",\"ports\":[{\"containerPort\":80}]}]}}},\"kind\":\"Deployment\"}");
+    struct json *j = parse("{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\",\"ports\":[{\"containerPort\":80}]}]}}},"
+                           "\"kind\":\"Deployment\"}");
     schema_default(r->type, pool, j);
     schema_fill_zero(r->type, pool, j);
     EQ_STR(json_to_pool(pool, j),
-           STR("{\"kind\":\"Deployment\",\"metadata\":{},\"spec\":{\"replicas\":1,\"selector\":null,\"template\":{\"metadata\":{},\"spec\":{\"containers\":[{\"name\":\"a\","
-               "\"ports\":[{\"containerPort\":80,\"protocol\":\"TCP\"}],\"resources\":{},\"terminationMessagePath\":\"/dev/termination-log\","
-               "\"terminationMessagePolicy\":\"File\"}],\"restartPolicy\":\"Always\",\"terminationGracePeriodSeconds\":30,\"dnsPolicy\":\"ClusterFirst\","
-               "\"securityContext\":{},\"schedulerName\":\"default-scheduler\"}},\"strategy\":{},\"revisionHistoryLimit\":10,\"progressDeadlineSeconds\":600},"
-               "\"status\":{}}"));
+        STR("{\"kind\":\"Deployment\",\"metadata\":{},\"spec\":{\"replicas\":1,\"selector\":null,\"template\":{\"metadata\":{},\"spec\":{"
+            "\"containers\":[{\"name\":\"a\","
+            "\"ports\":[{\"containerPort\":80,\"protocol\":\"TCP\"}],\"resources\":{},\"terminationMessagePath\":\"/dev/termination-log\","
+            "\"terminationMessagePolicy\":\"File\"}],\"restartPolicy\":\"Always\",\"terminationGracePeriodSeconds\":30,\"dnsPolicy\":"
+            "\"ClusterFirst\","
+            "\"securityContext\":{},\"schedulerName\":\"default-scheduler\"}},\"strategy\":{},\"revisionHistoryLimit\":10,"
+            "\"progressDeadlineSeconds\":600},"
+            "\"status\":{}}"));
     end();
 }
 
@@ -117,14 +134,16 @@ TEST(structural_validation_speaks_as_field_errors_do)
     begin();
     struct err *e = NULL;
     const struct schema_resource *r = res("apps", "deployments");
-    struct json *j = parse("{\"spec\":{\"replicas\":-1,\"selector\":{},\"template\":{\"spec\":{\"containers\":[{\"imagePullPolicy\":\"x\"}],\"restartPolicy\":\"Maybe\"}}}}");
+    struct json *j = parse("{\"spec\":{\"replicas\":-1,\"selector\":{},\"template\":{\"spec\":{\"containers\":[{\"imagePullPolicy\":\"x\"}]"
+                           ",\"restartPolicy\":\"Maybe\"}}}}");
     EQ(schema_validate(r->type, pool, j, NULL, &e), -ERR_INVALID);
     struct buf b = BUF_INIT;
     ferr_join(&b, e);
     EQ_STR(buf_str(&b),
-           STR("[spec.replicas: Invalid value: -1: must be greater than or equal to 0, spec.template.spec.containers[0].name: Required value, "
-               "spec.template.spec.containers[0].imagePullPolicy: Unsupported value: \"x\": supported values: \"Always\", \"Never\", \"IfNotPresent\", "
-               "spec.template.spec.restartPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"OnFailure\", \"Never\"]"));
+        STR("[spec.replicas: Invalid value: -1: must be greater than or equal to 0, spec.template.spec.containers[0].name: Required value, "
+            "spec.template.spec.containers[0].imagePullPolicy: Unsupported value: \"x\": supported values: \"Always\", \"Never\", "
+            "\"IfNotPresent\", "
+            "spec.template.spec.restartPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"OnFailure\", \"Never\"]"));
     buf_clear(&b);
     err_free(e);
     end();

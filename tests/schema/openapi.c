@@ -37,7 +37,8 @@ TEST(the_v3_document_of_a_group_has_what_kubectl_looks_for)
     struct err *e = NULL;
     FINE(schema_openapi_v3(s, STR("apps"), STR("v1"), &b, &e), e);
     struct json *j = parsed(p, &b), *schemas = json_path(j, "components", "schemas", NULL);
-    const struct json *patch = json_path(json_get(json_get(j, STR("paths")), STR("/apis/apps/v1/namespaces/{namespace}/deployments/{name}")), "patch", NULL);
+    const struct json *patch =
+        json_path(json_get(json_get(j, STR("paths")), STR("/apis/apps/v1/namespaces/{namespace}/deployments/{name}")), "patch", NULL);
     EQ_STR(json_str_at(patch, "x-kubernetes-group-version-kind", "kind", NULL), STR("Deployment"));
     EQ_STR(json_get_str(patch, "x-kubernetes-action"), STR("patch"));
     OK(json_path(patch, "requestBody", "content", "application/strategic-merge-patch+json", NULL) != NULL);

@@ -61,8 +61,11 @@ TEST(a_label_selector_object_gives_the_same_requirements)
     struct selector s;
     struct json *j;
     pool = pool_new();
-    FINE(json_parse(pool, STR("{\"matchLabels\":{\"b\":\"1\"},\"matchExpressions\":[{\"key\":\"a\",\"operator\":\"In\",\"values\":[\"x\",\"y\"]},"
-                              "{\"key\":\"c\",\"operator\":\"DoesNotExist\"}]}"), NULL, &j, &e), e);
+    FINE(json_parse(pool,
+             STR("{\"matchLabels\":{\"b\":\"1\"},\"matchExpressions\":[{\"key\":\"a\",\"operator\":\"In\",\"values\":[\"x\",\"y\"]},"
+                 "{\"key\":\"c\",\"operator\":\"DoesNotExist\"}]}"),
+             NULL, &j, &e),
+        e);
     FINE(selector_from_json(pool, j, &s, &e), e);
     EQ_STR(selector_text(pool, &s), STR("a in (x,y),b=1,!c"));
     FINE(selector_from_json(pool, NULL, &s, &e), e);

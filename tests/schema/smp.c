@@ -25,34 +25,40 @@ static void patched(const char *doc, const char *patch, const char *want)
 
 TEST(lists_merge_by_their_key)
 {
-    patched("{\"containers\":[{\"name\":\"a\",\"image\":\"1\"},{\"name\":\"b\",\"image\":\"2\"}]}", "{\"containers\":[{\"name\":\"b\",\"image\":\"3\"}]}",
-            "{\"containers\":[{\"name\":\"a\",\"image\":\"1\"},{\"name\":\"b\",\"image\":\"3\"}]}");
-    patched("{\"containers\":[{\"name\":\"a\"}]}", "{\"containers\":[{\"name\":\"b\"}]}", "{\"containers\":[{\"name\":\"b\"},{\"name\":\"a\"}]}");
-    patched("{\"containers\":[{\"name\":\"a\"},{\"name\":\"b\"}]}", "{\"containers\":[{\"name\":\"a\",\"$patch\":\"delete\"}]}", "{\"containers\":[{\"name\":\"b\"}]}");
-    patched("{\"containers\":[{\"name\":\"a\"}]}", "{\"containers\":[{\"$patch\":\"replace\"},{\"name\":\"b\"}]}", "{\"containers\":[{\"name\":\"b\"}]}");
+    patched("{\"containers\":[{\"name\":\"a\",\"image\":\"1\"},{\"name\":\"b\",\"image\":\"2\"}]}",
+        "{\"containers\":[{\"name\":\"b\",\"image\":\"3\"}]}",
+        "{\"containers\":[{\"name\":\"a\",\"image\":\"1\"},{\"name\":\"b\",\"image\":\"3\"}]}");
+    patched("{\"containers\":[{\"name\":\"a\"}]}", "{\"containers\":[{\"name\":\"b\"}]}",
+        "{\"containers\":[{\"name\":\"b\"},{\"name\":\"a\"}]}");
+    patched("{\"containers\":[{\"name\":\"a\"},{\"name\":\"b\"}]}", "{\"containers\":[{\"name\":\"a\",\"$patch\":\"delete\"}]}",
+        "{\"containers\":[{\"name\":\"b\"}]}");
+    patched("{\"containers\":[{\"name\":\"a\"}]}", "{\"containers\":[{\"$patch\":\"replace\"},{\"name\":\"b\"}]}",
+        "{\"containers\":[{\"name\":\"b\"}]}");
 }
 
 TEST(set_element_order_decides_the_order)
 {
     patched("{\"containers\":[{\"name\":\"a\"},{\"name\":\"b\"}]}",
-            "{\"$setElementOrder/containers\":[{\"name\":\"b\"},{\"name\":\"c\"},{\"name\":\"a\"}],\"containers\":[{\"name\":\"c\"}]}",
-            "{\"containers\":[{\"name\":\"b\"},{\"name\":\"c\"},{\"name\":\"a\"}]}");
+        "{\"$setElementOrder/containers\":[{\"name\":\"b\"},{\"name\":\"c\"},{\"name\":\"a\"}],\"containers\":[{\"name\":\"c\"}]}",
+        "{\"containers\":[{\"name\":\"b\"},{\"name\":\"c\"},{\"name\":\"a\"}]}");
     patched("{\"containers\":[{\"name\":\"a\"},{\"name\":\"b\"}]}", "{\"$setElementOrder/containers\":[{\"name\":\"b\"},{\"name\":\"a\"}]}",
-            "{\"containers\":[{\"name\":\"b\"},{\"name\":\"a\"}]}");
+        "{\"containers\":[{\"name\":\"b\"},{\"name\":\"a\"}]}");
 }
 
 TEST(atomic_lists_are_replaced_and_nulls_delete)
 {
-    patched("{\"tolerations\":[{\"key\":\"a\"}],\"hostname\":\"x\"}", "{\"tolerations\":[{\"key\":\"b\"}],\"hostname\":null,\"nodeSelector\":{\"k\":\"v\",\"gone\":null}}",
-            "{\"tolerations\":[{\"key\":\"b\"}],\"nodeSelector\":{\"k\":\"v\"}}");
-    patched("{\"nodeSelector\":{\"a\":\"1\",\"b\":\"2\"}}", "{\"nodeSelector\":{\"$patch\":\"replace\",\"c\":\"3\"}}", "{\"nodeSelector\":{\"c\":\"3\"}}");
+    patched("{\"tolerations\":[{\"key\":\"a\"}],\"hostname\":\"x\"}",
+        "{\"tolerations\":[{\"key\":\"b\"}],\"hostname\":null,\"nodeSelector\":{\"k\":\"v\",\"gone\":null}}",
+        "{\"tolerations\":[{\"key\":\"b\"}],\"nodeSelector\":{\"k\":\"v\"}}");
+    patched("{\"nodeSelector\":{\"a\":\"1\",\"b\":\"2\"}}", "{\"nodeSelector\":{\"$patch\":\"replace\",\"c\":\"3\"}}",
+        "{\"nodeSelector\":{\"c\":\"3\"}}");
 }
 
 TEST(retain_keys_clears_the_other_members)
 {
     patched("{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{}}]}",
-            "{\"volumes\":[{\"$retainKeys\":[\"name\",\"configMap\"],\"name\":\"v\",\"configMap\":{\"name\":\"c\"}}]}",
-            "{\"volumes\":[{\"name\":\"v\",\"configMap\":{\"name\":\"c\"}}]}");
+        "{\"volumes\":[{\"$retainKeys\":[\"name\",\"configMap\"],\"name\":\"v\",\"configMap\":{\"name\":\"c\"}}]}",
+        "{\"volumes\":[{\"name\":\"v\",\"configMap\":{\"name\":\"c\"}}]}");
 }
 
 TEST(a_malformed_patch_is_refused)
@@ -84,7 +90,9 @@ TEST(finalizers_merge_as_a_set_and_lose_members_by_directive)
     struct err *e = NULL;
     const struct schema_type *t = schema_find_type(s, STR("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"));
     struct json *j = parse(p, "{\"finalizers\":[\"a/a\",\"b/b\"]}");
-    FINE(schema_strategic_merge(t, p, j, parse(p, "{\"finalizers\":[\"c/c\",\"a/a\"],\"$deleteFromPrimitiveList/finalizers\":[\"b/b\"]}"), &e), e);
+    FINE(schema_strategic_merge(
+             t, p, j, parse(p, "{\"finalizers\":[\"c/c\",\"a/a\"],\"$deleteFromPrimitiveList/finalizers\":[\"b/b\"]}"), &e),
+        e);
     EQ_STR(json_to_pool(p, j), STR("{\"finalizers\":[\"c/c\",\"a/a\"]}"));
     pool_free(p);
     schema_unref(s);
