@@ -97,7 +97,7 @@ TEST(attach_speaks_to_the_container_that_runs)
 TEST(a_port_of_a_pod_can_be_reached_from_inside_its_network)
 {
     struct rig *r = rig_new();
-    struct node_pod p = rig_pod(r, "p1", "echo answer | nc -l -p 8080 -s 127.0.0.1; sleep 1000");
+    struct node_pod p = rig_pod(r, "p1", "echo answer | nc -l -p 8080; sleep 1000");
     rig_run(r, &p);
     rig_wait_state(r, "p1", "main", CS_RUNNING, NULL);
     struct node_connect c = {STR("p1"), 8080};
