@@ -16,10 +16,10 @@ struct pending {
     bool moved;                 /* something changed while it was tried: do not sleep */
     size_t heap_at;
 };
+struct pending_heap { struct pending **at; size_t n, cap; };
 struct pending_queue {
     struct map all;             /* uid to struct pending */
-    struct pending **heap;      /* READY: highest priority, then longest waiting, first */
-    size_t nheap, cap;
+    struct pending_heap ready, backoff;
     size_t nbinding;
 };
 void pending_put(struct pending_queue *q, const struct obj *o, int64_t now);  /* new or changed: to be tried */

@@ -13,69 +13,77 @@
 #define BACKOFF_FIRST NS_PER_S
 #define BACKOFF_MOST (10 * NS_PER_S)
 
+/* READY: the highest priority, then the one that waits longest. BACKOFF: the one whose time comes first. */
 static bool before(const struct pending *a, const struct pending *b)
 {
+    if (a->state == PENDING_BACKOFF)
+        return a->until < b->until;
     return a->priority != b->priority ? a->priority > b->priority : a->since < b->since;
 }
 
-static void place(struct pending_queue *q, size_t i, struct pending *p)
+static void place(struct pending_heap *h, size_t i, struct pending *p)
 {
-    q->heap[i] = p;
+    h->at[i] = p;
     p->heap_at = i;
 }
 
-static void up(struct pending_queue *q, size_t i, struct pending *p)
+static void up(struct pending_heap *h, size_t i, struct pending *p)
 {
-    for (; i > 0 && before(p, q->heap[(i - 1) / 2]); i = (i - 1) / 2)
-        place(q, i, q->heap[(i - 1) / 2]);
-    place(q, i, p);
+    for (; i > 0 && before(p, h->at[(i - 1) / 2]); i = (i - 1) / 2)
+        place(h, i, h->at[(i - 1) / 2]);
+    place(h, i, p);
 }
 
-static void down(struct pending_queue *q, size_t i, struct pending *p)
+static void down(struct pending_heap *h, size_t i, struct pending *p)
 {
     for (;;) {
         size_t child = 2 * i + 1;
-        if (child >= q->nheap)
+        if (child >= h->n)
             break;
-        if (child + 1 < q->nheap && before(q->heap[child + 1], q->heap[child]))
+        if (child + 1 < h->n && before(h->at[child + 1], h->at[child]))
             child++;
-        if (!before(q->heap[child], p))
+        if (!before(h->at[child], p))
             break;
-        place(q, i, q->heap[child]);
+        place(h, i, h->at[child]);
         i = child;
     }
-    place(q, i, p);
+    place(h, i, p);
 }
 
-static void heap_add(struct pending_queue *q, struct pending *p)
+static void heap_add(struct pending_heap *h, struct pending *p)
 {
-    if (q->nheap == q->cap) {
-        q->cap = q->cap ? q->cap * 2 : 64;
-        q->heap = xrealloc(q->heap, q->cap * sizeof *q->heap);
+    if (h->n == h->cap) {
+        h->cap = h->cap ? h->cap * 2 : 64;
+        h->at = xrealloc(h->at, h->cap * sizeof *h->at);
     }
-    q->nheap++;
-    up(q, q->nheap - 1, p);
+    h->n++;
+    up(h, h->n - 1, p);
 }
 
-static void heap_del(struct pending_queue *q, struct pending *p)
+static void heap_del(struct pending_heap *h, struct pending *p)
 {
     size_t i = p->heap_at;
-    struct pending *last = q->heap[--q->nheap];
+    struct pending *last = h->at[--h->n];
     if (last == p)
         return;
-    down(q, i, last);
-    up(q, last->heap_at, last);
+    down(h, i, last);
+    up(h, last->heap_at, last);
+}
+
+static struct pending_heap *heap_of(struct pending_queue *q, enum pending_state s)
+{
+    return s == PENDING_READY ? &q->ready : s == PENDING_BACKOFF ? &q->backoff : NULL;
 }
 
 static void set_state(struct pending_queue *q, struct pending *p, enum pending_state to)
 {
-    if (p->state == PENDING_READY)
-        heap_del(q, p);
+    if (heap_of(q, p->state))
+        heap_del(heap_of(q, p->state), p);
     if (p->state == PENDING_BINDING)
         q->nbinding--;
     p->state = to;
-    if (to == PENDING_READY)
-        heap_add(q, p);
+    if (heap_of(q, to))
+        heap_add(heap_of(q, to), p);
     if (to == PENDING_BINDING)
         q->nbinding++;
 }
@@ -93,7 +101,7 @@ void pending_put(struct pending_queue *q, const struct obj *o, int64_t now)
     p->o = obj_ref(o);
     p->uid = p->o->uid;
     if (p->state == PENDING_READY)
-        heap_del(q, p), p->state = PENDING_SLEEPING; /* the priority may change */
+        set_state(q, p, PENDING_SLEEPING); /* the priority may change */
     p->priority = v ? v->priority : 0;
     obj_unref(old);
     p->moved = true;
@@ -119,7 +127,7 @@ void pending_drop(struct pending_queue *q, struct str uid)
 
 struct pending *pending_pop(struct pending_queue *q)
 {
-    struct pending *p = q->nheap ? q->heap[0] : NULL;
+    struct pending *p = q->ready.n ? q->ready.at[0] : NULL;
     if (!p)
         return NULL;
     p->moved = false;
@@ -166,29 +174,18 @@ void pending_move(struct pending_queue *q, int64_t now, bool near)
     }
 }
 
-int64_t pending_due(const struct pending_queue *q)
-{
-    int64_t due = INT64_MAX;
-    map_for (&q->all, it) {
-        const struct pending *p = it->value;
-        if (p->state == PENDING_BACKOFF)
-            due = MIN(due, p->until);
-    }
-    return due;
-}
+int64_t pending_due(const struct pending_queue *q) { return q->backoff.n ? q->backoff.at[0]->until : INT64_MAX; }
 
 void pending_wake(struct pending_queue *q, int64_t now)
 {
-    map_for (&q->all, it) {
-        struct pending *p = it->value;
-        if (p->state == PENDING_BACKOFF && p->until <= now)
-            set_state(q, p, PENDING_READY);
-    }
+    while (pending_due(q) <= now)
+        set_state(q, q->backoff.at[0], PENDING_READY);
 }
 
 void pending_clear(struct pending_queue *q)
 {
     map_clear(&q->all, pending_free);
-    free(q->heap);
+    free(q->ready.at);
+    free(q->backoff.at);
     *q = (struct pending_queue){0};
 }

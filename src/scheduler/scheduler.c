@@ -134,7 +134,7 @@ static void arm(struct scheduler *s)
 
 static void go_on(struct scheduler *s)
 {
-    if (s->queue.nheap)
+    if (s->queue.ready.n)
         loop_defer(s->cfg.loop, &s->defer, on_defer);
     arm(s);
 }
@@ -155,7 +155,7 @@ void scheduler_tick(struct scheduler *s)
 }
 
 size_t scheduler_waiting(const struct scheduler *s) { return map_count(&s->queue.all); }
-size_t scheduler_ready(const struct scheduler *s) { return s->queue.nheap + s->queue.nbinding; }
+size_t scheduler_ready(const struct scheduler *s) { return s->queue.ready.n + s->queue.nbinding; }
 
 /* ---- changes ---- */
 
