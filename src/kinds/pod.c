@@ -6,6 +6,7 @@
 #include "kinds/cell.h"
 #include "kinds/podspec.h"
 #include "kinds/rows.h"
+#include "schema/quantity.h"
 
 /* Requests follow limits; only in pods, not in templates. */
 static void requests_from_limits(struct pool *p, struct json *list)
@@ -29,6 +30,32 @@ static void host_ports(struct pool *p, struct json *list)
                 json_set_int(p, port, STR("hostPort"), json_get_int(port, "containerPort", 0));
 }
 
+static void set_amount(struct pool *p, struct json *requests, const char *name, struct quantity q)
+{
+    struct buf b = BUF_INIT;
+    if (q.digits > 0 && !json_get(requests, str_of(name))) {
+        quantity_write(&b, q);
+        json_set_str(p, requests, str_of(name), buf_str(&b));
+        buf_clear(&b);
+    }
+}
+
+/* A pod with limits of its own requests what its containers do, or else its limits. */
+static void pod_level_requests(struct pool *p, struct json *spec)
+{
+    struct json *resources = json_get(spec, STR("resources"));
+    const struct json *limits = json_get(resources, STR("limits"));
+    if (!json_count(limits))
+        return;
+    struct pod_requests sum = podspec_requests(spec);
+    struct json *requests = json_put_obj(p, resources, STR("requests"));
+    set_amount(p, requests, "cpu", (struct quantity){sum.cpu_milli, -3, Q_DECIMAL_SI});
+    set_amount(p, requests, "memory", (struct quantity){sum.memory, 0, Q_BINARY_SI});
+    json_for (limits, l)
+        if (!json_get(requests, json_key(l)))
+            json_set(p, requests, json_key(l), json_clone(p, l));
+}
+
 static void dflt(struct kind_ctx *c, struct json *doc)
 {
     struct json *spec = json_put_obj(c->pool, doc, STR("spec"));
@@ -41,12 +68,7 @@ static void dflt(struct kind_ctx *c, struct json *doc)
         host_ports(c->pool, json_get(spec, STR("containers")));
         host_ports(c->pool, json_get(spec, STR("initContainers")));
     }
-    /* serviceAccount is the old name of serviceAccountName; both are always written */
-    struct str name = json_get_str(spec, "serviceAccountName"), old = json_get_str(spec, "serviceAccount");
-    if (name.n || old.n) {
-        json_set_str(c->pool, spec, STR("serviceAccountName"), name.n ? name : old);
-        json_set_str(c->pool, spec, STR("serviceAccount"), name.n ? name : old);
-    }
+    pod_level_requests(c->pool, spec);
 }
 
 static void prepare(struct kind_ctx *c, struct json *doc, const struct json *old)

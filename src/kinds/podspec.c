@@ -36,6 +36,12 @@ void podspec_default(struct pool *p, struct json *spec)
         return;
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         default_containers(p, json_get(spec, str_of(lists[i])));
+    /* serviceAccount is the old name of serviceAccountName; both are always written */
+    struct str name = json_get_str(spec, "serviceAccountName"), old = json_get_str(spec, "serviceAccount");
+    if (name.n || old.n) {
+        json_set_str(p, spec, STR("serviceAccountName"), name.n ? name : old);
+        json_set_str(p, spec, STR("serviceAccount"), name.n ? name : old);
+    }
     json_for (json_get(spec, STR("volumes")), v) {
         struct json *image = json_get(v, STR("image"));
         if (v->type == JSON_OBJ && (v->n == 0 || (v->n == 1 && json_get(v, STR("name")))))
