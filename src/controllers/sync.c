@@ -53,6 +53,12 @@ static enum queue_result sync_end(struct sync *s)
     return r;
 }
 
+static bool namespace_ends(struct sync *s)
+{
+    const struct obj *ns = s->ns.n ? sync_get(s, R_NAMESPACES, STR(""), s->ns) : NULL;
+    return ns && ns->deleted;
+}
+
 enum queue_result sync_run(void *arg, struct str key)
 {
     struct ctl *c = arg;
@@ -68,7 +74,9 @@ enum queue_result sync_run(void *arg, struct str key)
     s->view = store_view(c->store);
     s->now = clock_now(c->clock);
     int r = c->row->sync(s, &e);
-    if (r < 0) {
+    if (r == -ERR_FORBIDDEN && namespace_ends(s)) {
+        r = 0; /* nothing new comes into being there; what stands is the namespace controller's */
+    } else if (r < 0) {
         s->failed = true;
         if (r != -ERR_CONFLICT)
             log_warn("controller=%s key=%.*s: %s", c->row->name, STR_ARG(s->key), err_msg(e));
