@@ -5,16 +5,13 @@
  * Upgrades (exec, port-forward, WebSocket watches) are re-issued as HTTP/1.1 upgrades and spliced. */
 #include <stdlib.h>
 
-#include "base/file.h"
-
 #include "gate/impl.h"
 #include "gate/kube.h"
+#include "gate/relay.h"
 #include "gate/trust.h"
 
 #define HUB "hub:"
-#define WAITING_MAX ((size_t)256 << 10)
 #define HEAD_MS 65000 /* the API server itself gives up after 60 s */
-#define HEADERS_MAX 120
 
 struct connect {
     struct gate *gate;
@@ -24,14 +21,6 @@ struct connect {
     struct pool *pool;
     struct str token;
     bool refusal_told;
-};
-
-/* One request under way. */
-struct relay {
-    struct connect *c;
-    struct http_req *rq;         /* NULL: the hub does not wait any more */
-    struct http_call *call;
-    bool started;
 };
 
 /* ---- who asks ---- */
@@ -79,175 +68,32 @@ static bool permitted(const struct http_req *rq, struct str *why)
     return user;
 }
 
-/* ---- headers ---- */
+/* ---- what it asks ---- */
 
-static bool hop(struct str n)
+static void unanswered(struct http_req *rq, int status, struct str message)
 {
-    static const char *const names[] = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length",
-        "http2-settings", "sec-websocket-key", "sec-websocket-accept", "authorization", "cookie", "expect"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (str_eqz(n, names[i]))
-            return true;
-    return false;
-}
-
-static struct http_request request(struct connect *c, struct http_req *rq, bool websocket)
-{
-    struct http_header *h = pool_array(rq->pool, struct http_header, rq->nheaders + 3);
-    struct str auth = kube_authorization(c->kube, rq->pool);
-    size_t n = 0;
-
-    for (size_t i = 0; i < rq->nheaders && n < HEADERS_MAX; i++)
-        if (!hop(rq->headers[i].name) && rq->headers[i].name.n && rq->headers[i].name.p[0] != ':')
-            h[n++] = rq->headers[i];
-    if (auth.n)
-        h[n++] = (struct http_header){STR("authorization"), auth};
-    if (websocket) { /* its answer proves nothing to us and is not passed on; the stream below is what matters */
-        struct buf key = BUF_INIT;
-        uint8_t raw[16];
-        random_bytes(raw, sizeof raw);
-        buf_base64(&key, raw, sizeof raw);
-        h[n++] = (struct http_header){STR("sec-websocket-key"), buf_to_pool(&key, rq->pool)};
-    }
-    return (struct http_request){.method = rq->method, .path = pool_printf(rq->pool, "%.*s%s%.*s", STR_ARG(rq->path), rq->query.n ? "?" : "", STR_ARG(rq->query)),
-        .headers = h, .nheaders = n, .timeout_ms = HEAD_MS};
-}
-
-static size_t answer_headers(struct pool *p, const struct http_response *r, struct http_header **out)
-{
-    struct http_header *h = pool_array(p, struct http_header, r->nheaders + 1);
-    size_t n = 0;
-    for (size_t i = 0; i < r->nheaders; i++)
-        if (!hop(r->headers[i].name))
-            h[n++] = (struct http_header){pool_str(p, r->headers[i].name), pool_str(p, r->headers[i].value)};
-    *out = h;
-    return n;
-}
-
-/* ---- plain requests ---- */
-
-static void on_rq_close(struct http_req *rq)
-{
-    struct relay *x = rq->user;
-    if (!x)
-        return;
-    x->rq = NULL;
-    if (x->call)
-        http_call_cancel(TAKE(x->call));
-    free(x);
-}
-
-static struct http_req *let_go(struct relay *x) /* the request, for its last words */
-{
-    struct http_req *rq = TAKE(x->rq);
-    if (rq) {
-        rq->user = NULL;
-        rq->on_close = NULL;
-        rq->on_drain = NULL;
-    }
-    return rq;
-}
-
-static void on_rq_drain(struct http_req *rq)
-{
-    struct relay *x = rq->user;
-    if (x && x->call)
-        http_call_pause(x->call, false);
-}
-
-static void on_head(void *arg, const struct http_response *r)
-{
-    struct relay *x = arg;
-    struct http_header *h;
-    size_t n = answer_headers(x->rq->pool, r, &h);
-    x->started = true;
-    http_start(x->rq, r->status, h, n);
-}
-
-static void on_data(void *arg, const char *p, size_t n)
-{
-    struct relay *x = arg;
-    http_send_str(x->rq, str_make(p, n));
-    if (x->rq && http_queued(x->rq) > WAITING_MAX && x->call)
-        http_call_pause(x->call, true);
-}
-
-static void on_end(void *arg, const struct err *e)
-{
-    struct relay *x = arg;
-    struct http_req *rq = let_go(x);
-    x->call = NULL;
-    if (rq && !e)
-        http_end(rq);
-    else if (rq && x->started)
-        http_abort(rq);
-    else if (rq)
-        fail(rq, 503, "ServiceUnavailable", pool_printf(rq->pool, "the cluster's API does not answer: %s", err_msg(e)));
-    free(x);
-}
-
-static void with_body(struct http_req *rq, struct str body)
-{
-    static const struct http_call_events events = {on_head, on_data, NULL, on_end};
-    struct relay *x = rq->user;
-    struct http_request r = request(x->c, rq, false);
-    r.body = body;
-    rq->on_drain = on_rq_drain;
-    x->call = http_call(kube_client(x->c->kube), &r, &events, x);
-}
-
-/* ---- upgrades ---- */
-
-static void on_upgraded(void *arg, struct stream *s, const struct http_response *r, const struct err *e)
-{
-    struct relay *x = arg;
-    struct http_req *rq = let_go(x);
-    struct http_header *h;
-
-    free(x);
-    if (!rq) {
-        if (s)
-            stream_abort(s);
-        return;
-    }
-    if (!s) {
-        fail(rq, r && r->status >= 400 ? r->status : 502, "", str_of(err_msg(e)));
-        return;
-    }
-    size_t n = answer_headers(rq->pool, r, &h);
-    struct stream *front = http_upgrade(rq, h, n);
-    if (front)
-        stream_splice(front, s, NULL, NULL);
+    if (status == 503)
+        fail(rq, 503, "ServiceUnavailable", pool_printf(rq->pool, "the cluster's API does not answer: %.*s", STR_ARG(message)));
     else
-        stream_abort(s);
-}
-
-static void upgrade(struct relay *x)
-{
-    struct http_req *rq = x->rq;
-    struct http_request r = request(x->c, rq, str_eq_nocase(rq->protocol, STR("websocket")));
-    if (str_eqz(r.method, "CONNECT"))
-        r.method = STR("GET");
-    x->call = http_call_upgrade(kube_client(x->c->kube), &r, rq->protocol, on_upgraded, x);
+        fail(rq, status, "", message);
 }
 
 static void handle(struct http_req *rq, void *arg)
 {
     struct connect *c = arg;
-    struct str why;
+    struct str why, auth = kube_authorization(c->kube, rq->pool);
+    struct http_header *h;
 
     if (!permitted(rq, &why)) {
         fail(rq, 403, "Forbidden", why);
         return;
     }
-    struct relay *x = xcalloc(1, sizeof *x);
-    *x = (struct relay){.c = c, .rq = rq};
-    rq->user = x;
-    rq->on_close = on_rq_close;
-    if (rq->protocol.n)
-        upgrade(x);
-    else
-        http_body(rq, 0, with_body);
+    size_t n = relay_headers(rq, 1, &h);
+    if (auth.n)
+        h[n++] = (struct http_header){STR("authorization"), auth};
+    struct relay_to to = {.client = kube_client(c->kube), .headers = h, .nheaders = n, .head_ms = HEAD_MS, .fail = unanswered};
+    to.path = pool_printf(rq->pool, "%.*s%s%.*s", STR_ARG(rq->path), rq->query.n ? "?" : "", STR_ARG(rq->query));
+    relay(rq, &to);
 }
 
 /* ---- the link ---- */

@@ -103,6 +103,8 @@ static void serve_health(struct gate *g, struct http_req *rq)
 static void serve_summary(struct gate *g, struct http_req *rq) { serve_stats(g, rq, false); }
 static void serve_metrics(struct gate *g, struct http_req *rq) { serve_stats(g, rq, true); }
 
+static void serve_proxied(struct gate *g, struct http_req *rq) { serve_proxy(g, rq, str_sub(rq->path, sizeof "/proxy/" - 1, rq->path.n)); }
+
 /* ---- the table ---- */
 
 enum method { GET = 1, ANY = 2 };
@@ -111,7 +113,7 @@ static const struct route {
     enum method method;
     void (*whole)(struct gate *g, struct http_req *rq);                          /* the path is exactly this */
     void (*of_pod)(struct gate *g, struct http_req *rq, const struct target *t); /* or goes on with a pod */
-    bool container;
+    bool container, below;                                                       /* the path goes on with a container; whole takes all paths below */
 } routes[] = {
     {"/healthz", GET, .whole = serve_health},
     {"/pods", GET, .whole = serve_pods},
@@ -121,6 +123,7 @@ static const struct route {
     {"/exec/", ANY, .of_pod = serve_exec, .container = true},
     {"/attach/", ANY, .of_pod = serve_attach, .container = true},
     {"/portForward/", ANY, .of_pod = serve_forward},
+    {"/proxy/", ANY, .whole = serve_proxied, .below = true},
 };
 
 void serve_request(struct http_req *rq, void *gate)
@@ -130,7 +133,7 @@ void serve_request(struct http_req *rq, void *gate)
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
         const struct route *r = &routes[i];
         struct str prefix = str_of(r->prefix);
-        if (r->whole ? !str_eq(rq->path, prefix) : !str_starts(rq->path, prefix))
+        if (r->whole && !r->below ? !str_eq(rq->path, prefix) : !str_starts(rq->path, prefix))
             continue;
         if (r->method == GET && !str_eqz(rq->method, "GET")) {
             serve_fail(rq, 405, "405: Method Not Allowed");
