@@ -91,6 +91,13 @@ static bool find_default(void *arg, const struct obj *o, struct json *doc)
     return true;
 }
 
+static void keep_decided(struct call *c, struct json *spec, const char *key)
+{
+    const struct json *was = json_path(c->w.old, "spec", key, NULL);
+    if (was && !json_get(spec, str_of(key)))
+        json_set(c->pool, spec, str_of(key), json_clone(c->pool, was));
+}
+
 int admit_priority(struct call *c, struct err **e)
 {
     struct json *spec = json_put_obj(c->pool, c->w.doc, STR("spec"));
@@ -98,6 +105,11 @@ int admit_priority(struct call *c, struct err **e)
     const struct json *class = NULL;
     if (!str_empty(c->ri.sub))
         return 0;
+    if (c->w.op == WRITE_UPDATE) { /* what was decided at the beginning stays */
+        keep_decided(c, spec, "priority");
+        keep_decided(c, spec, "preemptionPolicy");
+        return 0;
+    }
     if (!str_empty(name)) {
         class = admit_lookup(c, c->api->res.priorities, STR_NULL, name);
         if (!class)

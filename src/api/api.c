@@ -159,6 +159,9 @@ static void housekeeping(struct timer *t)
     struct api *a = container_of(t, struct api, housekeeping);
     struct err *e = NULL;
     pages_expire(a->pages);
+    if (a->ready && bootstrap_service(a, &e) < 0)
+        log_warn("the kubernetes Service was not repaired: %s", err_msg(e));
+    err_free(TAKE(e));
     if (++a->turns % HOUSEKEEPING_LONG == 0) {
         if (a->keys && api_keys_renew(a->keys, &e) < 0)
             log_warn("certificates were not renewed: %s", err_msg(e));

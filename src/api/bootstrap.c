@@ -147,11 +147,11 @@ static int slice(struct api *a, struct err **e)
     return run(a, &c, e);
 }
 
-static int service(struct api *a, struct err **e)
+int bootstrap_service(struct api *a, struct err **e)
 {
     _cleanup_(pool_freep) struct pool *p = pool_new();
     struct str ip = addresses_first(a, p);
-    if (!a->res.services || str_empty(ip))
+    if (a->cfg.hub || !a->res.services || str_empty(ip))
         return 0;
     struct str text = pool_printf(p, "{\"kind\":\"Service\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\",\"labels\":{\"component\":\"apiserver\","
         "\"provider\":\"kubernetes\"}},\"spec\":{\"type\":\"ClusterIP\",\"clusterIP\":\"%.*s\",\"sessionAffinity\":\"None\",\"ports\":[{\"name\":\"https\",\"port\":443,\"protocol\":\"TCP\",\"targetPort\":%u}]}}",
@@ -185,7 +185,7 @@ int bootstrap_start(struct api *a, struct err **e)
     while (str_split(&rest, '\n', &line))
         if (!str_empty(line) && ensure_text(a, line, e) < 0)
             return -(*e)->code;
-    if (!a->cfg.hub && service(a, e) < 0)
+    if (bootstrap_service(a, e) < 0)
         return err_wrap(e, "kubernetes Service");
     struct bootstrap *b = a->bootstrap = xcalloc(1, sizeof *b);
     b->api = a;

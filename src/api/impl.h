@@ -126,6 +126,7 @@ int addresses_rebuild(struct api *a, struct err **e) _must_check_;
 
 /* bootstrap.c */
 int bootstrap_start(struct api *a, struct err **e) _must_check_;
+int bootstrap_service(struct api *a, struct err **e) _must_check_; /* the kubernetes Service and its slice are there */
 void bootstrap_free(struct bootstrap *b);
 
 /* nodes.c */
