@@ -116,7 +116,34 @@ static struct json *find_condition(struct json *conditions)
     return NULL;
 }
 
-void report_unschedulable(struct scheduler *s, const struct obj *o, struct str message)
+static void delete_victim(struct writing *w)
+{
+    struct writing *d = writing(w->s, w->o, API_DELETE, "pods", "");
+    d->call.expect_uid = d->o->uid;
+    json_set_str(d->pool, d->call.body, STR("apiVersion"), STR("v1"));
+    json_set_str(d->pool, d->call.body, STR("kind"), STR("DeleteOptions"));
+    json_set_str(d->pool, json_put_obj(d->pool, d->call.body, STR("preconditions")), STR("uid"), d->o->uid);
+    go(d);
+}
+
+void evict_victim(struct scheduler *s, const struct obj *victim, const struct obj *by, struct str node)
+{
+    struct writing *w = writing(s, victim, API_PATCH_STRATEGIC, "pods", "status");
+    struct json *c;
+    char text[TIME_MAX];
+    w->after = delete_victim;
+    json_set_str(w->pool, json_put_obj(w->pool, w->call.body, STR("metadata")), STR("uid"), victim->uid);
+    c = json_append(json_put_arr(w->pool, json_put_obj(w->pool, w->call.body, STR("status")), STR("conditions")), json_obj(w->pool));
+    json_set_str(w->pool, c, STR("type"), STR("DisruptionTarget"));
+    json_set_str(w->pool, c, STR("status"), STR("True"));
+    json_set_str(w->pool, c, STR("reason"), STR("PreemptionByScheduler"));
+    json_set(w->pool, c, STR("message"), json_str_view(w->pool, pool_printf(w->pool, "%.*s: preempting to accommodate a higher priority pod", STR_ARG(s->names[0]))));
+    json_set_str(w->pool, c, STR("lastTransitionTime"), time_format(clock_now(s->cfg.clock), text));
+    event(s, victim, false, "Preempted", pool_printf(w->pool, "Preempted by pod %.*s on node %.*s", STR_ARG(by->uid), STR_ARG(node)));
+    go(w);
+}
+
+void report_unschedulable(struct scheduler *s, const struct obj *o, struct str message, struct str nominated)
 {
     struct writing *w = writing(s, o, API_UPDATE, "pods", "status");
     struct json *tree, *status, *conditions, *c;
@@ -128,12 +155,16 @@ void report_unschedulable(struct scheduler *s, const struct obj *o, struct str m
     conditions = json_put_arr(w->pool, status, STR("conditions"));
     c = find_condition(conditions);
     bool same = str_eqz(json_get_str(c, "status"), "False") && str_eqz(json_get_str(c, "reason"), "Unschedulable");
-    if (same && str_eq(json_get_str(c, "message"), message)) {
+    if (same && str_eq(json_get_str(c, "message"), message) && str_eq(json_get_str(status, "nominatedNodeName"), nominated)) {
         obj_unref(w->o);
         pool_free(w->pool);
         free(w);
         return;
     }
+    if (nominated.n)
+        json_set_str(w->pool, status, STR("nominatedNodeName"), nominated);
+    else
+        json_del(status, STR("nominatedNodeName"));
     if (!c) {
         c = json_append(conditions, json_obj(w->pool));
         json_set_str(w->pool, c, STR("type"), STR("PodScheduled"));

@@ -248,6 +248,18 @@ static void account(struct node_info *n, const struct pod_info *p, int by)
     account_owner(n, p->o, by);
 }
 
+void cache_lift(struct pod_info *p)
+{
+    account(p->node, p, -1);
+    list_remove(&p->on_node);
+}
+
+void cache_put_back(struct pod_info *p)
+{
+    account(p->node, p, 1);
+    list_push(&p->node->pods, &p->on_node);
+}
+
 struct pod_info *cache_pod(const struct cache *c, struct str uid) { return map_get(&c->pods, uid); }
 
 void cache_drop_pod(struct cache *c, struct str uid)

@@ -53,6 +53,9 @@ void cache_drop_node(struct cache *c, struct str name);
 /* The pod stands on that node from now on (as its projection says, or `node` when it is set: assumed). Replaces what was known under its uid. */
 void cache_put_pod(struct cache *c, const struct obj *o, struct str node);
 void cache_drop_pod(struct cache *c, struct str uid);
+/* For a thought experiment: the pod leaves its node's sums and list, and comes back. */
+void cache_lift(struct pod_info *p);
+void cache_put_back(struct pod_info *p);
 struct pod_info *cache_pod(const struct cache *c, struct str uid);
 struct str node_label(const struct node_info *n, struct str key); /* absent when unset */
 static inline const struct pod_view *pod_view_of(const struct obj *o) { return o->view && o->nview >= sizeof(struct pod_view) ? o->view : NULL; }

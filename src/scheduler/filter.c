@@ -72,20 +72,40 @@ static void ports(struct cycle *c, const struct node_info *n, struct reasons *r)
     }
 }
 
+/* What pods of no less importance, for whom room was made here, will take. */
+static int64_t nominated(struct cycle *c, const struct node_info *n, struct resources *sum)
+{
+    struct pending *p;
+    int64_t pods = 0;
+    *sum = n->used;
+    list_for (&c->s->queue.nominated, p, with_nomination) {
+        const struct pod_view *v = pod_view_of(p->o);
+        if (!v || !str_eq(p->nominated, n->name) || p->priority < c->pv->priority || str_eq(p->uid, c->o->uid))
+            continue;
+        sum->cpu_milli += v->cpu_milli;
+        sum->memory += v->memory;
+        sum->storage += v->storage;
+        pods++;
+    }
+    return pods;
+}
+
 static void fit(struct cycle *c, const struct node_info *n, struct reasons *r)
 {
     const struct resources *q = &c->req;
-    if ((int64_t)n->npods + 1 > n->can_pods)
+    struct resources used;
+    int64_t coming = nominated(c, n, &used);
+    if ((int64_t)n->npods + coming + 1 > n->can_pods)
         reason_add(r, STR("Too many pods"), true);
-    if (q->cpu_milli && q->cpu_milli > n->can.cpu_milli - n->used.cpu_milli)
+    if (q->cpu_milli && q->cpu_milli > n->can.cpu_milli - used.cpu_milli)
         reason_add(r, STR("Insufficient cpu"), q->cpu_milli <= n->can.cpu_milli);
-    if (q->memory && q->memory > n->can.memory - n->used.memory)
+    if (q->memory && q->memory > n->can.memory - used.memory)
         reason_add(r, STR("Insufficient memory"), q->memory <= n->can.memory);
-    if (q->storage && q->storage > n->can.storage - n->used.storage)
+    if (q->storage && q->storage > n->can.storage - used.storage)
         reason_add(r, STR("Insufficient ephemeral-storage"), q->storage <= n->can.storage);
     for (size_t i = 0; i < q->nmore; i++) {
-        int64_t can = resources_more(&n->can, q->more[i].name), used = resources_more(&n->used, q->more[i].name);
-        if (q->more[i].n > can - used)
+        int64_t can = resources_more(&n->can, q->more[i].name);
+        if (q->more[i].n > can - resources_more(&n->used, q->more[i].name))
             reason_add(r, pool_printf(c->pool, "Insufficient %.*s", STR_ARG(q->more[i].name)), q->more[i].n <= can);
     }
 }

@@ -15,13 +15,18 @@ struct pending {
     enum pending_state state;
     bool moved;                 /* something changed while it was tried: do not sleep */
     size_t heap_at;
+    struct str nominated;       /* status.nominatedNodeName: room was made for it there; malloc'ed */
+    struct list with_nomination;
 };
 struct pending_heap { struct pending **at; size_t n, cap; };
 struct pending_queue {
     struct map all;             /* uid to struct pending */
     struct pending_heap ready, backoff;
     size_t nbinding;
+    struct list nominated;      /* pods with a nomination */
 };
+void pending_init(struct pending_queue *q);
+void pending_nominate(struct pending_queue *q, struct pending *p, struct str node); /* empty: no longer */
 void pending_put(struct pending_queue *q, const struct obj *o, int64_t now);  /* new or changed: to be tried */
 void pending_drop(struct pending_queue *q, struct str uid);
 struct pending *pending_pop(struct pending_queue *q);                         /* stays known; the caller sets its state; NULL: none ready */
@@ -88,7 +93,7 @@ const struct obj *volumes_next_unbound(const struct cycle *c, bool *promised);
 struct scheduler {
     struct scheduler_config cfg;
     struct store *store;
-    struct store_res *pods, *nodes, *namespaces, *pvcs, *pvs, *classes;
+    struct store_res *pods, *nodes, *namespaces, *pvcs, *pvs, *classes, *pdbs;
     struct cache cache;
     struct pending_queue queue;
     struct store_watch *watch;
@@ -100,7 +105,10 @@ struct scheduler {
 };
 void scheduler_free(struct scheduler *s);
 
+/* preempt.c: makes room on one of the nodes whose place in helpful[] says that it could help. The node nominated, or absent; *why goes behind "preemption: ". */
+struct str preempt(struct cycle *c, struct pending *p, const bool *helpful, struct str *why);
 /* bind.c */
+void evict_victim(struct scheduler *s, const struct obj *victim, const struct obj *by, struct str node);
 void bind_pod(struct scheduler *s, struct pending *p, const struct node_info *n);
 void promise_claim(struct scheduler *s, const struct obj *claim, struct str node);
-void report_unschedulable(struct scheduler *s, const struct obj *o, struct str message);
+void report_unschedulable(struct scheduler *s, const struct obj *o, struct str message, struct str nominated);

@@ -88,6 +88,22 @@ static void set_state(struct pending_queue *q, struct pending *p, enum pending_s
         q->nbinding++;
 }
 
+void pending_init(struct pending_queue *q)
+{
+    *q = (struct pending_queue){0};
+    list_init(&q->nominated);
+}
+
+void pending_nominate(struct pending_queue *q, struct pending *p, struct str node)
+{
+    char *name = node.n ? str_dup(node) : NULL;
+    list_remove(&p->with_nomination);
+    free((char *)(uintptr_t)p->nominated.p);
+    p->nominated = str_of(name);
+    if (name)
+        list_push(&q->nominated, &p->with_nomination);
+}
+
 void pending_put(struct pending_queue *q, const struct obj *o, int64_t now)
 {
     const struct pod_view *v = pod_view_of(o);
@@ -95,6 +111,7 @@ void pending_put(struct pending_queue *q, const struct obj *o, int64_t now)
     if (!p) {
         p = xcalloc(1, sizeof *p);
         *p = (struct pending){.since = now, .state = PENDING_SLEEPING};
+        list_init(&p->with_nomination);
         map_put(&q->all, o->uid, p);
     }
     const struct obj *old = p->o;
@@ -112,6 +129,8 @@ void pending_put(struct pending_queue *q, const struct obj *o, int64_t now)
 static void pending_free(void *arg)
 {
     struct pending *p = arg;
+    list_remove(&p->with_nomination);
+    free((char *)(uintptr_t)p->nominated.p);
     obj_unref(p->o);
     free(p);
 }
@@ -187,5 +206,5 @@ void pending_clear(struct pending_queue *q)
     map_clear(&q->all, pending_free);
     free(q->ready.at);
     free(q->backoff.at);
-    *q = (struct pending_queue){0};
+    pending_init(q);
 }

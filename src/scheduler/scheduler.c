@@ -45,10 +45,11 @@ static void count_reasons(struct cycle *c, struct tally **t, size_t *n, const st
     }
 }
 
-static void fits_nowhere(struct scheduler *s, struct pending *p, struct str message)
+static void fits_nowhere(struct scheduler *s, struct pending *p, struct str message, struct str nominated)
 {
     pending_sleep(&s->queue, p, clock_now(s->cfg.clock));
-    report_unschedulable(s, p->o, message);
+    pending_nominate(&s->queue, p, nominated);
+    report_unschedulable(s, p->o, message, nominated);
 }
 
 static int prepare(struct cycle *c, struct err **e)
@@ -63,8 +64,8 @@ static int prepare(struct cycle *c, struct err **e)
     return r < 0 ? r : interpod_prepare(c, e);
 }
 
-/* The chosen node, or NULL and why not. */
-static struct node_info *choose(struct cycle *c, struct str *why)
+/* The chosen node, or NULL, why not, and where the removal of other pods might help. */
+static struct node_info *choose(struct cycle *c, struct str *why, bool *helpful)
 {
     struct node_info **fit = pool_array(c->pool, struct node_info *, c->cache->nlist + 1);
     struct tally *tally = NULL;
@@ -72,10 +73,14 @@ static struct node_info *choose(struct cycle *c, struct str *why)
     if (volumes_prepare(c))
         for (size_t i = 0; i < c->cache->nlist; i++) {
             struct reasons r;
-            if (filter_node(c, c->cache->list[i], &r))
+            if (filter_node(c, c->cache->list[i], &r)) {
                 fit[n++] = c->cache->list[i];
-            else
-                count_reasons(c, &tally, &ntally, &r);
+                continue;
+            }
+            count_reasons(c, &tally, &ntally, &r);
+            helpful[i] = true;
+            for (size_t k = 0; k < r.n; k++)
+                helpful[i] &= r.preemptible[k];
         }
     if (n)
         return score_best(c, fit, n);
@@ -85,11 +90,14 @@ static struct node_info *choose(struct cycle *c, struct str *why)
 
 static void place(struct scheduler *s, struct pending *p, struct cycle *c)
 {
-    struct str why;
-    struct node_info *n = choose(c, &why);
-    bool promised;
+    struct str why, more;
+    bool promised, *helpful = pool_array(c->pool, bool, c->cache->nlist + 1);
+    struct node_info *n = choose(c, &why, helpful);
     if (!n) {
-        fits_nowhere(s, p, why);
+        struct str nominated = c->why.n ? STR_NULL : preempt(c, p, helpful, &more);
+        if (!c->why.n && more.n)
+            why = pool_printf(c->pool, "%.*s preemption: %.*s", STR_ARG(why), STR_ARG(more));
+        fits_nowhere(s, p, why, pool_str(c->pool, nominated));
         return;
     }
     const struct obj *claim = volumes_next_unbound(c, &promised);
@@ -110,9 +118,9 @@ static void try_one(struct scheduler *s, struct pending *p)
     struct cycle c = {.s = s, .cache = &s->cache, .pool = pool, .view = view, .o = p->o};
     pool_hold_obj(pool, obj_ref(p->o));
     if (s->cache.nlist == 0) {
-        fits_nowhere(s, p, STR("no nodes available to schedule pods"));
+        fits_nowhere(s, p, STR("no nodes available to schedule pods"), STR_NULL);
     } else if (obj_parse(p->o, pool, &c.tree, &e) < 0 || prepare(&c, &e) < 0) {
-        fits_nowhere(s, p, pool_printf(pool, "%s", err_msg(e)));
+        fits_nowhere(s, p, pool_printf(pool, "%s", err_msg(e)), STR_NULL);
     } else {
         place(s, p, &c);
     }
@@ -186,6 +194,18 @@ static bool same_wish(const struct obj *a, const struct obj *b)
         x->memory == y->memory && same_labels(a, b);
 }
 
+/* A nomination that stands in the object, from before we were started or by another hand. */
+static struct str nomination_of(const struct obj *o)
+{
+    struct str mark = STR("\"nominatedNodeName\":\"");
+    ssize_t at = str_find(o->json, mark), end;
+    if (at < 0)
+        return STR_NULL;
+    struct str rest = str_sub(o->json, (size_t)at + mark.n, o->json.n);
+    end = str_chr(rest, '"');
+    return end > 0 ? str_sub(rest, 0, (size_t)end) : STR_NULL;
+}
+
 static void on_unassigned(struct scheduler *s, const struct obj *o, const struct obj *before)
 {
     const struct pod_view *v = pod_view_of(o);
@@ -199,6 +219,8 @@ static void on_unassigned(struct scheduler *s, const struct obj *o, const struct
         obj_unref(old);
     } else {
         pending_put(&s->queue, o, clock_now(s->cfg.clock));
+        if (!p)
+            pending_nominate(&s->queue, map_get(&s->queue.all, o->uid), nomination_of(o));
     }
 }
 
@@ -318,7 +340,9 @@ int scheduler_start(const struct scheduler_config *cfg, struct scheduler **out, 
     s->pvcs = store_find(s->store, STR("/persistentvolumeclaims"));
     s->pvs = store_find(s->store, STR("/persistentvolumes"));
     s->classes = store_find(s->store, STR("storage.k8s.io/storageclasses"));
+    s->pdbs = store_find(s->store, STR("policy/poddisruptionbudgets"));
     cache_init(&s->cache);
+    pending_init(&s->queue);
     int r = s->pods && s->nodes ? look_anew(s, e) : err_set(e, ERR_INTERNAL, "the registry has no pods or nodes");
     if (r < 0) {
         scheduler_stop(s);

@@ -159,7 +159,7 @@ TEST(a_pod_gets_a_node_with_room)
     EQ_STR(node_of(&w, "big"), STR("n1"));
     pod(&w, "more", "", CPU("600m"), "");
     EQ_STR(node_of(&w, "more"), STR(""));
-    EQ_STR(why(&w, "more"), STR("0/1 nodes are available: 1 Insufficient cpu."));
+    EQ_STR(why(&w, "more"), STR("0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."));
     remove_pod(&w, "big");
     pass(&w, 2);
     EQ_STR(node_of(&w, "more"), STR("n1"));
@@ -202,9 +202,9 @@ TEST(reasons_are_counted_over_the_nodes)
     node(&w, "n2", "", ",\"taints\":[{\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoSchedule\"}]");
     node(&w, "n3", "", "");
     pod(&w, "p", "", CPU("3"), "");
-    EQ_STR(why(&w, "p"), STR("0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable."));
+    EQ_STR(why(&w, "p"), STR("0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."));
     pod(&w, "q", "", "", ",\"nodeSelector\":{\"disk\":\"ssd\"},\"tolerations\":[{\"operator\":\"Exists\"}]");
-    EQ_STR(why(&w, "q"), STR("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."));
+    EQ_STR(why(&w, "q"), STR("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."));
     request(&w, API_PATCH_MERGE, "/nodes", "", "n2", "", "{\"metadata\":{\"labels\":{\"disk\":\"ssd\"}}}");
     run(&w);
     pass(&w, 2);
@@ -226,7 +226,7 @@ TEST(host_ports_do_not_collide)
     pod(&w, "c", "", ",\"ports\":[{\"containerPort\":81,\"hostPort\":80}]", "");
     EQ_STR(node_of(&w, "a"), STR("n1"));
     EQ_STR(node_of(&w, "b"), STR("n1"));
-    EQ_STR(why(&w, "c"), STR("0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."));
+    EQ_STR(why(&w, "c"), STR("0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."));
     close_world(&w);
 }
 
@@ -246,9 +246,9 @@ TEST(pods_stand_together_or_apart_as_they_ask)
     pod(&w, "db2", APP("db"), "", "");
     EQ_STR(node_of(&w, "db2"), STR("n1")); /* the one that stands wants no other beside it */
     pod(&w, "db3", APP("db"), "", AFFINITY("podAntiAffinity", "db"));
-    EQ_STR(why(&w, "db3"), STR("0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules."));
+    EQ_STR(why(&w, "db3"), STR("0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules. preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod."));
     pod(&w, "alone", APP("x"), "", AFFINITY("podAffinity", "nobody"));
-    EQ_STR(why(&w, "alone"), STR("0/2 nodes are available: 2 node(s) didn't match pod affinity rules."));
+    EQ_STR(why(&w, "alone"), STR("0/2 nodes are available: 2 node(s) didn't match pod affinity rules. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."));
     pod(&w, "first", APP("grp"), "", AFFINITY("podAffinity", "grp"));
     OK(node_of(&w, "first").n > 0); /* the first of its group */
     close_world(&w);
@@ -323,5 +323,53 @@ TEST(a_claim_that_waits_for_its_consumer_is_told_the_node)
     request(&w, API_PATCH_MERGE, "/persistentvolumeclaims", "default", "c", "", "{\"spec\":{\"volumeName\":\"pv\"}}");
     pass(&w, 10);
     EQ_STR(node_of(&w, "p"), STR("n2"));
+    close_world(&w);
+}
+
+static bool going(struct world *w, const char *name) { return json_str_at(tree(w, name), "metadata", "deletionTimestamp", NULL).n > 0; }
+
+TEST(a_more_important_pod_takes_the_place_of_as_few_lesser_ones_as_can_be)
+{
+    struct world w;
+    open_world(&w);
+    request(&w, API_CREATE, "scheduling.k8s.io/priorityclasses", "", "high", "", "{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"high\"},\"value\":1000}");
+    request(&w, API_CREATE, "scheduling.k8s.io/priorityclasses", "", "meek", "",
+        "{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"meek\"},\"value\":2000,\"preemptionPolicy\":\"Never\"}");
+    node(&w, "n1", "", "");
+    node(&w, "n2", "", "");
+    pod(&w, "a", "", CPU("1500m"), ",\"nodeName\":\"n1\"");
+    pass(&w, 10);
+    pod(&w, "b", "", CPU("1"), ",\"nodeName\":\"n2\"");
+    pass(&w, 10);
+    pod(&w, "c", "", CPU("900m"), ",\"nodeName\":\"n2\"");
+    pod(&w, "meek", "", CPU("1"), ",\"priorityClassName\":\"meek\"");
+    OK(str_find(why(&w, "meek"), STR("not eligible due to preemptionPolicy=Never.")) >= 0);
+    pod(&w, "vip", "", CPU("800m"), ",\"priorityClassName\":\"high\"");
+    OK(!going(&w, "a") && !going(&w, "b") && going(&w, "c")); /* one must go, and the newest does */
+    EQ_STR(json_str_at(tree(&w, "vip"), "status", "nominatedNodeName", NULL), STR("n2"));
+    EQ_STR(node_of(&w, "vip"), STR(""));
+    pod(&w, "late", "", CPU("500m"), "");
+    EQ_STR(node_of(&w, "late"), STR("n1")); /* not into the room that was made */
+    remove_pod(&w, "meek");
+    remove_pod(&w, "c");
+    pass(&w, 3);
+    EQ_STR(node_of(&w, "vip"), STR("n2"));
+    close_world(&w);
+}
+
+TEST(a_budget_turns_preemption_to_another_node)
+{
+    struct world w;
+    open_world(&w);
+    request(&w, API_CREATE, "scheduling.k8s.io/priorityclasses", "", "high", "", "{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"high\"},\"value\":1000}");
+    node(&w, "n1", "", "");
+    node(&w, "n2", "", "");
+    pod(&w, "a", APP("kept"), CPU("2"), ",\"nodeName\":\"n1\"");
+    pod(&w, "b", APP("free"), CPU("2"), ",\"nodeName\":\"n2\"");
+    request(&w, API_CREATE, "policy/poddisruptionbudgets", "default", "b", "",
+        "{\"apiVersion\":\"policy/v1\",\"kind\":\"PodDisruptionBudget\",\"metadata\":{\"name\":\"b\"},\"spec\":{\"minAvailable\":1,\"selector\":{\"matchLabels\":{\"app\":\"kept\"}}}}");
+    pod(&w, "vip", "", CPU("1"), ",\"priorityClassName\":\"high\"");
+    OK(!going(&w, "a"));
+    OK(going(&w, "b"));
     close_world(&w);
 }
