@@ -15,6 +15,8 @@ static const struct handler handlers[] = {
     {"", "nodes", "proxy", VERB_NONE, false, false, node_proxy},
     {"", "serviceaccounts", "token", VERB_CREATE, true, true, sub_token},
     {"", "namespaces", "finalize", VERB_UPDATE, true, true, sub_finalize},
+    {"", "componentstatuses", "", VERB_GET, false, false, component_get},
+    {"", "componentstatuses", "", VERB_LIST, false, false, component_list},
     {"authorization.k8s.io", "subjectaccessreviews", "", VERB_CREATE, true, true, review_access},
     {"authorization.k8s.io", "localsubjectaccessreviews", "", VERB_CREATE, true, true, review_local_access},
     {"authorization.k8s.io", "selfsubjectaccessreviews", "", VERB_CREATE, true, true, review_self_access},
