@@ -25,7 +25,7 @@ enum node_msg {
     NODE_SYNCED,        /* struct node_empty: the set of pods is complete */
     NODE_RESTART,       /* struct node_restart: a liveness or startup probe failed */
     NODE_EXEC,          /* struct node_exec → NODE_EXEC_STARTED with fds [stdin, stdout, stderr] or [pty]; later NODE_EXEC_DONE (same id) */
-    NODE_EXEC_RESIZE,   /* struct node_resize, id of the exec or attach */
+    NODE_EXEC_RESIZE,   /* struct node_resize, id of the exec or attach; 0 x 0 ends an attach (an exec ends when gate closes its descriptors) */
     NODE_ATTACH,        /* struct node_attach → NODE_REPLY with fd of conmon's attach socket (SOCK_SEQPACKET, conmon's framing) and of its control fifo */
     NODE_LOG,           /* struct node_log → NODE_REPLY with fds of the log files, oldest first (CRI format) */
     NODE_CONNECT,       /* struct node_connect → NODE_REPLY with a socket connected to 127.0.0.1 (then ::1) : port inside the pod's network */

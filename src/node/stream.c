@@ -133,8 +133,8 @@ void stream_resize(struct node *n, struct wire_msg *m)
         struct stream *s = stream_get(n, x.exec_id);
         if (!s)
             err_set(&e, ERR_NOT_FOUND, "no such session");
-        else if (x.width == 0 && x.height == 0)
-            stream_free(s); /* the caller is gone: the process gets its hang-up */
+        else if (x.width == 0 && x.height == 0) /* of an attach: its caller is gone */
+            s->exec ? (void)0 : stream_free(s);
         else if (s->exec)
             (void)!exec_resize(s->exec, (unsigned)MIN(x.width, 65535), (unsigned)MIN(x.height, 65535), &e);
         else

@@ -23,7 +23,7 @@ struct exec {
     struct watch console;   /* listening; the OCI runtime sends the terminal's master over it */
     char *console_path, *pid_path;
     int said;               /* what the runtime itself says goes to a file in memory when the caller did not ask for stderr */
-    int pty;                /* our copy of the terminal, for resizing; -1 */
+    int pty;                /* the process' end of the terminal, for resizing; -1. Not the master: its holder alone decides when the line is hung up */
     unsigned width, height; /* asked for before the terminal came */
     bool late;
     const struct exec_ops *ops;
@@ -97,7 +97,7 @@ static void on_console(struct watch *w, uint32_t events)
         return;
     int fd;
     memcpy(&fd, CMSG_DATA(c), sizeof fd);
-    x->pty = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    x->pty = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (x->width)
         (void)!exec_resize(x, x->width, x->height, NULL);
     int fds[1] = {fd};

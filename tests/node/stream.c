@@ -127,3 +127,19 @@ TEST(only_the_dns_address_and_one_port_can_be_listened_on)
     EQ(s->nfds, 1);
     rig_end(r);
 }
+
+TEST(a_terminal_that_nobody_holds_any_more_hangs_up)
+{
+    struct rig *r = rig_new();
+    struct node_pod p = rig_pod(r, "p1", "sleep 1000");
+    rig_run(r, &p);
+    rig_wait_state(r, "p1", "main", CS_RUNNING, NULL);
+    struct str argv[] = {STR("/bin/sh"), STR("-c"), STR("sleep 1000")};
+    struct node_exec x = {STR("p1"), STR("main"), argv, 3, true, true, true, false, 0};
+    struct rig_reply *s = rig_ask(r, NODE_EXEC, &node_exec_type, &x);
+    EQ(s->nfds, 1);
+    close(s->fds[0]);
+    s->fds[0] = -1;
+    OK(rig_wait(r, 10, ended, s));
+    rig_end(r);
+}
