@@ -1,6 +1,7 @@
 /* sampan server | agent | hub | connect: the long-running commands. Their flags as tables, and what must hold between flags. */
 #include "cli/run.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -30,11 +31,16 @@ static const struct flag server_flags[] = {
     FLAG_END,
 };
 
-static const struct flag cluster_flags[] = {
+/* Of the whole cluster: the same on every node. */
+static const struct flag range_flags[] = {
     {"cluster-cidr", 0, FLAG_STR, AT(cluster_cidr), NULL, "10.42.0.0/16", "Addresses for pods", check_cidr},
     {"service-cidr", 0, FLAG_STR, AT(service_cidr), NULL, "10.43.0.0/16", "Addresses for Services", check_cidr},
     {"cluster-dns", 0, FLAG_STR, AT(cluster_dns), NULL, NULL, "Address of the cluster's names service (default: the tenth of service-cidr)", check_ip},
     {"cluster-domain", 0, FLAG_STR, AT(cluster_domain), NULL, "cluster.local", "Domain of the cluster", check_node_name},
+    FLAG_END,
+};
+
+static const struct flag cluster_flags[] = {
     {"token", 't', FLAG_STR, AT(token), NULL, NULL, "Shared secret used to join a server or agent"},
     {"token-file", 0, FLAG_STR, AT(token_file), NULL, NULL, "File that holds the token"},
     {"agent-token", 0, FLAG_STR, AT(agent_token), NULL, NULL, "Shared secret used to join agents, but not servers"},
@@ -92,8 +98,8 @@ static const struct flag agent_home[] = {DATA_DIR("/var/lib/sampan"), FLAG_END};
 static const struct flag hub_home[] = {DATA_DIR("/var/lib/sampan-hub"), LISTEN_PORT("443"), FLAG_END};
 static const struct flag connect_home[] = {DATA_DIR("/var/lib/sampan-connect"), FLAG_END};
 
-static const struct flag *const server_tables[] = {server_home, common_flags, server_flags, cluster_flags, node_flags, NULL};
-static const struct flag *const agent_tables[] = {agent_home, common_flags, agent_flags, node_flags, NULL};
+static const struct flag *const server_tables[] = {server_home, common_flags, server_flags, range_flags, cluster_flags, node_flags, NULL};
+static const struct flag *const agent_tables[] = {agent_home, common_flags, agent_flags, range_flags, node_flags, NULL};
 static const struct flag *const hub_tables[] = {hub_home, common_flags, server_flags, NULL};
 static const struct flag *const connect_tables[] = {connect_home, common_flags, connect_flags, NULL};
 
@@ -150,10 +156,28 @@ static int check_between(struct options *o, struct err **e)
     return 0;
 }
 
+/* The tenth address of service-cidr, as K3s and kubeadm take it; NULL when the range is no IPv4 one or too small. */
+static char *tenth(const char *cidr)
+{
+    struct str ip, prefix;
+    uint64_t len;
+    struct in_addr a;
+    char text[INET_ADDRSTRLEN];
+    if (!cidr || !str_cut(str_of(cidr), '/', &ip, &prefix) || !str_to_u64(prefix, &len) || len > 28 || ip.n >= sizeof text)
+        return NULL;
+    snprintf(text, sizeof text, "%.*s", STR_ARG(ip));
+    if (inet_pton(AF_INET, text, &a) != 1)
+        return NULL;
+    a.s_addr = htonl((ntohl(a.s_addr) & (len ? ~UINT32_C(0) << (32 - len) : 0)) + 10);
+    return inet_ntop(AF_INET, &a, text, sizeof text) ? xstrdup(text) : NULL;
+}
+
 static void fill_between(struct options *o, const struct run_command *rc)
 {
     char host[256] = "";
     put_default(&o->write_kubeconfig, rc->kubeconfig);
+    if (!o->cluster_dns)
+        o->cluster_dns = tenth(o->service_cidr);
     if (!o->run_dir)
         o->run_dir = strcmp(o->data_dir, "/var/lib/sampan") == 0 ? xstrdup("/run/sampan") : xasprintf("%s/run", o->data_dir);
     if (!o->node_name && gethostname(host, sizeof host - 1) == 0) {
