@@ -16,6 +16,7 @@ struct addresses {
     pthread_mutex_t lock;
     struct range ips, nodes;   /* nodes: base is in units of pieces */
     uint8_t ports[PORTS / 8 + 1];
+    uint8_t *suspects;         /* of the three bitmaps one behind the other: taken, yet of no object at the last look */
 };
 
 /* What one write took, and what it gives back when it stands. */
@@ -87,6 +88,7 @@ void addresses_free(struct addresses *x)
         return;
     free(x->ips.bits);
     free(x->nodes.bits);
+    free(x->suspects);
     pthread_mutex_destroy(&x->lock);
     free(x);
 }
@@ -145,23 +147,43 @@ static void each(struct store_view *v, struct store_res *r, struct addresses *x,
     }
 }
 
+/* What stands in the store is taken. What is taken and stands nowhere may belong to a write that is on its way: only when it was so at the last look too, it is given back. */
+static void merge(uint8_t *bits, uint8_t *fresh, uint8_t *suspects, size_t n, bool first)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint8_t stray = first ? 0 : (uint8_t)(bits[i] & ~fresh[i]);
+        fresh[i] |= (uint8_t)(stray & ~suspects[i]);
+        suspects[i] = stray;
+    }
+    memcpy(bits, fresh, n);
+}
+
 int addresses_rebuild(struct api *a, struct err **e)
 {
     struct addresses *x = a->addresses;
     (void)e;
     if (!x->ips.bits || !a->res.services || !a->res.nodes)
         return 0;
+    size_t nips = x->ips.n / 8 + 1, nnodes = x->nodes.bits ? x->nodes.n / 8 + 1 : 0;
+    struct addresses fresh = {.ips = x->ips, .nodes = x->nodes};
+    fresh.ips.bits = xcalloc(nips, 1);
+    fresh.nodes.bits = nnodes ? xcalloc(nnodes, 1) : NULL;
     pthread_mutex_lock(&x->lock);
+    bool first = !x->suspects;
+    if (first)
+        x->suspects = xcalloc(nips + nnodes + sizeof x->ports, 1);
     _cleanup_(store_view_unrefp) struct store_view *v = store_view(a->store);
-    memset(x->ips.bits, 0, x->ips.n / 8 + 1);
-    memset(x->ports, 0, sizeof x->ports);
-    bit_set(x->ips.bits, 0, true);
-    bit_set(x->ips.bits, x->ips.n - 1, true);
-    if (x->nodes.bits)
-        memset(x->nodes.bits, 0, x->nodes.n / 8 + 1);
-    each(v, a->res.services, x, false);
-    each(v, a->res.nodes, x, true);
+    bit_set(fresh.ips.bits, 0, true);
+    bit_set(fresh.ips.bits, x->ips.n - 1, true);
+    each(v, a->res.services, &fresh, false);
+    each(v, a->res.nodes, &fresh, true);
+    merge(x->ips.bits, fresh.ips.bits, x->suspects, nips, first);
+    merge(x->ports, fresh.ports, x->suspects + nips, sizeof x->ports, first);
+    if (nnodes)
+        merge(x->nodes.bits, fresh.nodes.bits, x->suspects + nips + sizeof x->ports, nnodes, first);
     pthread_mutex_unlock(&x->lock);
+    free(fresh.ips.bits);
+    free(fresh.nodes.bits);
     return 0;
 }
 
