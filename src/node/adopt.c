@@ -76,6 +76,7 @@ static void paths(struct pod *p)
     cgroup_pod_path(p->node->cgroups, p->spec.qos, str_of(p->uid), &b);
     p->cgroup = buf_take(&b);
     p->sandbox_cgroup = xasprintf("%s/sandbox", p->cgroup);
+    (void)pod_handler(p, NULL);
 }
 
 static void adopt_live(struct pod *p)

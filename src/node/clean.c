@@ -29,7 +29,7 @@ static int remove_containers(struct pod *p, struct err **e)
         if (dots(x->d_name))
             continue;
         _cleanup_(freep) char *bundle = xasprintf("%s/%s", dir, x->d_name);
-        int r = container_remove(&p->node->rt, p->node->crun, -1, x->d_name, bundle, NULL, NULL, e);
+        int r = container_remove(&p->node->rt, p->handler ? p->handler : p->node->crun, -1, x->d_name, bundle, NULL, NULL, e);
         if (r < 0)
             return r;
     }

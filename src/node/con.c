@@ -135,7 +135,7 @@ static int remove_one(void *arg, struct buf *out, struct err **e)
     struct pod *p = c->pod;
     _cleanup_(freep) char *root = xasprintf("%s/root/%s", p->run, c->id), *cgroup = con_cgroup(c), *sub = xasprintf("%s/sub/%s", p->run, c->id);
     int ns = sandbox_mount_ns(p->sandbox);
-    int r = container_remove(&p->node->rt, p->node->crun, ns, c->id, c->bundle, root, cgroup, e);
+    int r = container_remove(&p->node->rt, p->handler ? p->handler : p->node->crun, ns, c->id, c->bundle, root, cgroup, e);
     if (ns >= 0)
         volume_drop_subpaths(sub);
     return r;
@@ -297,7 +297,7 @@ static void on_created(void *owner, const struct err *failed, const struct conta
     con_move(c, CON_STARTING);
     pod_save(p);
     pod_event(p, str_of(c->name), false, "Created", "Container created");
-    c->starting = container_start(&p->node->rt, p->node->crun, sandbox_mount_ns(p->sandbox), c->id, on_started, c, &e);
+    c->starting = container_start(&p->node->rt, pod_handler(p, NULL), sandbox_mount_ns(p->sandbox), c->id, on_started, c, &e);
     if (!c->starting)
         failed_to_start(c, "RunContainerError", "StartError", err_msg(e));
 }
@@ -334,7 +334,8 @@ static int create(struct container *c, struct err **e)
     const struct image *image = image_find(n->images, c->spec->image);
     if (!image)
         return err_set(e, ERR_NOT_FOUND, "image %.*s is not on this node any more", STR_ARG(c->spec->image));
-    int r = make_bundle(c, e);
+    const char *handler = pod_handler(p, e);
+    int r = handler ? make_bundle(c, e) : -ERR_INVALID;
     if (r < 0)
         return r;
     _cleanup_(buf_clear) struct buf lower = BUF_INIT;
@@ -342,7 +343,7 @@ static int create(struct container *c, struct err **e)
     free(c->image_id);
     c->image_id = str_dup(image->id);
     _cleanup_(freep) char *log = con_log_path(c, c->restarts), *root = xasprintf("%s/root/%s", p->run, c->id);
-    struct container_spec s = {.id = c->id, .bundle = c->bundle, .handler = n->crun, .log_path = log, .cgroup = p->sandbox_cgroup, .layers_dir = image_layers_dir(n->images),
+    struct container_spec s = {.id = c->id, .bundle = c->bundle, .handler = handler, .log_path = log, .cgroup = p->sandbox_cgroup, .layers_dir = image_layers_dir(n->images),
         .lower = lower.n ? lower.p : ".", .root = root, .mount_ns = sandbox_mount_ns(p->sandbox), .tty = c->spec->tty, .stdin_open = c->spec->stdin_open,
         .stdin_once = c->spec->stdin_once, .fill = con_fill, .arg = c};
     c->creating = container_create(&n->rt, &s, on_created, c, e);

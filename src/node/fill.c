@@ -200,9 +200,9 @@ static struct str env_value(const struct fill *f, const struct node_env *v, cons
     switch (v->kind) {
     case ENV_POD_IP:
     case ENV_POD_IPS:
-        return str_of(f->p->ip ? f->p->ip : f->p->spec.host_network ? "" : "");
+        return f->p->spec.host_network ? node_host_ip(f->p->node, f->pool) : str_of(f->p->ip ? f->p->ip : "");
     case ENV_HOST_IP:
-        return f->p->node->config.node_ip;
+        return node_host_ip(f->p->node, f->pool);
     default:
         return oci_expand(f->pool, v->value, env, nenv);
     }

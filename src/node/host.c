@@ -60,6 +60,14 @@ static size_t addresses(struct node *n, struct pool *p, struct str **out)
     return count;
 }
 
+struct str node_host_ip(struct node *n, struct pool *p)
+{
+    struct str *list;
+    if (!str_empty(n->config.node_ip))
+        return n->config.node_ip;
+    return addresses(n, p, &list) ? list[0] : STR("");
+}
+
 void host_hello(struct node *n)
 {
     _cleanup_(pool_freep) struct pool *p = pool_new();

@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "base/log.h"
+#include "node/evict.h"
 #include "node/impl.h"
 
 struct image_job {
@@ -169,6 +170,28 @@ void images_remove(struct node *n, struct wire_msg *m)
     }
     struct image_job *j = add_job(n, m->id);
     j->remove = str_dup(x.ref);
+    next_job(n);
+}
+
+struct oldest { struct node *n; const struct image *best; };
+
+static void consider(void *arg, const struct image *i)
+{
+    struct oldest *o = arg;
+    if (!i->pinned && !in_use(o->n, i) && (!o->best || i->created < o->best->created))
+        o->best = i;
+}
+
+void images_collect(struct node *n)
+{
+    struct oldest o = {n, NULL};
+    if (n->job || !list_empty(&n->jobs))
+        return; /* one at a time: the next look at the disk decides whether another goes */
+    image_each(n->images, consider, &o);
+    if (!o.best)
+        return;
+    log_info("image %.*s is removed: the disk is %d%% full", STR_ARG(o.best->nnames ? o.best->names[0] : o.best->id), n->disk_used_percent);
+    add_job(n, 0)->remove = str_dup(o.best->id);
     next_job(n);
 }
 

@@ -61,7 +61,11 @@ struct node {
     struct image_job *job;
     struct timer stats_timer, log_timer;
     struct watch images_watch;  /* another process changed the store */
+    struct helper *scanning;    /* counts what pods use on disk */
     int64_t last_eviction;
+    unsigned ticks;
+    int disk_used_percent;
+    bool collecting;            /* images, from IMAGE_GC_HIGH down to IMAGE_GC_LOW */
 };
 
 struct run_result {             /* how a run of a container ended */
@@ -90,7 +94,8 @@ struct container {
     struct exec *hook;
     struct timer backoff_timer, stop_timer, hook_timer;
     int64_t stop_until;
-    bool pre_stop_done, reported_backoff;
+    int64_t fs_used;            /* writable layer and logs, as last counted */
+    bool pre_stop_done;
 };
 
 struct pod {
@@ -104,7 +109,7 @@ struct pod {
     struct container **c; size_t nc;
     bool stop, synced, deadline_passed, evicted, logged_wait;
     int64_t grace_ns, stop_until, started, setup_delay;
-    char *reason, *message;
+    char *reason, *message, *handler;
     struct helper *helper;
     struct timer retry, deadline;
     struct defer step, report;
@@ -132,8 +137,11 @@ void pod_fail(struct pod *p, const char *reason, const char *message); /* evicte
 
 /* setup.c: the sandbox */
 void pod_setup(struct pod *p);
+/* The OCI runtime of the pod's RuntimeClass; NULL with *e filled when this machine has none of that name. */
+const char *pod_handler(struct pod *p, struct err **e);
 void pod_sandbox_died(void *pod);
 struct str pod_hostname(const struct pod *p, struct buf *out);
+int pod_limit(struct pod *p, struct err **e) _must_check_;      /* the pod's own cgroup, by the sum of its containers */
 int pod_write_etc(struct pod *p, struct err **e) _must_check_;
 void pod_volume(const struct pod *p, const struct node_volume *v, struct volume *out, struct pool *pool);
 void pod_volume_dirs(const struct pod *p, struct pool *pool, struct volume_dirs *out);
@@ -158,6 +166,7 @@ int64_t con_grace(const struct container *c);
 int con_fill(void *con, struct pool *p, int root_fd, struct oci_spec *spec, struct err **e) _must_check_;
 int con_oom_score(const struct pod *p, const struct node_container *c);
 int64_t node_memory(void);
+struct str node_host_ip(struct node *n, struct pool *p);
 
 /* hooks.c */
 void con_post_start(struct container *c);           /* sets started_ok, at once or later */
@@ -198,6 +207,10 @@ void images_layout(struct node *n, struct wire_msg *m);
 void images_remove(struct node *n, struct wire_msg *m);
 int images_watch(struct node *n, struct err **e) _must_check_;
 void images_jobs_free(struct node *n);
+void images_collect(struct node *n);                /* removes unused ones, oldest first, until the disk is below IMAGE_GC_LOW */
+
+/* evict.c */
+void evict_start(struct node *n);
 
 /* stats.c, host.c, logs.c, services.c */
 void stats_send(struct node *n, uint64_t id);

@@ -193,6 +193,7 @@ static int start(struct node *n, struct err **e)
         node_link(n, n->opt->gate_fd);
     images_import_folder(n);
     logs_start(n);
+    evict_start(n);
     return 0;
 }
 
@@ -203,6 +204,8 @@ static void stop(struct node *n)
     wire_free(TAKE(n->broker));
     images_jobs_free(n);
     timer_del(&n->log_timer);
+    timer_del(&n->stats_timer);
+    helper_cancel(n->scanning);
     map_for(&n->pods, it)
         pod_free(it->value); /* containers and journals stay */
     map_clear(&n->pods, NULL);

@@ -66,6 +66,7 @@ void pod_free(struct pod *p)
     free(p->ip);
     free(p->reason);
     free(p->message);
+    free(p->handler);
     free(p);
 }
 
@@ -135,6 +136,8 @@ int pod_take_spec(struct pod *p, struct str body, struct err **e)
 /* In-place resize: the limits of running containers follow the spec. */
 static void resize(struct pod *p)
 {
+    if (p->state == PS_READY && pod_limit(p, NULL) < 0)
+        pod_event(p, STR_NULL, true, "ResizeFailed", "the limits of the pod could not be set");
     for (size_t i = 0; i < p->nc; i++) {
         struct container *c = p->c[i];
         if (c->state != CON_RUNNING || !c->spec)

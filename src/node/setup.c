@@ -4,7 +4,6 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/log.h"
 #include "node/impl.h"
 
 #define RETRY_FIRST (1 * NS_PER_S)
@@ -192,6 +191,11 @@ static int make_groups(struct pod *p, struct err **e)
         p->sandbox_cgroup = xasprintf("%s/sandbox", p->cgroup);
     }
     int r = cgroup_make(g, p->sandbox_cgroup, e);
+    return r < 0 ? r : pod_limit(p, e);
+}
+
+int pod_limit(struct pod *p, struct err **e)
+{
     struct cgroup_limits l = {0};
     bool all_cpu = true, all_memory = true;
     for (size_t i = 0; i < p->spec.ncontainers; i++) {
@@ -215,7 +219,7 @@ static int make_groups(struct pod *p, struct err **e)
     }
     l.cpu_limit_milli = all_cpu ? l.cpu_limit_milli : 0;
     l.memory = all_memory ? l.memory + POD_OVERHEAD : 0;
-    return r < 0 ? r : cgroup_limit(g, p->cgroup, &l, e);
+    return cgroup_limit(p->node->cgroups, p->cgroup, &l, e);
 }
 
 static int start_sandbox(struct pod *p, struct err **e)
@@ -241,13 +245,38 @@ static int start_sandbox(struct pod *p, struct err **e)
     return sandbox_go(p->sandbox, on_sandbox, p, e);
 }
 
+const char *pod_handler(struct pod *p, struct err **e)
+{
+    struct str name = p->spec.runtime_handler;
+    if (str_empty(name))
+        return p->node->crun;
+    if (!p->handler) {
+        _cleanup_(freep) char *z = str_dup(name);
+        for (size_t i = 0; i < name.n; i++)
+            if (!memchr("abcdefghijklmnopqrstuvwxyz0123456789-", name.p[i], 37))
+                z[0] = '/'; /* no path, and nothing that is one */
+        p->handler = z[0] == '/' ? NULL : runtime_find(z);
+    }
+    if (!p->handler)
+        err_set(e, ERR_INVALID, "no runtime for \"%.*s\" is configured", STR_ARG(name));
+    return p->handler;
+}
+
+/* What this node cannot do is said, not done halfway. */
+static int check_possible(struct pod *p, struct err **e)
+{
+    if (!p->spec.host_users) /* crun 1.8 predates id-mapped root file systems */
+        return err_set(e, ERR_NOT_IMPLEMENTED, "hostUsers: false: user namespaces are not supported by this node's OCI runtime");
+    return pod_handler(p, e) ? 0 : -ERR_INVALID;
+}
+
 void pod_setup(struct pod *p)
 {
     _cleanup_(err_freep) struct err *e = NULL;
     pod_move(p, PS_SETUP);
-    if (!p->spec.host_users && p->node->conmon)
-        log_debug("pod=%.*s/%.*s user namespace asked for", STR_ARG(p->spec.ns), STR_ARG(p->spec.name));
-    if (start_sandbox(p, &e) < 0)
+    if (check_possible(p, &e) < 0)
+        put_off(p, "Failed to create pod sandbox", e);
+    else if (start_sandbox(p, &e) < 0)
         abandon(p, "Failed to create pod sandbox", e);
 }
 

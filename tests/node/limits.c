@@ -128,3 +128,57 @@ TEST(specs_that_cannot_be_are_refused)
     EQ(rig_ask(r, NODE_POD, &node_pod_type, &c)->reply.code, ERR_INVALID);
     rig_end(r);
 }
+
+static bool file_says(struct rig *r, const char *v1, const char *v2, const char *id, const char *want)
+{
+    _cleanup_(freep) char *cmd = xasprintf("cat /sys/fs/cgroup/%s/%s/burstable/podp1/%s/%s /sys/fs/cgroup/%s/burstable/podp1/%s/%s 2>/dev/null | grep -q '%s'", v1[0] == 'c' ? "cpu" : "memory",
+                                           r->cgroup_root, id, v1, r->cgroup_root, id, v2, want);
+    return system(cmd) == 0;
+}
+
+TEST(a_running_container_is_resized_in_place)
+{
+    struct rig *r = rig_new();
+    struct node_pod p = rig_pod(r, "p1", "sleep 1000");
+    p.qos = STR("Burstable");
+    p.containers[0].memory_limit = 32 << 20;
+    p.containers[0].cpu_limit_milli = 500;
+    rig_run(r, &p);
+    rig_wait_state(r, "p1", "main", CS_RUNNING, NULL);
+    _cleanup_(freep) char *id = str_dup(rig_state(r, "p1", "main")->id);
+    OK(file_says(r, "cpu.cfs_quota_us", "cpu.max", id, "^50000"));
+    OK(file_says(r, "memory.limit_in_bytes", "memory.max", id, "^33554432"));
+    p.containers[0].memory_limit = 64 << 20;
+    p.containers[0].cpu_limit_milli = 250;
+    rig_run(r, &p);
+    OK(file_says(r, "cpu.cfs_quota_us", "cpu.max", id, "^25000"));
+    OK(file_says(r, "memory.limit_in_bytes", "memory.max", id, "^67108864"));
+    EQ(rig_state(r, "p1", "main")->restarts, 0);
+    rig_end(r);
+}
+
+TEST(namespaces_are_shared_with_the_host_only_when_asked)
+{
+    struct rig *r = rig_new();
+    struct node_pod own = rig_pod(r, "own", "sleep 1000"), host = rig_pod(r, "host", "sleep 1000"), shared = rig_pod(r, "shared", "sleep 1000");
+    struct node_container c[2] = {rig_container(r, "a", CON_MAIN, "sleep 12345"), rig_container(r, "b", CON_MAIN, "sleep 1000")};
+    host.host_network = host.host_pid = host.host_ipc = true;
+    host.containers[0].security.privileged = true;
+    shared.share_pids = true;
+    shared.containers = c;
+    shared.ncontainers = 2;
+    rig_run(r, &own);
+    rig_run(r, &host);
+    rig_run(r, &shared);
+    rig_wait_state(r, "own", "main", CS_RUNNING, NULL);
+    rig_wait_state(r, "host", "main", CS_RUNNING, NULL);
+    rig_wait_state(r, "shared", "b", CS_RUNNING, NULL);
+    rig_wait_state(r, "shared", "a", CS_RUNNING, NULL);
+    _cleanup_(freep) char *few = NULL, *many = NULL, *caps = NULL;
+    EQ(rig_exec(r, "own", "main", "test $(ls -d /proc/[0-9]* | wc -l) -lt 6 && test ! -e /dev/vda", &few), 0);
+    EQ(rig_exec(r, "host", "main", "test $(ls -d /proc/[0-9]* | wc -l) -gt 6", &many), 0);
+    EQ(rig_exec(r, "host", "main", "mount -t tmpfs x /tmp", &caps), 0);
+    EQ(rig_exec(r, "shared", "b", "grep -q 12345 /proc/[0-9]*/cmdline", NULL), 0);
+    EQ(rig_exec(r, "shared", "b", "test \"$(head -c 12 /proc/1/cmdline)\" = sampan-pause", NULL), 0);
+    rig_end(r);
+}

@@ -143,3 +143,27 @@ TEST(a_terminal_that_nobody_holds_any_more_hangs_up)
     OK(rig_wait(r, 10, ended, s));
     rig_end(r);
 }
+
+TEST(a_large_log_is_rotated_and_read_as_one)
+{
+    struct rig *r = rig_new();
+    struct node_pod p = rig_pod(r, "p1", "");
+    struct str argv[] = {STR("/bin/busybox"), STR("sh"), STR("-c"), STR("echo first; busybox head -c 12000000 /dev/zero | busybox tr '\\0' x | busybox fold -w 1000; busybox sleep 12; echo last; busybox sleep 1000")};
+    p.containers[0].command = argv;
+    p.containers[0].ncommand = 4;
+    rig_run(r, &p);
+    rig_wait_state(r, "p1", "main", CS_RUNNING, NULL);
+    int64_t until = clock_mono(NULL) + 25 * NS_PER_S;
+    struct node_log q = {STR("p1"), STR("main"), false};
+    struct rig_reply *s = rig_ask(r, NODE_LOG, &node_log_type, &q);
+    while (s->nfds < 2 && clock_mono(NULL) < until) {
+        for (int i = 0; i < 20; i++)
+            rig_turn(r, 20);
+        s = rig_ask(r, NODE_LOG, &node_log_type, &q);
+    }
+    EQ(s->nfds, 2);
+    rig_wait_log(r, "p1", "main", "last");
+    _cleanup_(freep) char *log = rig_log(r, "p1", "main", false);
+    OK(str_starts(str_of(log), STR("first\n")));
+    rig_end(r);
+}
