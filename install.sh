@@ -114,7 +114,8 @@ wait_until 90 "two replicas of hello" sh -c "'$BIN_DIR/sampan' get deployment he
 sampan get pods -o wide
 IP=$(sampan get service hello | awk 'NR == 2 {print $3}')
 POD=$(sampan get pods -l app=hello | awk 'NR == 2 {print $1}')
-wait_until 30 "the Service" sh -c "busybox wget -qO- -T 2 http://$IP/ | grep -q hello"
-say "http://$IP/ (ClusterIP) answers: $(busybox wget -qO- -T 2 "http://$IP/")"
-say "http://hello/ (name, asked in pod $POD) answers: $(sampan exec "$POD" -- wget -qO- -T 5 http://hello/)"
+fetch() { python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=2).read().decode().strip())' "$1"; }
+wait_until 30 "the Service" fetch "http://$IP/"
+say "http://$IP/ (ClusterIP) answers: $(fetch "http://$IP/")"
+say "http://hello/ (name, asked in pod $POD) answers: $(sampan exec "$POD" -- wget -qO- http://hello/)"
 say "done. kubeconfig: $KUBECONFIG_FILE   join token: sampan token show   stop: sampan-killall.sh   undo: sampan-uninstall.sh"

@@ -1,6 +1,9 @@
 /* The gate process of a server, of an agent, and of `sampan connect`. */
+#include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "gate/gate.h"
 #include "supervisor/lockdown.h"
@@ -9,6 +12,22 @@
 static int lock(void *arg, struct err **e)
 {
     return lockdown_apply(arg, e);
+}
+
+/* A kubeconfig is root's alone as a rule: gate gets a copy that it may read. Files that it names must be readable to the user themselves. */
+static char *lend_kubeconfig(const struct options *o, const struct layout *l, struct err **e)
+{
+    _cleanup_(buf_clear) struct buf text = BUF_INIT;
+    _cleanup_(freep) char *copy = xasprintf("%s/kubeconfig", l->gate);
+    if (file_read(o->kubeconfig, 1 << 20, &text, e) < 0 || file_replace(copy, buf_str(&text), 0600, e) < 0) {
+        err_wrap(e, "--kubeconfig");
+        return NULL;
+    }
+    if (chown(copy, l->uid, l->gid) < 0) {
+        err_errno(e, errno, "--kubeconfig: %s", copy);
+        return NULL;
+    }
+    return TAKE(copy);
 }
 
 int proc_gate(const struct options *o, const struct layout *l, const struct proc_fds *f)
@@ -20,6 +39,11 @@ int proc_gate(const struct options *o, const struct layout *l, const struct proc
         readable[0] = "/etc";
     struct lockdown ld = {.user = o->user, .writable = writable, .readable = readable};
     if (o->role == ROLE_AGENT && token_parse(str_of(o->token), &hash, &password, &e) < 0) {
+        log_error("%s", err_msg(e));
+        return PROC_EXIT_FATAL;
+    }
+    _cleanup_(freep) char *kubeconfig = NULL;
+    if (o->kubeconfig && !(kubeconfig = lend_kubeconfig(o, l, &e))) {
         log_error("%s", err_msg(e));
         return PROC_EXIT_FATAL;
     }
@@ -35,6 +59,7 @@ int proc_gate(const struct options *o, const struct layout *l, const struct proc
         .node_ip = o->node_ip,
         .backend = o->flannel_backend,
         .cgroup_root = o->cgroup_root,
+        .registries = o->private_registry,
         .resolv_conf = o->resolv_conf,
         .cluster_domain = o->cluster_domain ? o->cluster_domain : "cluster.local",
         .cluster_dns = o->cluster_dns,
@@ -46,7 +71,7 @@ int proc_gate(const struct options *o, const struct layout *l, const struct proc
         .ntaints = o->node_taint.n,
         .hub = o->hub,
         .hub_token = str_of(o->hub_token),
-        .kubeconfig = o->kubeconfig,
+        .kubeconfig = kubeconfig,
     };
     return gate_main(&g, lock, &ld);
 }

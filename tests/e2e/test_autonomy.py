@@ -18,7 +18,7 @@ def running(server):
 
 
 def fetch(process, ip):
-    return process.host.run("busybox", "wget", "-qO-", "-T", "2", f"http://{ip}/")
+    return process.host.run("curl", "-s", "-m", "2", f"http://{ip}/")
 
 
 def running_ip(server):

@@ -44,18 +44,14 @@ def test_get_as_yaml_json_jsonpath_and_columns(server, hello):
 
 
 def test_watch_shows_changes_as_they_come(server, ns):
-    watch = subprocess.Popen(["nsenter", f"--net=/run/netns/{server.host.netns}", server.lab.kubectl_path, "--kubeconfig", server.kubeconfig, "get", "cm", "-n", ns, "-w", "--output-watch-events", "-o", "name"],
-                             stdout=subprocess.PIPE, text=True)
+    path = os.path.join(server.lab.folder, "watch.out")
+    with open(path, "w") as out:
+        watch = subprocess.Popen(["nsenter", f"--net=/run/netns/{server.host.netns}", server.lab.kubectl_path, "--kubeconfig", server.kubeconfig, "get", "cm", "-n", ns, "-w", "--output-watch-events"], stdout=out)
     try:
+        wait_for("the watch began", lambda: "kube-root-ca.crt" in open(path).read())
         server.kubectl("create", "configmap", "seen", "-n", ns, "--from-literal=a=b")
         server.kubectl("delete", "configmap", "seen", "-n", ns)
-        seen = []
-        while not any("DELETED" in s for s in seen):
-            line = watch.stdout.readline()
-            assert line, seen
-            if "seen" in line:
-                seen.append(line)
-        assert ["ADDED", "DELETED"] == [s.split()[0] for s in seen]
+        wait_for("both events", lambda: [line.split()[0] for line in open(path) if "seen" in line] == ["ADDED", "DELETED"], 10)
     finally:
         watch.terminate()
         watch.wait()
@@ -147,9 +143,9 @@ def test_every_listable_kind_answers_list_and_watch(server):
 
 def test_a_service_answers_by_name_and_by_cluster_ip(server, hello):
     ip = server.get("svc", "hello", "-n", hello)["spec"]["clusterIP"]
-    assert server.host.run("busybox", "wget", "-qO-", "-T", "5", f"http://{ip}/") == "hello from sampan\n"
-    assert server.kubectl("exec", "-n", hello, "deploy/hello", "--", "wget", "-qO-", "-T", "5", "http://hello/") == "hello from sampan\n"
-    assert server.kubectl("exec", "-n", hello, "deploy/hello", "--", "wget", "-qO-", "-T", "5", f"http://hello.{hello}.svc.cluster.local/") == "hello from sampan\n"
+    assert server.host.run("curl", "-s", "-m", "5", f"http://{ip}/") == "hello from sampan\n"
+    assert server.kubectl("exec", "-n", hello, "deploy/hello", "--", "wget", "-qO-", "http://hello/") == "hello from sampan\n"
+    assert server.kubectl("exec", "-n", hello, "deploy/hello", "--", "wget", "-qO-", f"http://hello.{hello}.svc.cluster.local/") == "hello from sampan\n"
 
 
 def test_rbac_lets_a_service_account_do_what_its_role_says(server, ns):

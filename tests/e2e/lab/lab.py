@@ -14,6 +14,7 @@ REPORTS = ("ERROR: AddressSanitizer", "runtime error:", "ERROR: LeakSanitizer", 
 
 
 def sh(*words, check=True, **more):
+    more.setdefault("timeout", 90)
     done = subprocess.run(list(words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **more)
     if check and done.returncode:
         raise AssertionError(f"{' '.join(words)}: exit {done.returncode}\n{done.stdout}")
