@@ -9,7 +9,7 @@ static const struct controller *const rows[] = {
     &replication_controller, &statefulset_controller, &daemonset_controller, &job_controller,
     &endpointslice_controller, &endpoints_controller, &node_controller, &taint_controller, &podgc_controller,
     &cronjob_controller, &disruption_controller, &aggregation_controller, &csr_approving_controller, &csr_signing_controller,
-    &ttl_after_finished_controller, &quota_controller,
+    &ttl_after_finished_controller, &quota_controller, &claim_protection_controller, &volume_protection_controller, &volume_controller,
 };
 
 const struct ctl_res ctl_resources[R_RESOURCES] = {
@@ -36,6 +36,7 @@ const struct ctl_res ctl_resources[R_RESOURCES] = {
     [R_LEASES] = {"coordination.k8s.io", "v1", "leases", "Lease"},
     [R_PDBS] = {"policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"},
     [R_CLUSTERROLES] = {"rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole"},
+    [R_CLASSES] = {"storage.k8s.io", "v1", "storageclasses", "StorageClass"},
     [R_CSRS] = {"certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest"},
 };
 

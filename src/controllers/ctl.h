@@ -18,7 +18,7 @@
 
 enum ctl_resource {
     R_PODS, R_NODES, R_NAMESPACES, R_SERVICES, R_ENDPOINTS, R_CONFIGMAPS, R_SECRETS, R_SERVICEACCOUNTS, R_RCS, R_PVCS, R_PVS, R_QUOTAS, R_DEPLOYMENTS,
-    R_REPLICASETS, R_STATEFULSETS, R_DAEMONSETS, R_REVISIONS, R_JOBS, R_CRONJOBS, R_SLICES, R_LEASES, R_PDBS, R_CLUSTERROLES, R_CSRS, R_RESOURCES,
+    R_REPLICASETS, R_STATEFULSETS, R_DAEMONSETS, R_REVISIONS, R_JOBS, R_CRONJOBS, R_SLICES, R_LEASES, R_PDBS, R_CLUSTERROLES, R_CSRS, R_CLASSES, R_RESOURCES,
     R_ANY = R_RESOURCES /* in a watch: every resource */
 };
 struct ctl_res { const char *group, *version, *resource, *kind; };
@@ -68,7 +68,7 @@ struct sync {
 extern const struct controller deployment_controller, replicaset_controller, replication_controller, statefulset_controller, daemonset_controller, job_controller,
     cronjob_controller, namespace_controller, serviceaccount_controller, root_ca_controller, garbage_controller, endpointslice_controller, endpoints_controller,
     node_controller, taint_controller, podgc_controller, disruption_controller, quota_controller, aggregation_controller, csr_approving_controller,
-    csr_signing_controller, ttl_after_finished_controller;
+    csr_signing_controller, ttl_after_finished_controller, claim_protection_controller, volume_protection_controller, volume_controller;
 
 /* ---- keys ---- */
 void ctl_add(struct ctl *c, const struct obj *o);                              /* its key */
