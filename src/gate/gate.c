@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "gate/impl.h"
+#include "gate/pull.h"
 
 /* ---- requests to node ---- */
 
@@ -278,7 +279,7 @@ static int open_node_side(struct gate *g, struct err **e)
 {
     if (g->o->node_fd < 0)
         return 0;
-    if (tokens_open(g, e) < 0 || services_open(g, e) < 0 || names_open(g, e) < 0)
+    if (pulls_open(g, e) < 0 || tokens_open(g, e) < 0 || services_open(g, e) < 0 || names_open(g, e) < 0)
         return -(int)(*e)->code;
     g->events = events_new();
     pods_load(g);
@@ -301,6 +302,8 @@ static int start(struct gate *g, struct connect **connect, int (*lockdown)(void 
     static const struct wire_ops broker_ops = {on_broker_msg, on_broker_close};
     signal(SIGPIPE, SIG_IGN);
     g->loop = loop_new(e);
+    if (g->o->node_fd >= 0)
+        pulls_config(g, g->o->registries);
     if (!g->loop || loop_signals(g->loop, signals, ARRAY_LEN(signals), on_signal, g, e) < 0 || (lockdown && lockdown(arg, e) < 0) || open_state(g, e) < 0)
         return -(int)(*e)->code;
     if (g->o->broker_fd >= 0) {
@@ -323,6 +326,7 @@ static void stop(struct gate *g)
         tokens_close(g);
         events_free(g->events);
     }
+    pulls_close(g);
     wire_free(g->node);
     wire_free(g->broker);
     map_clear(&g->waits, free);

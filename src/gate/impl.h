@@ -12,6 +12,7 @@
  *   services.c   Services and EndpointSlices → NODE_SERVICES and the names in dns; other nodes → NODE_PEERS
  *   names.c      the dns room's sockets and feeding
  *   serve.c      requests from above: logs (logs.c), exec and attach (exec.c), port-forward (forward.c), health
+ *   pull.c       images: what a container waits for, back-off (pull_try.c one attempt, pull_blob.c one blob, registry*.c the registry, registries_yaml.c mirrors)
  *   connect.c    the hub's requests to a Kubernetes API
  */
 #pragma once
@@ -33,6 +34,8 @@ struct tokens;      /* tokens.c */
 struct node_link;   /* cluster.c: registration state */
 struct serve;       /* serve.c */
 struct events;      /* events.c */
+struct pulls;       /* pull.c */
+struct image_want;  /* pull.c: of one container */
 
 /* A pod that should run here, or that node still has. Keyed by uid. */
 struct gpod {
@@ -51,6 +54,7 @@ struct gpod {
     struct probes *probes;
     struct timer retry;             /* waiting for a token or an image: looked at again */
     unsigned tries;                 /* that failed, since the last that did not */
+    struct image_want *wants;       /* of its containers; pull.c's */
 };
 
 /* What a request to node waits for. */
@@ -86,6 +90,7 @@ struct gate {
     struct tokens *tokens;
     struct serve *serve;
     struct events *events;
+    struct pulls *pulls;
     int code;
 };
 
@@ -122,6 +127,8 @@ struct str gpod_ip(const struct gpod *p);            /* as node told it; absent 
 /* resolve.c: everything is looked up in the mirror. 0; ERR_UNAVAILABLE: something is not there yet (*e names it: the pod waits, an Event says why); ERR_INVALID: it can never run so.
  * out's strings live in pool or in the mirror's bytes (valid within this turn). */
 int resolve_pod(struct gate *g, struct gpod *gp, struct pool *pool, struct node_pod *out, struct err **e) _must_check_;
+/* The image as node listed it last, by any of its names, name@digest or id; NULL: it is not here. */
+const struct node_image *gate_image(struct gate *g, struct pool *p, struct str ref);
 struct str pod_qos(const struct json *spec);           /* Guaranteed, Burstable, BestEffort */
 /* volumes.c */
 int resolve_volumes(struct gate *g, struct gpod *gp, struct pool *pool, struct node_pod *out, struct err **e) _must_check_;

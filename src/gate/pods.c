@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "gate/impl.h"
+#include "gate/pull.h"
 
 #define PODS STR("/pods/")
 #define RETRY_NS (5 * NS_PER_S)
@@ -18,6 +19,7 @@ static void gpod_free(void *arg)
 {
     struct gpod *p = arg;
     probes_free(p->probes);
+    pulls_forget(p);
     timer_del(&p->retry);
     bytes_unref(p->object);
     bytes_unref(p->sent);

@@ -3,6 +3,8 @@
 
 #include "base/file.h"
 #include "gate/impl.h"
+#include "gate/pull.h"
+#include "gate/registry_name.h"
 #include "schema/quantity.h"
 
 struct json *mirror_tree(struct gate *g, struct pool *pool, const char *resource, struct str ns, struct str name)
@@ -212,20 +214,16 @@ static void all_service_env(struct gate *g, struct gpod *gp, struct pool *p, str
 
 /* ---- images ---- */
 
-/* docker.io/library/x:latest and x are the same; compared in the long form. */
+/* docker.io/library/x:latest and x are the same; compared in the long form, by the digest alone where there is one. */
 static struct str long_image(struct pool *p, struct str ref)
 {
-    ssize_t slash = str_chr(ref, '/');
-    struct str first = slash < 0 ? STR("") : str_sub(ref, 0, (size_t)slash);
-    bool has_host = str_chr(first, '.') >= 0 || str_chr(first, ':') >= 0 || str_eqz(first, "localhost");
-    struct str full = slash < 0 ? pool_printf(p, "docker.io/library/%.*s", STR_ARG(ref)) : has_host ? ref : pool_printf(p, "docker.io/%.*s", STR_ARG(ref));
-    struct str tail = str_sub(full, (size_t)(str_rchr(full, '/') + 1), full.n);
-    if (str_chr(full, '@') < 0 && str_chr(tail, ':') < 0)
-        full = pool_printf(p, "%.*s:latest", STR_ARG(full));
-    return full;
+    struct registry_image i;
+    if (registry_image_parse(p, ref, &i, NULL) < 0)
+        return ref;
+    return i.digest.n ? pool_printf(p, "%.*s/%.*s@%.*s", STR_ARG(i.host), STR_ARG(i.repository), STR_ARG(i.digest)) : i.ref;
 }
 
-static const struct node_image *find_image(struct gate *g, struct pool *p, struct str ref)
+const struct node_image *gate_image(struct gate *g, struct pool *p, struct str ref)
 {
     struct str want = long_image(p, ref);
     for (size_t i = 0; i < g->images.nimages; i++) {
@@ -233,28 +231,13 @@ static const struct node_image *find_image(struct gate *g, struct pool *p, struc
         if (str_eq(im->id, ref))
             return im;
         for (size_t k = 0; k < im->nnames; k++)
-            if (str_eq(long_image(p, im->names[k]), want))
+            if (str_eq(im->names[k], want))
                 return im;
         for (size_t k = 0; k < im->ndigests; k++)
-            if (str_eq(long_image(p, im->digests[k]), want))
+            if (str_eq(im->digests[k], want))
                 return im;
     }
     return NULL;
-}
-
-static void resolve_image(struct gate *g, struct gpod *gp, struct pool *p, const struct json *container, struct node_container *c)
-{
-    c->image_ref = json_get_str(container, "image");
-    const struct node_image *im = find_image(g, p, c->image_ref);
-    if (im) {
-        c->image = im->id;
-        return;
-    }
-    bool never = str_eqz(json_get_str(container, "imagePullPolicy"), "Never");
-    c->waiting_reason = never ? STR("ErrImageNeverPull") : STR("ErrImagePull");
-    c->waiting_message = never ? pool_printf(p, "Container image \"%.*s\" is not present with pull policy of Never", STR_ARG(c->image_ref))
-                               : pool_printf(p, "image \"%.*s\" is not on this node, and this version pulls from no registry: import it with `sampan image import`", STR_ARG(c->image_ref));
-    event_pod(gp, c->name, true, never ? "ErrImageNeverPull" : "Failed", "%.*s", STR_ARG(c->waiting_message));
 }
 
 /* ---- security ---- */
@@ -287,7 +270,7 @@ static struct str profile(struct pool *p, const struct json *inner, const struct
 
 static int check_non_root(struct gate *g, struct pool *p, struct node_container *c, struct err **e)
 {
-    const struct node_image *im = find_image(g, p, c->image_ref);
+    const struct node_image *im = gate_image(g, p, c->image_ref);
     struct str user = im ? im->user : STR_NULL, name;
     uint64_t n = 0;
     if (!c->security.run_as_non_root || c->security.uid > 0 || !im)
@@ -413,7 +396,8 @@ static int resolve_container(struct gate *g, struct gpod *gp, struct pool *p, co
     struct err *wrong = NULL;
     c->name = json_get_str(container, "name");
     c->kind = kind;
-    resolve_image(g, gp, p, container, c);
+    c->image_ref = json_get_str(container, "image");
+    pulls_image(gp, p, container, c);
     c->command = strings(p, json_get(container, STR("command")), &c->ncommand);
     c->args = strings(p, json_get(container, STR("args")), &c->nargs);
     c->working_dir = json_get_str(container, "workingDir");
