@@ -5,6 +5,7 @@
  * messages only, each into the other's mailbox. What was sent and not yet written on at the far end is bounded: a side that has WINDOW bytes out pauses its source. */
 
 #define WINDOW ((size_t)256 << 10)
+#define REFUSAL_MAX 2048
 
 enum kind { MSG_START, MSG_DATA, MSG_END, MSG_ABORT, MSG_ACK, MSG_HEAD, MSG_STREAM, MSG_ERROR };
 struct msg {
@@ -45,6 +46,9 @@ struct relay {
     struct http_request request;
     struct str protocol;
     bool upgrade, started, ended, back_ended;
+    bool of_log;                      /* containerLogs: the node's plain words of refusal become a Status, as the API server does it */
+    int refused;                      /* with this status; the words: */
+    struct buf refusal;
 };
 
 static void relay_unref(struct relay *r)
@@ -61,6 +65,7 @@ static void relay_unref(struct relay *r)
         }
         pthread_mutex_destroy(&sides[i]->lock);
     }
+    buf_clear(&r->refusal);
     pool_free(r->pool);
     free(r);
 }
@@ -345,6 +350,11 @@ static void front_drain(struct http_req *rq)
 static void front_head(struct relay *r, struct msg *m)
 {
     size_t n = 0;
+    if (r->of_log && m->status >= 400) {
+        r->refused = m->status;
+        r->refusal.limit = REFUSAL_MAX;
+        return;
+    }
     for (size_t i = 0; i < m->nheaders; i++)
         if (!hop_header(m->headers[i].name))
             m->headers[n++] = m->headers[i];
@@ -430,6 +440,15 @@ static void front_upgrade(struct relay *r, struct msg *m)
     stream_use(r->front_stream, &ev, r);
 }
 
+static void front_refused(struct relay *r, struct http_req *rq)
+{
+    _cleanup_(err_freep) struct err *e = NULL;
+    enum err_code code = r->refused == 400 ? ERR_BAD_REQUEST : r->refused == 404 ? ERR_NOT_FOUND : r->refused == 503 ? ERR_UNAVAILABLE : ERR_INTERNAL;
+    (void)err_set(&e, code, "%s%.*s", code == ERR_INTERNAL ? "Internal error occurred: " : "", STR_ARG(str_trim(buf_str(&r->refusal))));
+    struct str body = status_json(rq->pool, e);
+    http_reply_str(rq, err_http(e->code), "application/json", body);
+}
+
 static void front_end(struct relay *r)
 {
     if (r->front_stream) {
@@ -442,7 +461,10 @@ static void front_end(struct relay *r)
     rq->user = NULL;
     rq->on_close = NULL;
     rq->on_drain = NULL;
-    http_end(rq);
+    if (r->refused)
+        front_refused(r, rq);
+    else
+        http_end(rq);
     front_gone(r);
 }
 
@@ -460,6 +482,9 @@ static void front_message(struct relay *r, struct msg *m)
         if (r->front_stream) {
             stream_write_bytes(r->front_stream, m->bytes, 0, m->bytes->n);
             acknowledge(&r->front, &r->back, stream_queued(r->front_stream));
+        } else if (r->refused) {
+            buf_add(&r->refusal, m->bytes->p, m->bytes->n);
+            acknowledge(&r->front, &r->back, 0);
         } else if (r->rq) {
             http_send(r->rq, m->bytes, 0, m->bytes->n);
             acknowledge(&r->front, &r->back, http_queued(r->rq));
@@ -553,6 +578,7 @@ static struct relay *relay_new(struct http_req *rq, struct loop *to_loop, struct
     r->pool = pool_new();
     r->rq = rq;
     r->upgrade = !str_empty(rq->protocol);
+    r->of_log = str_starts(path_and_query, STR("/containerLogs/"));
     r->protocol = pool_str(r->pool, rq->protocol);
     side_init(&r->front, r, stream_loop(rq->conn), front_message);
     side_init(&r->back, r, to_loop, back_message);
