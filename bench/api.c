@@ -1,5 +1,6 @@
-/* What the API server does per second, through TLS and HTTP/2 on loopback: GET of one ConfigMap, LIST of 1,000, CREATE with durable acknowledgement, create to watch event, start to ready.
- * The server runs on threads of its own in this process (so the load generator shares the machine, not the loop). `bench-api [folder]`: the store's folder; none: in memory. */
+/* What the API server does per second, through TLS and HTTP/2 on loopback: GET of one ConfigMap, LIST of 1,000, CREATE with durable
+ * acknowledgement, create to watch event, start to ready. The server runs on threads of its own in this process (so the load generator
+ * shares the machine, not the loop). `bench-api [folder]`: the store's folder; none: in memory. */
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -9,12 +10,25 @@
 
 #define CONNECTIONS 16
 
-struct server { struct loop *loop, *control; struct http_server *http; struct api *api; pthread_t io, ctl; uint16_t port; };
+struct server {
+    struct loop *loop, *control;
+    struct http_server *http;
+    struct api *api;
+    pthread_t io, ctl;
+    uint16_t port;
+};
 static struct clock *site;
 
-static void *run(void *arg) { loop_run(arg); return NULL; }
+static void *run(void *arg)
+{
+    loop_run(arg);
+    return NULL;
+}
 
-static double seconds(int64_t ns) { return (double)ns / 1e9; }
+static double seconds(int64_t ns)
+{
+    return (double)ns / 1e9;
+}
 
 static void die(const char *what, const struct err *e)
 {
@@ -23,7 +37,11 @@ static void die(const char *what, const struct err *e)
 }
 
 static _Atomic int64_t ready_at;
-static void on_ready(void *arg) { (void)arg; ready_at = clock_mono(site); }
+static void on_ready(void *arg)
+{
+    (void)arg;
+    ready_at = clock_mono(site);
+}
 
 static void start(struct server *s, const char *dir, struct store **store, struct schema *schema)
 {
@@ -31,7 +49,14 @@ static void start(struct server *s, const char *dir, struct store **store, struc
     char *db = dir ? xasprintf("%s/db", dir) : NULL, *tls = xasprintf("%s/tls", dir ? dir : "/tmp/bench-api");
     if ((db && dir_make(db, 0700, &e) < 0) || api_store_open(db, schema, site, store, &e) < 0)
         die("store", e);
-    struct api_config c = {.store = *store, .schema = schema, .clock = site, .tls_dir = tls, .service_cidr = STR("10.43.0.0/16"), .cluster_cidr = STR("10.42.0.0/16"), .advertise = STR("127.0.0.1"), .port = 6443};
+    struct api_config c = {.store = *store,
+        .schema = schema,
+        .clock = site,
+        .tls_dir = tls,
+        .service_cidr = STR("10.43.0.0/16"),
+        .cluster_cidr = STR("10.42.0.0/16"),
+        .advertise = STR("127.0.0.1"),
+        .port = 6443};
     if (api_new(&c, &s->api, &e) < 0)
         die("api", e);
     s->loop = loop_new(&e);
@@ -55,7 +80,11 @@ static void start(struct server *s, const char *dir, struct store **store, struc
 /* ---- load ---- */
 
 struct load;
-struct lane { struct load *load; struct http_client *client; int64_t began; };
+struct lane {
+    struct load *load;
+    struct http_client *client;
+    int64_t began;
+};
 struct load {
     struct loop *loop;
     struct lane lanes[CONNECTIONS];
@@ -67,7 +96,11 @@ struct load {
 };
 
 static void next(struct lane *k);
-static void on_data(void *arg, const char *p, size_t n) { (void)p; ((struct lane *)arg)->load->bytes += n; }
+static void on_data(void *arg, const char *p, size_t n)
+{
+    (void)p;
+    ((struct lane *)arg)->load->bytes += n;
+}
 static void on_head(void *arg, const struct http_response *r)
 {
     (void)arg;
@@ -122,8 +155,8 @@ static void measure(struct load *l, const char *what, size_t n, size_t lanes)
         loop_step(l->loop, 100);
     double s = seconds(clock_mono(site) - from);
     qsort(l->samples, l->done, sizeof *l->samples, cmp);
-    printf("%-44s %9.0f/s  p50 %7.3f ms  p99 %7.3f ms  %6.1f MB/s\n", what, (double)l->done / s, (double)l->samples[l->done / 2] / 1e6, (double)l->samples[l->done * 99 / 100] / 1e6,
-           (double)l->bytes / s / 1e6);
+    printf("%-44s %9.0f/s  p50 %7.3f ms  p99 %7.3f ms  %6.1f MB/s\n", what, (double)l->done / s, (double)l->samples[l->done / 2] / 1e6,
+        (double)l->samples[l->done * 99 / 100] / 1e6, (double)l->bytes / s / 1e6);
     free(l->samples);
 }
 
@@ -134,7 +167,11 @@ static int create_body(struct load *l, char *out, size_t n)
 }
 
 /* A ServiceAccount's token with cluster-admin: what most clients come with. */
-static void done(struct api_call *c) { if (c->err) die("setup", c->err); }
+static void done(struct api_call *c)
+{
+    if (c->err)
+        die("setup", c->err);
+}
 static struct json *text(struct pool *p, const char *t)
 {
     struct json *j = NULL;
@@ -144,14 +181,34 @@ static struct json *text(struct pool *p, const char *t)
 }
 static struct str admin_token(struct server *s, struct pool *p, struct loop *l)
 {
-    struct api_call a = {.verb = API_CREATE, .version = STR("v1"), .resource = STR("serviceaccounts"), .ns = STR("default"), .pool = p, .body = text(p, "{\"metadata\":{\"generateName\":\"bench-\"}}")};
+    struct api_call a = {.verb = API_CREATE,
+        .version = STR("v1"),
+        .resource = STR("serviceaccounts"),
+        .ns = STR("default"),
+        .pool = p,
+        .body = text(p, "{\"metadata\":{\"generateName\":\"bench-\"}}")};
     api_do(s->api, l, &a, done);
     struct str name = pool_str(p, a.obj->name);
-    struct api_call b = {.verb = API_CREATE, .group = STR("rbac.authorization.k8s.io"), .version = STR("v1"), .resource = STR("clusterrolebindings"), .pool = p,
-        .body = text(p, pool_printf(p, "{\"metadata\":{\"generateName\":\"bench-\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\",\"name\":\"cluster-admin\"},"
-                                       "\"subjects\":[{\"kind\":\"ServiceAccount\",\"name\":\"%.*s\",\"namespace\":\"default\"}]}", STR_ARG(name)).p)};
+    struct api_call b = {.verb = API_CREATE,
+        .group = STR("rbac.authorization.k8s.io"),
+        .version = STR("v1"),
+        .resource = STR("clusterrolebindings"),
+        .pool = p,
+        .body = text(p, pool_printf(p,
+                            "{\"metadata\":{\"generateName\":\"bench-\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":"
+                            "\"ClusterRole\",\"name\":\"cluster-admin\"},"
+                            "\"subjects\":[{\"kind\":\"ServiceAccount\",\"name\":\"%.*s\",\"namespace\":\"default\"}]}",
+                            STR_ARG(name))
+                            .p)};
     api_do(s->api, l, &b, done);
-    struct api_call t = {.verb = API_CREATE, .version = STR("v1"), .resource = STR("serviceaccounts"), .sub = STR("token"), .ns = STR("default"), .name = name, .pool = p, .body = text(p, "{\"spec\":{}}")};
+    struct api_call t = {.verb = API_CREATE,
+        .version = STR("v1"),
+        .resource = STR("serviceaccounts"),
+        .sub = STR("token"),
+        .ns = STR("default"),
+        .name = name,
+        .pool = p,
+        .body = text(p, "{\"spec\":{}}")};
     api_do(s->api, l, &t, done);
     struct str token = pool_printf(p, "Bearer %.*s", STR_ARG(json_str_at(t.result, "status", "token", NULL)));
     api_call_clear(&a);

@@ -1,5 +1,6 @@
-/* A whole request through the declared path, as a cluster admin: method, path with query, Accept and Content-Type on the first four lines, the body behind them. The store is in memory and
- * made anew now and then. Nothing may crash, hang, or answer outside 200-599; what is not 2xx or a raw document must be a Status. */
+/* A whole request through the declared path, as a cluster admin: method, path with query, Accept and Content-Type on the first four lines,
+ * the body behind them. The store is in memory and made anew now and then. Nothing may crash, hang, or answer outside 200-599; what is not
+ * 2xx or a raw document must be a Status. */
 #include <stddef.h>
 #include <stdint.h>
 #include "api/impl.h"
@@ -23,7 +24,12 @@ static void open_all(void)
     }
     api_free(TAKE(api));
     store_close(TAKE(store));
-    struct api_config c = {.schema = schema, .clock = site, .service_cidr = STR("10.43.0.0/16"), .cluster_cidr = STR("10.42.0.0/16"), .advertise = STR("192.0.2.1"), .port = 6443};
+    struct api_config c = {.schema = schema,
+        .clock = site,
+        .service_cidr = STR("10.43.0.0/16"),
+        .cluster_cidr = STR("10.42.0.0/16"),
+        .advertise = STR("192.0.2.1"),
+        .port = 6443};
     if (api_store_open(NULL, schema, site, &store, NULL) < 0)
         abort();
     c.store = store;

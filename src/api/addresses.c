@@ -2,29 +2,43 @@
 #include "api/impl.h"
 #include "base/file.h"
 
-/* What the cluster gives out of its ranges: ClusterIPs, node ports, and each node's piece of the pod network. In memory, filled from the store at start and again
- * by housekeeping; taken before the write, given back when the store refuses. */
+/* What the cluster gives out of its ranges: ClusterIPs, node ports, and each node's piece of the pod network. In memory, filled from the
+ * store at start and again by housekeeping; taken before the write, given back when the store refuses. */
 
 #define PORT_FIRST 30000
 #define PORTS 2768
-#define NODE_BITS 24          /* one /24 per node */
-#define RANGE_MAX (1u << 20)  /* addresses or pieces that a bitmap covers */
+#define NODE_BITS 24         /* one /24 per node */
+#define RANGE_MAX (1u << 20) /* addresses or pieces that a bitmap covers */
 
-struct range { uint32_t base, n; uint8_t *bits; };
+struct range {
+    uint32_t base, n;
+    uint8_t *bits;
+};
 struct addresses {
     struct api *api;
     pthread_mutex_t lock;
-    struct range ips, nodes;   /* nodes: base is in units of pieces */
+    struct range ips, nodes; /* nodes: base is in units of pieces */
     uint8_t ports[PORTS / 8 + 1];
-    uint8_t *suspects;         /* of the three bitmaps one behind the other: taken, yet of no object at the last look */
+    uint8_t *suspects; /* of the three bitmaps one behind the other: taken, yet of no object at the last look */
 };
 
 /* What one write took, and what it gives back when it stands. */
 #define TAKEN_MAX 256
-struct taken { uint32_t ips[4], nodes[1]; uint16_t ports[TAKEN_MAX], drop_ports[TAKEN_MAX]; uint32_t drop_ip; size_t nips, nports, ndrop, nnodes; };
+struct taken {
+    uint32_t ips[4], nodes[1];
+    uint16_t ports[TAKEN_MAX], drop_ports[TAKEN_MAX];
+    uint32_t drop_ip;
+    size_t nips, nports, ndrop, nnodes;
+};
 
-static bool bit(const uint8_t *b, uint32_t i) { return b[i / 8] >> (i % 8) & 1; }
-static void bit_set(uint8_t *b, uint32_t i, bool on) { b[i / 8] = (uint8_t)(on ? b[i / 8] | 1u << (i % 8) : b[i / 8] & ~(1u << (i % 8))); }
+static bool bit(const uint8_t *b, uint32_t i)
+{
+    return b[i / 8] >> (i % 8) & 1;
+}
+static void bit_set(uint8_t *b, uint32_t i, bool on)
+{
+    b[i / 8] = (uint8_t)(on ? b[i / 8] | 1u << (i % 8) : b[i / 8] & ~(1u << (i % 8)));
+}
 
 static bool ip_of(struct str s, uint32_t *out)
 {
@@ -147,7 +161,8 @@ static void each(struct store_view *v, struct store_res *r, struct addresses *x,
     }
 }
 
-/* What stands in the store is taken. What is taken and stands nowhere may belong to a write that is on its way: only when it was so at the last look too, it is given back. */
+/* What stands in the store is taken. What is taken and stands nowhere may belong to a write that is on its way: only when it was so at the
+ * last look too, it is given back. */
 static void merge(uint8_t *bits, uint8_t *fresh, uint8_t *suspects, size_t n, bool first)
 {
     for (size_t i = 0; i < n; i++) {
@@ -229,13 +244,23 @@ static int take_ip(struct call *c, struct str want, struct str *got, struct err 
         at = (uint32_t)f;
     } else {
         if (!ip_of(want, &ip))
-            return invalid(c, e, "spec.clusterIPs[0]", pool_printf(c->pool, "Invalid value: \"%.*s\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)", STR_ARG(want)).p);
+            return invalid(c, e, "spec.clusterIPs[0]",
+                pool_printf(
+                    c->pool, "Invalid value: \"%.*s\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)", STR_ARG(want))
+                    .p);
         if (ip < x->ips.base || ip - x->ips.base >= x->ips.n)
-            return invalid(c, e, "spec.clusterIPs", pool_printf(c->pool, "Invalid value: [\"%.*s\"]: failed to allocate IP %.*s: the provided IP is not in the valid range. The range of valid IPs is %.*s",
-                                                                STR_ARG(want), STR_ARG(want), STR_ARG(c->api->cfg.service_cidr)).p);
+            return invalid(c, e, "spec.clusterIPs",
+                pool_printf(c->pool,
+                    "Invalid value: [\"%.*s\"]: failed to allocate IP %.*s: the provided IP is not in the valid range. The range of valid "
+                    "IPs is %.*s",
+                    STR_ARG(want), STR_ARG(want), STR_ARG(c->api->cfg.service_cidr))
+                    .p);
         at = ip - x->ips.base;
         if (bit(x->ips.bits, at))
-            return invalid(c, e, "spec.clusterIPs", pool_printf(c->pool, "Invalid value: [\"%.*s\"]: failed to allocate IP %.*s: provided IP is already allocated", STR_ARG(want), STR_ARG(want)).p);
+            return invalid(c, e, "spec.clusterIPs",
+                pool_printf(c->pool, "Invalid value: [\"%.*s\"]: failed to allocate IP %.*s: provided IP is already allocated",
+                    STR_ARG(want), STR_ARG(want))
+                    .p);
     }
     bit_set(x->ips.bits, at, true);
     t->ips[t->nips++] = at;
@@ -261,7 +286,10 @@ static int take_port(struct call *c, int64_t want, const char *field, int64_t *g
     if (want == 0 && (at = find_free(x->ports, PORTS, 86)) < 0)
         return err_set(e, ERR_INTERNAL, "failed to allocate a nodePort: range is full");
     if (at < 0 || at >= PORTS)
-        return invalid(c, e, field, pool_printf(c->pool, "Invalid value: %" PRId64 ": provided port is not in the valid range. The range of valid ports is 30000-32767", want).p);
+        return invalid(c, e, field,
+            pool_printf(c->pool,
+                "Invalid value: %" PRId64 ": provided port is not in the valid range. The range of valid ports is 30000-32767", want)
+                .p);
     if (want && bit(x->ports, (uint32_t)at)) {
         if (!taken_now(t, (uint32_t)at)) /* TCP and UDP of one Service may share */
             return invalid(c, e, field, pool_printf(c->pool, "Invalid value: %" PRId64 ": provided port is already allocated", want).p);
@@ -287,7 +315,8 @@ static bool has_port(const struct json *spec, int64_t node_port)
 static const struct json *same_port(const struct json *spec, const struct json *port)
 {
     json_for (json_get(spec, STR("ports")), it)
-        if (json_get_int(it, "port", 0) == json_get_int(port, "port", 0) && str_eq(json_get_str(it, "protocol"), json_get_str(port, "protocol")))
+        if (json_get_int(it, "port", 0) == json_get_int(port, "port", 0) &&
+            str_eq(json_get_str(it, "protocol"), json_get_str(port, "protocol")))
             return it;
     return NULL;
 }
@@ -307,7 +336,8 @@ static void set_family(struct call *c, struct json *spec, struct str ip)
 
 static int service_ip(struct call *c, struct json *spec, const struct json *old, struct err **e)
 {
-    struct str ip = json_get_str(spec, "clusterIP"), first = json_as_str(json_at(json_get(spec, STR("clusterIPs")), 0)), had = json_get_str(old, "clusterIP");
+    struct str ip = json_get_str(spec, "clusterIP"), first = json_as_str(json_at(json_get(spec, STR("clusterIPs")), 0)),
+               had = json_get_str(old, "clusterIP");
     if (str_empty(ip))
         ip = first;
     else if (!str_empty(first) && !str_eq(first, ip))
@@ -325,7 +355,8 @@ static int service_ip(struct call *c, struct json *spec, const struct json *old,
         ip = had;
     bool same = str_eq(ip, had) && !str_empty(had);
     if (!same && !str_empty(had) && !str_eqz(had, "None") && !str_eqz(json_get_str(old, "type"), "ExternalName"))
-        return invalid(c, e, "spec.clusterIPs[0]", pool_printf(c->pool, "Invalid value: [\"%.*s\"]: may not change once set", STR_ARG(ip)).p);
+        return invalid(
+            c, e, "spec.clusterIPs[0]", pool_printf(c->pool, "Invalid value: [\"%.*s\"]: may not change once set", STR_ARG(ip)).p);
     if (!same && !str_eqz(ip, "None") && take_ip(c, ip, &ip, e) < 0)
         return -(*e)->code;
     set_family(c, spec, ip);
@@ -335,7 +366,8 @@ static int service_ip(struct call *c, struct json *spec, const struct json *old,
 static int service_ports(struct call *c, struct json *spec, const struct json *old, struct err **e)
 {
     struct str type = json_get_str(spec, "type");
-    bool lb = str_eqz(type, "LoadBalancer"), wants = str_eqz(type, "NodePort") || (lb && json_get_bool(spec, "allocateLoadBalancerNodePorts", true));
+    bool lb = str_eqz(type, "LoadBalancer"),
+         wants = str_eqz(type, "NodePort") || (lb && json_get_bool(spec, "allocateLoadBalancerNodePorts", true));
     size_t i = 0;
     json_for (json_get(spec, STR("ports")), it) {
         char field[48];
@@ -417,7 +449,8 @@ int addresses_node(struct call *c, struct json *spec, struct err **e)
     pthread_mutex_unlock(&x->lock);
     if (at < 0)
         return err_set(e, ERR_FORBIDDEN, "no piece of the pod network %.*s is left for another node", STR_ARG(c->api->cfg.cluster_cidr));
-    struct str cidr = pool_printf(c->pool, "%.*s/%d", STR_ARG(ip_text(c->pool, (x->nodes.base + (uint32_t)at) << (32 - NODE_BITS))), NODE_BITS);
+    struct str cidr =
+        pool_printf(c->pool, "%.*s/%d", STR_ARG(ip_text(c->pool, (x->nodes.base + (uint32_t)at) << (32 - NODE_BITS))), NODE_BITS);
     json_set_str(c->pool, spec, STR("podCIDR"), cidr);
     struct json *list = json_arr(c->pool);
     json_append(list, json_str(c->pool, cidr));
@@ -473,7 +506,8 @@ void addresses_release(struct api *a, const struct obj *last)
     } else if (x->nodes.bits) {
         struct str ip, n;
         uint32_t base;
-        if (str_cut(json_str_at(doc, "spec", "podCIDR", NULL), '/', &ip, &n) && ip_of(ip, &base) && (base >>= 32 - NODE_BITS) >= x->nodes.base && base - x->nodes.base < x->nodes.n)
+        if (str_cut(json_str_at(doc, "spec", "podCIDR", NULL), '/', &ip, &n) && ip_of(ip, &base) &&
+            (base >>= 32 - NODE_BITS) >= x->nodes.base && base - x->nodes.base < x->nodes.n)
             bit_set(x->nodes.bits, base - x->nodes.base, false);
     }
     pthread_mutex_unlock(&x->lock);

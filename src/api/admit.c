@@ -1,7 +1,11 @@
 #include "api/admit.h"
 
 enum { C = 1, U = 2, D = 4 };
-static const struct { const char *group, *res; unsigned ops; admit_fn *fn; } rows[] = {
+static const struct {
+    const char *group, *res;
+    unsigned ops;
+    admit_fn *fn;
+} rows[] = {
     {NULL, NULL, C | D, admit_lifecycle},
     {"", "pods", C | U | D, admit_node_restriction},
     {"", "nodes", C | U | D, admit_node_restriction},

@@ -1,11 +1,13 @@
 #include "api/admit.h"
 #include "crypto/cert.h"
 
-/* Certificate admission: who may approve for a signer, who may sign, and that nobody asks for system:masters; the requester's identity is written by us. */
+/* Certificate admission: who may approve for a signer, who may sign, and that nobody asks for system:masters; the requester's identity is
+ * written by us. */
 
 static bool may(struct call *c, const char *verb, struct str signer)
 {
-    struct api_attrs at = {.verb = str_of(verb), .group = STR("certificates.k8s.io"), .version = STR("v1"), .resource = STR("signers"), .name = signer};
+    struct api_attrs at = {
+        .verb = str_of(verb), .group = STR("certificates.k8s.io"), .version = STR("v1"), .resource = STR("signers"), .name = signer};
     if (authz_decide(c->api, c->user, &at, NULL) == DECISION_ALLOW)
         return true;
     struct str domain, rest;

@@ -1,7 +1,8 @@
 #include "api/admit.h"
 #include "schema/quantity.h"
 
-/* LimitRanger: defaults for containers that name no requests or limits, and the least and most that a container, a pod or a claim may ask for. */
+/* LimitRanger: defaults for containers that name no requests or limits, and the least and most that a container, a pod or a claim may ask
+ * for. */
 
 static bool parse(const struct json *v, struct quantity *q)
 {
@@ -32,7 +33,8 @@ static void add_defaults(struct call *c, struct json *pod, const struct json *it
         }
 }
 
-static int bound(struct call *c, const struct json *asked, const struct json *limits, const struct json *bounds, bool least, const char *what, struct err **e)
+static int bound(struct call *c, const struct json *asked, const struct json *limits, const struct json *bounds, bool least,
+    const char *what, struct err **e)
 {
     json_for (bounds, it) {
         struct quantity limit, have;
@@ -43,12 +45,13 @@ static int bound(struct call *c, const struct json *asked, const struct json *li
         if (!parse(it, &limit))
             continue;
         if (!v || !parse(v, &have)) {
-            return admit_forbid(c, e, "%s %.*s usage per %s is %.*s.  No %s is specified", least ? "minimum" : "maximum", STR_ARG(key), what, STR_ARG(json_as_str(it)), least ? "request" : "limit");
+            return admit_forbid(c, e, "%s %.*s usage per %s is %.*s.  No %s is specified", least ? "minimum" : "maximum", STR_ARG(key),
+                what, STR_ARG(json_as_str(it)), least ? "request" : "limit");
         }
         int cmp = quantity_cmp(have, limit);
         if (least ? cmp < 0 : cmp > 0)
-            return admit_forbid(c, e, "%s %.*s usage per %s is %.*s, but %s is %.*s", least ? "minimum" : "maximum", STR_ARG(key), what, STR_ARG(json_as_str(it)),
-                                least ? "request" : "limit", STR_ARG(json_as_str(v)));
+            return admit_forbid(c, e, "%s %.*s usage per %s is %.*s, but %s is %.*s", least ? "minimum" : "maximum", STR_ARG(key), what,
+                STR_ARG(json_as_str(it)), least ? "request" : "limit", STR_ARG(json_as_str(v)));
     }
     return 0;
 }
@@ -104,7 +107,10 @@ static int apply_item(struct call *c, struct json *doc, const struct json *item,
     return 0;
 }
 
-struct ranges { struct json *at[32]; size_t n; };
+struct ranges {
+    struct json *at[32];
+    size_t n;
+};
 static bool gather(void *arg, const struct obj *o, struct json *doc)
 {
     struct ranges *r = arg;

@@ -49,7 +49,8 @@ static int pod_object(struct call *c, struct str node, struct err **e)
     if (c->w.op == WRITE_CREATE) {
         const struct json *spec = json_get(doc, STR("spec"));
         if (!json_get(json_path(doc, "metadata", "annotations", NULL), STR("kubernetes.io/config.mirror")))
-            return admit_forbid(c, e, "pod does not have \"kubernetes.io/config.mirror\" annotation, node \"%.*s\" can only create mirror pods", STR_ARG(node));
+            return admit_forbid(c, e,
+                "pod does not have \"kubernetes.io/config.mirror\" annotation, node \"%.*s\" can only create mirror pods", STR_ARG(node));
         if (!str_eq(json_get_str(spec, "nodeName"), node))
             return admit_forbid(c, e, "node \"%.*s\" can only create pods with spec.nodeName set to itself", STR_ARG(node));
         return 0;
@@ -58,7 +59,8 @@ static int pod_object(struct call *c, struct str node, struct err **e)
         return admit_forbid(c, e, "node \"%.*s\" may only update pod status", STR_ARG(node));
     const struct json *old = c->w.old ? c->w.old : doc;
     if (!str_eq(json_str_at(old, "spec", "nodeName", NULL), node))
-        return admit_forbid(c, e, "node \"%.*s\" can only %s pods with spec.nodeName set to itself", STR_ARG(node), c->w.op == WRITE_DELETE ? "delete" : "update status for");
+        return admit_forbid(c, e, "node \"%.*s\" can only %s pods with spec.nodeName set to itself", STR_ARG(node),
+            c->w.op == WRITE_DELETE ? "delete" : "update status for");
     return 0;
 }
 

@@ -43,10 +43,11 @@ static void add_token(struct call *c, struct json *spec)
         return;
     struct json *v = json_append(json_put_arr(c->pool, spec, STR("volumes")), json_obj(c->pool));
     json_set_str(c->pool, v, STR("name"), name);
-    json_set(c->pool, v, STR("projected"), admit_text(c,
-        "{\"sources\":[{\"serviceAccountToken\":{\"expirationSeconds\":3607,\"path\":\"token\"}},"
-        "{\"configMap\":{\"name\":\"kube-root-ca.crt\",\"items\":[{\"key\":\"ca.crt\",\"path\":\"ca.crt\"}]}},"
-        "{\"downwardAPI\":{\"items\":[{\"path\":\"namespace\",\"fieldRef\":{\"apiVersion\":\"v1\",\"fieldPath\":\"metadata.namespace\"}}]}}],\"defaultMode\":420}"));
+    json_set(c->pool, v, STR("projected"),
+        admit_text(c, "{\"sources\":[{\"serviceAccountToken\":{\"expirationSeconds\":3607,\"path\":\"token\"}},"
+                      "{\"configMap\":{\"name\":\"kube-root-ca.crt\",\"items\":[{\"key\":\"ca.crt\",\"path\":\"ca.crt\"}]}},"
+                      "{\"downwardAPI\":{\"items\":[{\"path\":\"namespace\",\"fieldRef\":{\"apiVersion\":\"v1\",\"fieldPath\":\"metadata."
+                      "namespace\"}}]}}],\"defaultMode\":420}"));
 }
 
 int admit_service_account(struct call *c, struct err **e)
@@ -67,7 +68,8 @@ int admit_service_account(struct call *c, struct err **e)
     json_set_str(c->pool, spec, STR("serviceAccount"), name);
     const struct json *sa = admit_lookup(c, c->api->res.serviceaccounts, c->ri.ns, name);
     if (!sa)
-        return admit_forbid(c, e, "error looking up service account %.*s/%.*s: serviceaccount \"%.*s\" not found", STR_ARG(c->ri.ns), STR_ARG(name), STR_ARG(name));
+        return admit_forbid(c, e, "error looking up service account %.*s/%.*s: serviceaccount \"%.*s\" not found", STR_ARG(c->ri.ns),
+            STR_ARG(name), STR_ARG(name));
     if (json_get_bool(spec, "automountServiceAccountToken", json_get_bool(sa, "automountServiceAccountToken", true)))
         add_token(c, spec);
     const struct json *pull = json_get(sa, STR("imagePullSecrets"));
@@ -78,7 +80,10 @@ int admit_service_account(struct call *c, struct err **e)
 
 /* ---- priority ---- */
 
-struct default_class { struct json *doc; int64_t value; };
+struct default_class {
+    struct json *doc;
+    int64_t value;
+};
 static bool find_default(void *arg, const struct obj *o, struct json *doc)
 {
     struct default_class *d = arg;
@@ -126,12 +131,16 @@ int admit_priority(struct call *c, struct err **e)
     if (str_empty(policy))
         policy = STR("PreemptLowerPriority");
     if (given != value)
-        return admit_forbid(c, e, "the integer value of priority (%" PRId64 ") must not be provided in pod spec; priority admission controller computed %" PRId64
-                                  " from the given PriorityClass name", given, value);
+        return admit_forbid(c, e,
+            "the integer value of priority (%" PRId64 ") must not be provided in pod spec; priority admission controller computed %" PRId64
+            " from the given PriorityClass name",
+            given, value);
     struct str said = json_get_str(spec, "preemptionPolicy");
     if (!str_empty(said) && !str_eq(said, policy))
-        return admit_forbid(c, e, "the string value of PreemptionPolicy (%.*s) must not be provided in pod spec; priority admission controller computed %.*s from the given PriorityClass name",
-                            STR_ARG(said), STR_ARG(policy));
+        return admit_forbid(c, e,
+            "the string value of PreemptionPolicy (%.*s) must not be provided in pod spec; priority admission controller computed %.*s "
+            "from the given PriorityClass name",
+            STR_ARG(said), STR_ARG(policy));
     json_set_int(c->pool, spec, STR("priority"), value);
     json_set_str(c->pool, spec, STR("preemptionPolicy"), policy);
     return 0;
@@ -198,7 +207,8 @@ int admit_pod_runtime_class(struct call *c, struct err **e)
         struct json *sel = json_put_obj(c->pool, spec, STR("nodeSelector"));
         const struct json *had = json_get(sel, json_key(it));
         if (had && !json_equal(had, it))
-            return admit_forbid(c, e, "conflict: RuntimeClass.scheduling.nodeSelector and Pod.spec.nodeSelector differ in %.*s", STR_ARG(json_key(it)));
+            return admit_forbid(
+                c, e, "conflict: RuntimeClass.scheduling.nodeSelector and Pod.spec.nodeSelector differ in %.*s", STR_ARG(json_key(it)));
         json_set(c->pool, sel, json_key(it), json_clone(c->pool, it));
     }
     json_for (json_get(sched, STR("tolerations")), it)

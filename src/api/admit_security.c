@@ -1,9 +1,13 @@
 #include "api/admit.h"
 
-/* PodSecurity (pod-security-admission): the namespace's labels name a level to enforce, to audit and to warn about; "baseline" forbids what lets a pod reach the host, "restricted"
- * wants pods hardened. One row per control of the Pod Security Standards. */
+/* PodSecurity (pod-security-admission): the namespace's labels name a level to enforce, to audit and to warn about; "baseline" forbids what
+ * lets a pod reach the host, "restricted" wants pods hardened. One row per control of the Pod Security Standards. */
 
-struct checked { struct call *c; const struct json *spec, *meta; struct buf *why; };
+struct checked {
+    struct call *c;
+    const struct json *spec, *meta;
+    struct buf *why;
+};
 typedef void control_fn(struct checked *k);
 
 static void say(struct checked *k, const char *control, const char *detail)
@@ -55,7 +59,8 @@ static void privileged(struct checked *k)
 
 static bool extra_caps(const struct json *c, const struct json *spec)
 {
-    static const char *const fine[] = {"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"};
+    static const char *const fine[] = {"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE",
+        "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"};
     (void)spec;
     json_for (json_path(c, "securityContext", "capabilities", "add", NULL), it) {
         bool ok = false;
@@ -124,9 +129,10 @@ static void seccomp_baseline(struct checked *k)
 
 static void sysctls(struct checked *k)
 {
-    static const char *const fine[] = {"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_unprivileged_port_start", "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range",
-                                       "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes",
-                                       "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"};
+    static const char *const fine[] = {"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range", "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_rmem",
+        "net.ipv4.tcp_wmem"};
     json_for (json_path(k->spec, "securityContext", "sysctls", NULL), it) {
         bool ok = false;
         for (size_t i = 0; i < ARRAY_LEN(fine); i++)
@@ -147,7 +153,11 @@ static bool odd_selinux(const struct json *o)
         ok |= str_eqz(json_get_str(s, "type"), fine[i]);
     return s && (!ok || !str_empty(json_get_str(s, "user")) || !str_empty(json_get_str(s, "role")));
 }
-static bool odd_selinux_container(const struct json *c, const struct json *spec) { (void)spec; return odd_selinux(c); }
+static bool odd_selinux_container(const struct json *c, const struct json *spec)
+{
+    (void)spec;
+    return odd_selinux(c);
+}
 static void selinux(struct checked *k)
 {
     if (odd_selinux(k->spec) || find(k->spec, odd_selinux_container))
@@ -161,7 +171,8 @@ static bool host_process_container(const struct json *c, const struct json *spec
 }
 static void host_process(struct checked *k)
 {
-    if (json_as_bool(json_path(k->spec, "securityContext", "windowsOptions", "hostProcess", NULL), false) || find(k->spec, host_process_container))
+    if (json_as_bool(json_path(k->spec, "securityContext", "windowsOptions", "hostProcess", NULL), false) ||
+        find(k->spec, host_process_container))
         say(k, "hostProcess", "must not set securityContext.windowsOptions.hostProcess=true");
 }
 
@@ -211,7 +222,10 @@ static void non_root(struct checked *k)
 {
     const struct json *c = find(k->spec, may_be_root);
     if (c)
-        say(k, "runAsNonRoot != true", pool_printf(k->c->pool, "pod or container \"%.*s\" must set securityContext.runAsNonRoot=true", STR_ARG(json_get_str(c, "name"))).p);
+        say(k, "runAsNonRoot != true",
+            pool_printf(
+                k->c->pool, "pod or container \"%.*s\" must set securityContext.runAsNonRoot=true", STR_ARG(json_get_str(c, "name")))
+                .p);
     if (json_as_int(json_path(k->spec, "securityContext", "runAsUser", NULL), 1) == 0 || find(k->spec, is_root))
         say(k, "runAsUser=0", "pod or containers must not set runAsUser=0");
 }
@@ -227,28 +241,51 @@ static void seccomp_restricted(struct checked *k)
 {
     const struct json *c = find(k->spec, no_seccomp);
     if (c)
-        say(k, "seccompProfile", pool_printf(k->c->pool, "pod or container \"%.*s\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"",
-                                             STR_ARG(json_get_str(c, "name"))).p);
+        say(k, "seccompProfile",
+            pool_printf(k->c->pool,
+                "pod or container \"%.*s\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"",
+                STR_ARG(json_get_str(c, "name")))
+                .p);
 }
 
 static void volume_types(struct checked *k)
 {
-    static const char *const fine[] = {"name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"};
+    static const char *const fine[] = {
+        "name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"};
     json_for (json_get(k->spec, STR("volumes")), v)
         json_for (v, m) {
             bool ok = false;
             for (size_t i = 0; i < ARRAY_LEN(fine); i++)
                 ok |= str_eqz(json_key(m), fine[i]);
             if (!ok) {
-                say(k, "restricted volume types", pool_printf(k->c->pool, "volume \"%.*s\" uses restricted volume type \"%.*s\"", STR_ARG(json_get_str(v, "name")), STR_ARG(json_key(m))).p);
+                say(k, "restricted volume types",
+                    pool_printf(k->c->pool, "volume \"%.*s\" uses restricted volume type \"%.*s\"", STR_ARG(json_get_str(v, "name")),
+                        STR_ARG(json_key(m)))
+                        .p);
                 return;
             }
         }
 }
 
-static const struct { control_fn *fn; bool restricted; } controls[] = {
-    {host_namespaces, false}, {privileged, false}, {capabilities, false}, {host_path, false}, {host_ports, false}, {proc_mount, false}, {seccomp_baseline, false}, {sysctls, false},
-    {selinux, false}, {host_process, false}, {escalation, true}, {drop_all, true}, {non_root, true}, {seccomp_restricted, true}, {volume_types, true},
+static const struct {
+    control_fn *fn;
+    bool restricted;
+} controls[] = {
+    {host_namespaces, false},
+    {privileged, false},
+    {capabilities, false},
+    {host_path, false},
+    {host_ports, false},
+    {proc_mount, false},
+    {seccomp_baseline, false},
+    {sysctls, false},
+    {selinux, false},
+    {host_process, false},
+    {escalation, true},
+    {drop_all, true},
+    {non_root, true},
+    {seccomp_restricted, true},
+    {volume_types, true},
 };
 
 static void evaluate(struct call *c, struct str level, struct buf *why)
@@ -275,12 +312,14 @@ int admit_security(struct call *c, struct err **e)
     const struct obj *ns = c->api->res.namespaces ? view_get(v, c->api->res.namespaces, STR_NULL, c->ri.ns) : NULL;
     if (!ns)
         return 0;
-    struct str enforce = obj_label(ns, STR("pod-security.kubernetes.io/enforce")), warn = obj_label(ns, STR("pod-security.kubernetes.io/warn"));
+    struct str enforce = obj_label(ns, STR("pod-security.kubernetes.io/enforce")),
+               warn = obj_label(ns, STR("pod-security.kubernetes.io/warn"));
     struct str version = obj_label(ns, STR("pod-security.kubernetes.io/enforce-version"));
     _cleanup_(buf_clear) struct buf why = BUF_INIT;
     evaluate(c, enforce, &why);
     if (why.n)
-        return admit_forbid(c, e, "violates PodSecurity \"%.*s:%.*s\": %.*s", STR_ARG(enforce), STR_ARG(str_empty(version) ? STR("latest") : version), STR_ARG(buf_str(&why)));
+        return admit_forbid(c, e, "violates PodSecurity \"%.*s:%.*s\": %.*s", STR_ARG(enforce),
+            STR_ARG(str_empty(version) ? STR("latest") : version), STR_ARG(buf_str(&why)));
     evaluate(c, warn, &why);
     if (why.n)
         call_warn(c, "would violate PodSecurity \"%.*s:latest\": %.*s", STR_ARG(warn), STR_ARG(buf_str(&why)));

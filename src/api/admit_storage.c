@@ -1,8 +1,13 @@
 #include "api/admit.h"
 
-/* Defaults that come from other objects (DefaultStorageClass, DefaultIngressClass), and finalizers that keep volumes in use (StorageObjectInUseProtection). */
+/* Defaults that come from other objects (DefaultStorageClass, DefaultIngressClass), and finalizers that keep volumes in use
+ * (StorageObjectInUseProtection). */
 
-struct newest { const char *annotation; struct str name; int64_t created; };
+struct newest {
+    const char *annotation;
+    struct str name;
+    int64_t created;
+};
 
 static bool find_default(void *arg, const struct obj *o, struct json *doc)
 {

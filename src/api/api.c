@@ -35,7 +35,8 @@ static void describe(void *arg, struct pool *p, const struct json *tree, struct 
 static bool is_storage(const struct schema_resource *r)
 {
     ssize_t slash = str_rchr(r->storage, '/');
-    return !r->virtual_only && slash >= 0 && str_eq(str_sub(r->storage, 0, (size_t)slash), r->group) && str_eq(r->version, r->storage_version);
+    return !r->virtual_only && slash >= 0 && str_eq(str_sub(r->storage, 0, (size_t)slash), r->group) &&
+           str_eq(r->version, r->storage_version);
 }
 
 int api_store_open(const char *path, struct schema *schema, struct clock *clock, struct store **out, struct err **e)
@@ -49,8 +50,12 @@ int api_store_open(const char *path, struct schema *schema, struct clock *clock,
         if (!is_storage(r))
             continue;
         bool events = str_eqz(r->storage, "/events");
-        kinds[n++] = (struct store_kind){.name = r->storage, .namespaced = r->namespaced, .describe = describe, .arg = (void *)(uintptr_t)r,
-                                         .budget_bytes = events ? 8u << 20 : 0, .ttl_ns = events ? 3600 * NS_PER_S : 0};
+        kinds[n++] = (struct store_kind){.name = r->storage,
+            .namespaced = r->namespaced,
+            .describe = describe,
+            .arg = (void *)(uintptr_t)r,
+            .budget_bytes = events ? 8u << 20 : 0,
+            .ttl_ns = events ? 3600 * NS_PER_S : 0};
     }
     struct store_config c = {.path = path, .kinds = kinds, .nkinds = n, .clock = clock};
     int ret = store_open(&c, out, e);
@@ -62,15 +67,34 @@ int api_store_open(const char *path, struct schema *schema, struct clock *clock,
 
 static void find_resources(struct api *a)
 {
-    struct { struct store_res **at; const char *name; } rows[] = {
-        {&a->res.pods, "/pods"}, {&a->res.nodes, "/nodes"}, {&a->res.namespaces, "/namespaces"}, {&a->res.secrets, "/secrets"}, {&a->res.configmaps, "/configmaps"},
-        {&a->res.services, "/services"}, {&a->res.serviceaccounts, "/serviceaccounts"}, {&a->res.events, "/events"}, {&a->res.slices, "discovery.k8s.io/endpointslices"},
-        {&a->res.roles, "rbac.authorization.k8s.io/roles"}, {&a->res.role_bindings, "rbac.authorization.k8s.io/rolebindings"},
-        {&a->res.cluster_roles, "rbac.authorization.k8s.io/clusterroles"}, {&a->res.cluster_role_bindings, "rbac.authorization.k8s.io/clusterrolebindings"},
-        {&a->res.quotas, "/resourcequotas"}, {&a->res.limits, "/limitranges"}, {&a->res.priorities, "scheduling.k8s.io/priorityclasses"},
-        {&a->res.storage_classes, "storage.k8s.io/storageclasses"}, {&a->res.ingress_classes, "networking.k8s.io/ingressclasses"},
-        {&a->res.runtime_classes, "node.k8s.io/runtimeclasses"}, {&a->res.pvs, "/persistentvolumes"}, {&a->res.pvcs, "/persistentvolumeclaims"},
-        {&a->res.pdbs, "policy/poddisruptionbudgets"}, {&a->res.leases, "coordination.k8s.io/leases"}, {&a->res.csrs, "certificates.k8s.io/certificatesigningrequests"},
+    struct {
+        struct store_res **at;
+        const char *name;
+    } rows[] = {
+        {&a->res.pods, "/pods"},
+        {&a->res.nodes, "/nodes"},
+        {&a->res.namespaces, "/namespaces"},
+        {&a->res.secrets, "/secrets"},
+        {&a->res.configmaps, "/configmaps"},
+        {&a->res.services, "/services"},
+        {&a->res.serviceaccounts, "/serviceaccounts"},
+        {&a->res.events, "/events"},
+        {&a->res.slices, "discovery.k8s.io/endpointslices"},
+        {&a->res.roles, "rbac.authorization.k8s.io/roles"},
+        {&a->res.role_bindings, "rbac.authorization.k8s.io/rolebindings"},
+        {&a->res.cluster_roles, "rbac.authorization.k8s.io/clusterroles"},
+        {&a->res.cluster_role_bindings, "rbac.authorization.k8s.io/clusterrolebindings"},
+        {&a->res.quotas, "/resourcequotas"},
+        {&a->res.limits, "/limitranges"},
+        {&a->res.priorities, "scheduling.k8s.io/priorityclasses"},
+        {&a->res.storage_classes, "storage.k8s.io/storageclasses"},
+        {&a->res.ingress_classes, "networking.k8s.io/ingressclasses"},
+        {&a->res.runtime_classes, "node.k8s.io/runtimeclasses"},
+        {&a->res.pvs, "/persistentvolumes"},
+        {&a->res.pvcs, "/persistentvolumeclaims"},
+        {&a->res.pdbs, "policy/poddisruptionbudgets"},
+        {&a->res.leases, "coordination.k8s.io/leases"},
+        {&a->res.csrs, "certificates.k8s.io/certificatesigningrequests"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         *rows[i].at = store_find(a->store, str_of(rows[i].name));
@@ -78,8 +102,8 @@ static void find_resources(struct api *a)
 
 static void copy_config(struct api *a, const struct api_config *c)
 {
-    struct str *texts[] = {&a->cfg.version_git, &a->cfg.service_cidr, &a->cfg.cluster_cidr, &a->cfg.cluster_domain, &a->cfg.dns_ip, &a->cfg.advertise,
-                           &a->cfg.static_token_server, &a->cfg.static_token_agent};
+    struct str *texts[] = {&a->cfg.version_git, &a->cfg.service_cidr, &a->cfg.cluster_cidr, &a->cfg.cluster_domain, &a->cfg.dns_ip,
+        &a->cfg.advertise, &a->cfg.static_token_server, &a->cfg.static_token_agent};
     a->cfg = *c;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         *texts[i] = pool_str(a->pool, *texts[i]);
@@ -98,8 +122,13 @@ static int open_keys(struct api *a, struct err **e)
 {
     if (!a->cfg.tls_dir)
         return 0;
-    struct api_keys_config k = {.dir = a->cfg.tls_dir, .clock = a->clock, .cluster_domain = a->cfg.cluster_domain, .service_ip = addresses_first(a, a->pool),
-                                .advertise = a->cfg.advertise, .sans = a->cfg.tls_sans, .nsans = a->cfg.ntls_sans};
+    struct api_keys_config k = {.dir = a->cfg.tls_dir,
+        .clock = a->clock,
+        .cluster_domain = a->cfg.cluster_domain,
+        .service_ip = addresses_first(a, a->pool),
+        .advertise = a->cfg.advertise,
+        .sans = a->cfg.tls_sans,
+        .nsans = a->cfg.ntls_sans};
     return api_keys_open(&k, &a->keys, e);
 }
 
@@ -190,8 +219,14 @@ void api_on_ready(struct api *a, void (*fn)(void *arg), void *arg)
 
 /* ---- looking in ---- */
 
-struct store *api_store(struct api *a) { return a->store; }
-struct clock *api_clock(struct api *a) { return a->clock; }
+struct store *api_store(struct api *a)
+{
+    return a->store;
+}
+struct clock *api_clock(struct api *a)
+{
+    return a->clock;
+}
 
 struct schema *api_schema_ref(struct api *a)
 {
@@ -219,11 +254,26 @@ struct store_res *api_store_res(struct api *a, const struct schema_resource *r)
     return r && !r->virtual_only ? store_find(a->store, r->storage) : NULL;
 }
 
-struct tls_ctx *api_server_tls(struct api *a) { return a->keys ? api_keys_tls(a->keys) : NULL; }
-struct str api_ca_hash(struct api *a) { return a->keys ? api_keys_ca_hash(a->keys) : STR_NULL; }
-struct str api_ca_pem(struct api *a) { return a->keys ? api_keys_server_ca(a->keys) : STR_NULL; }
-struct api_keys *api_get_keys(struct api *a) { return a->keys; }
-const struct ca *api_client_ca(struct api *a) { return a->keys ? api_keys_client_signer(a->keys) : NULL; }
+struct tls_ctx *api_server_tls(struct api *a)
+{
+    return a->keys ? api_keys_tls(a->keys) : NULL;
+}
+struct str api_ca_hash(struct api *a)
+{
+    return a->keys ? api_keys_ca_hash(a->keys) : STR_NULL;
+}
+struct str api_ca_pem(struct api *a)
+{
+    return a->keys ? api_keys_server_ca(a->keys) : STR_NULL;
+}
+struct api_keys *api_get_keys(struct api *a)
+{
+    return a->keys;
+}
+const struct ca *api_client_ca(struct api *a)
+{
+    return a->keys ? api_keys_client_signer(a->keys) : NULL;
+}
 
 int api_admin_kubeconfig(struct api *a, struct buf *out, struct err **e)
 {

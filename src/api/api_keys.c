@@ -33,14 +33,38 @@ static const char *at(struct api_keys *k, const char *name)
     return pool_printf(k->pool, "%s/%s", k->cfg.dir, name).p;
 }
 
-struct tls_ctx *api_keys_tls(struct api_keys *k) { return k->tls; }
-struct str api_keys_server_ca(struct api_keys *k) { return ca_pem(k->server_ca); }
-struct str api_keys_client_ca(struct api_keys *k) { return ca_pem(k->client_ca); }
-const struct ca *api_keys_client_signer(struct api_keys *k) { return k->client_ca; }
-const struct ca *api_keys_server_signer(struct api_keys *k) { return k->server_ca; }
-struct key *api_keys_identity(struct api_keys *k) { return k->identity; }
-const struct key *api_keys_service(struct api_keys *k) { return k->service; }
-struct str api_keys_ca_hash(struct api_keys *k) { return cert_info(ca_cert(k->server_ca))->fingerprint; }
+struct tls_ctx *api_keys_tls(struct api_keys *k)
+{
+    return k->tls;
+}
+struct str api_keys_server_ca(struct api_keys *k)
+{
+    return ca_pem(k->server_ca);
+}
+struct str api_keys_client_ca(struct api_keys *k)
+{
+    return ca_pem(k->client_ca);
+}
+const struct ca *api_keys_client_signer(struct api_keys *k)
+{
+    return k->client_ca;
+}
+const struct ca *api_keys_server_signer(struct api_keys *k)
+{
+    return k->server_ca;
+}
+struct key *api_keys_identity(struct api_keys *k)
+{
+    return k->identity;
+}
+const struct key *api_keys_service(struct api_keys *k)
+{
+    return k->service;
+}
+struct str api_keys_ca_hash(struct api_keys *k)
+{
+    return cert_info(ca_cert(k->server_ca))->fingerprint;
+}
 
 #define NAMES_MAX 64
 
@@ -89,8 +113,12 @@ static bool still_good(struct api_keys *k, const char *path, const struct ca *ca
 
 static int issue_serving(struct api_keys *k, const struct str *names, size_t n, struct err **e)
 {
-    struct cert_spec spec = {.cn = STR("kube-apiserver"), .dns = names, .ndns = n, .usages = CERT_SIGNATURE | CERT_KEY_ENCIPHER | CERT_SERVER,
-                             .now = clock_now(k->cfg.clock), .lifetime = LIFETIME};
+    struct cert_spec spec = {.cn = STR("kube-apiserver"),
+        .dns = names,
+        .ndns = n,
+        .usages = CERT_SIGNATURE | CERT_KEY_ENCIPHER | CERT_SERVER,
+        .now = clock_now(k->cfg.clock),
+        .lifetime = LIFETIME};
     _cleanup_(buf_clear) struct buf pem = BUF_INIT;
     if (ca_issue(k->server_ca, k->serving_key, &spec, &pem, e) < 0)
         return err_wrap(e, "serving certificate");
@@ -123,10 +151,15 @@ static int ready_admin(struct api_keys *k, bool *renewed, struct err **e)
     return file_replace(k->admin_path.p, buf_str(&cert), 0644, e);
 }
 
-int api_keys_client(struct api_keys *k, struct str cn, const struct str *orgs, size_t norgs, int64_t lifetime, struct buf *cert, struct buf *key, struct err **e)
+int api_keys_client(struct api_keys *k, struct str cn, const struct str *orgs, size_t norgs, int64_t lifetime, struct buf *cert,
+    struct buf *key, struct err **e)
 {
-    struct cert_spec spec = {.cn = cn, .orgs = orgs, .norgs = norgs, .usages = CERT_SIGNATURE | CERT_KEY_ENCIPHER | CERT_CLIENT,
-                             .now = clock_now(k->cfg.clock), .lifetime = lifetime};
+    struct cert_spec spec = {.cn = cn,
+        .orgs = orgs,
+        .norgs = norgs,
+        .usages = CERT_SIGNATURE | CERT_KEY_ENCIPHER | CERT_CLIENT,
+        .now = clock_now(k->cfg.clock),
+        .lifetime = lifetime};
     _cleanup_(key_freep) struct key *mine = key_make(KEY_P256, e);
     if (!mine)
         return -(*e)->code;
@@ -159,7 +192,13 @@ static int open_tls(struct api_keys *k, struct err **e)
     static const char *const alpn[] = {"h2", "http/1.1", NULL};
     struct certs cas = {0};
     certs_add(&cas, cert_ref(ca_cert(k->client_ca)));
-    struct tls_config t = {.server = true, .clock = k->cfg.clock, .cert_path = k->serving_path.p, .key_path = k->serving_key_path.p, .cas = &cas, .client_certs = true, .alpn = alpn};
+    struct tls_config t = {.server = true,
+        .clock = k->cfg.clock,
+        .cert_path = k->serving_path.p,
+        .key_path = k->serving_key_path.p,
+        .cas = &cas,
+        .client_certs = true,
+        .alpn = alpn};
     k->tls = tls_ctx_new(&t, e);
     certs_clear(&cas);
     return k->tls ? 0 : -(*e)->code;
@@ -216,7 +255,8 @@ int api_keys_kubeconfig(struct api_keys *k, struct str host, uint16_t port, stru
     buf_puts(out, "apiVersion: v1\nclusters:\n- cluster:\n");
     base64_line(out, "certificate-authority-data", ca_pem(k->server_ca));
     buf_printf(out, "    server: https://%s%.*s%s:%u\n", v6 ? "[" : "", STR_ARG(host), v6 ? "]" : "", port);
-    buf_puts(out, "  name: default\ncontexts:\n- context:\n    cluster: default\n    user: default\n  name: default\ncurrent-context: default\nkind: Config\n"
+    buf_puts(out, "  name: default\ncontexts:\n- context:\n    cluster: default\n    user: default\n  name: default\ncurrent-context: "
+                  "default\nkind: Config\n"
                   "preferences: {}\nusers:\n- name: default\n  user:\n");
     base64_line(out, "client-certificate-data", buf_str(&cert));
     base64_line(out, "client-key-data", buf_str(&key));

@@ -18,7 +18,8 @@ static struct str manager_of(const struct call *c)
 static struct apply_ctx context(struct call *c, const struct schema_resource *r)
 {
     struct str sub = str_empty(c->ri.sub) ? STR("") : c->ri.sub;
-    return (struct apply_ctx){.pool = c->pool, .res = r, .sub = sub, .manager = manager_of(c), .now = clock_now(c->api->clock), .force = c->force};
+    return (struct apply_ctx){
+        .pool = c->pool, .res = r, .sub = sub, .manager = manager_of(c), .now = clock_now(c->api->clock), .force = c->force};
 }
 
 void apply_manage(struct call *c)
@@ -39,7 +40,8 @@ static int read_config(struct call *c, struct json **config, struct err **e)
     if (!*config && (c->in || decode_text(c, config, NULL, e) < 0))
         return c->in ? err_set(e, ERR_BAD_REQUEST, "the call has no body") : -(*e)->code;
     if (c->rq && str_empty(call_query(c, "fieldManager"))) {
-        (void)err_set(e, ERR_INVALID, "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch");
+        (void)err_set(
+            e, ERR_INVALID, "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch");
         return err_cause(e, "FieldValueRequired", STR("fieldManager"), "Required value: is required for apply patch"), -ERR_INVALID;
     }
     if (str_empty(json_get_str(*config, "apiVersion")) || str_empty(json_get_str(*config, "kind")))
@@ -49,7 +51,8 @@ static int read_config(struct call *c, struct json **config, struct err **e)
     struct json *meta = json_put_obj(c->pool, *config, STR("metadata"));
     struct str name = json_get_str(meta, "name"), ns = json_get_str(meta, "namespace");
     if (!str_empty(name) && !str_eq(name, c->ri.name))
-        return err_set(e, ERR_BAD_REQUEST, "metadata.name: Invalid value: \"%.*s\": does not match the name on the URL (%.*s)", STR_ARG(name), STR_ARG(c->ri.name));
+        return err_set(e, ERR_BAD_REQUEST, "metadata.name: Invalid value: \"%.*s\": does not match the name on the URL (%.*s)",
+            STR_ARG(name), STR_ARG(c->ri.name));
     if (!str_empty(ns) && !str_eq(ns, call_ns(c)))
         return err_set(e, ERR_BAD_REQUEST, "the namespace of the provided object does not match the namespace sent on the request");
     json_set_str(c->pool, meta, STR("name"), c->ri.name);

@@ -6,11 +6,18 @@
 
 /* Who asks: a client certificate, a bearer token, root on the local socket, else anonymous; then impersonation. */
 
-/* A verified certificate is remembered by its hash until it ends, so that a connection pays for one signature check, not one per request. */
+/* A verified certificate is remembered by its hash until it ends, so that a connection pays for one signature check, not one per request.
+ */
 #define CERTS_KNOWN 256
 static struct {
     pthread_mutex_t lock;
-    struct { unsigned char hash[HASH_LEN]; int64_t until; const struct ca *by; struct pool *pool; struct api_user *user; } at[CERTS_KNOWN];
+    struct {
+        unsigned char hash[HASH_LEN];
+        int64_t until;
+        const struct ca *by;
+        struct pool *pool;
+        struct api_user *user;
+    } at[CERTS_KNOWN];
 } known = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static struct api_user *known_find(struct pool *p, const unsigned char *hash, const struct ca *by, int64_t now)
@@ -106,14 +113,22 @@ static int64_t local_uid(struct call *c)
 
 /* ---- impersonation ---- */
 
-/* Our own gate process, which carries a hub's requests. It has no rights of its own but to speak for the hub's users and groups, which are named hub:<name>. */
+/* Our own gate process, which carries a hub's requests. It has no rights of its own but to speak for the hub's users and groups, which are
+ * named hub:<name>. */
 #define USER_CONNECT "system:sampan:connect"
 
-static int may_impersonate(struct call *c, struct str group, const char *res, struct str sub, struct str ns, struct str name, struct err **e)
+static int may_impersonate(
+    struct call *c, struct str group, const char *res, struct str sub, struct str ns, struct str name, struct err **e)
 {
     if (str_eqz(c->user->name, USER_CONNECT) && (strcmp(res, "users") == 0 || strcmp(res, "groups") == 0) && str_starts(name, STR("hub:")))
         return 0;
-    struct api_attrs at = {.verb = STR("impersonate"), .group = group, .version = STR("v1"), .resource = str_of(res), .subresource = sub, .ns = ns, .name = name};
+    struct api_attrs at = {.verb = STR("impersonate"),
+        .group = group,
+        .version = STR("v1"),
+        .resource = str_of(res),
+        .subresource = sub,
+        .ns = ns,
+        .name = name};
     return api_authorize(c->api, c->user, &at, e);
 }
 
@@ -137,7 +152,8 @@ static int impersonate_extra(struct call *c, struct api_user *u, struct err **e)
 /* The groups that a ServiceAccount or a plain user has anyway. */
 static int impersonate(struct call *c, struct err **e)
 {
-    struct str name = http_header(c->rq, STR("impersonate-user")), uid = http_header(c->rq, STR("impersonate-uid")), groups[IMPERSONATE_MAX + 4];
+    struct str name = http_header(c->rq, STR("impersonate-user")), uid = http_header(c->rq, STR("impersonate-uid")),
+               groups[IMPERSONATE_MAX + 4];
     size_t n = 0;
     for (size_t i = 0; i < c->rq->nheaders && n < IMPERSONATE_MAX; i++)
         if (str_eqz(c->rq->headers[i].name, "impersonate-group"))
@@ -146,7 +162,8 @@ static int impersonate(struct call *c, struct err **e)
         return n || !str_empty(uid) ? err_set(e, ERR_INTERNAL, "requested groups or uid without impersonating a user name") : 0;
     struct str rest = name, sa_prefix = STR("system:serviceaccount:"), ns, sa;
     bool is_sa = str_starts(name, sa_prefix) && (rest = str_sub(name, sa_prefix.n, name.n), str_cut(rest, ':', &ns, &sa));
-    int r = is_sa ? may_impersonate(c, STR(""), "serviceaccounts", STR_NULL, ns, sa, e) : may_impersonate(c, STR(""), "users", STR_NULL, STR_NULL, name, e);
+    int r = is_sa ? may_impersonate(c, STR(""), "serviceaccounts", STR_NULL, ns, sa, e)
+                  : may_impersonate(c, STR(""), "users", STR_NULL, STR_NULL, name, e);
     for (size_t i = 0; r >= 0 && i < n; i++)
         r = may_impersonate(c, STR(""), "groups", STR_NULL, STR_NULL, groups[i], e);
     if (r >= 0 && !str_empty(uid))

@@ -40,8 +40,8 @@ static int forbidden(const struct api_user *u, const struct api_attrs *at, struc
             buf_printf(&b, ".%.*s", STR_ARG(at->group));
         if (!str_empty(at->name))
             buf_printf(&b, " \"%.*s\"", STR_ARG(at->name));
-        buf_printf(&b, " is forbidden: User \"%.*s\" cannot %.*s resource \"%.*s%s%.*s\" in API group \"%.*s\"", STR_ARG(u->name), STR_ARG(at->verb), STR_ARG(at->resource),
-                   str_empty(at->subresource) ? "" : "/", STR_ARG(at->subresource), STR_ARG(at->group));
+        buf_printf(&b, " is forbidden: User \"%.*s\" cannot %.*s resource \"%.*s%s%.*s\" in API group \"%.*s\"", STR_ARG(u->name),
+            STR_ARG(at->verb), STR_ARG(at->resource), str_empty(at->subresource) ? "" : "/", STR_ARG(at->subresource), STR_ARG(at->group));
         if (str_empty(at->ns))
             buf_puts(&b, " at the cluster scope");
         else

@@ -39,7 +39,8 @@ int sub_binding(struct call *c, struct err **e)
     if (str_empty(node))
         return err_set(e, ERR_INVALID, "Binding \"%.*s\" is invalid: target.name: Required value", STR_ARG(c->ri.name));
     if (!str_empty(kind) && !str_eqz(kind, "Node"))
-        return err_set(e, ERR_INVALID, "Binding \"%.*s\" is invalid: target.kind: Unsupported value: \"%.*s\": supported values: \"Node\"", STR_ARG(c->ri.name), STR_ARG(kind));
+        return err_set(e, ERR_INVALID, "Binding \"%.*s\" is invalid: target.kind: Unsupported value: \"%.*s\": supported values: \"Node\"",
+            STR_ARG(c->ri.name), STR_ARG(kind));
     if (write_read_old(c, e) < 0 || obj_parse(c->w.old_obj, c->pool, &c->w.doc, e) < 0)
         return -(*e)->code;
     if (!str_empty(uid) && !str_eq(uid, c->w.old_obj->uid))

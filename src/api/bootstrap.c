@@ -1,8 +1,9 @@
 #include "api/impl.h"
 #include "base/log.h"
 
-/* What a cluster begins with: namespaces, RBAC's roles and bindings, priority classes, flow schemas (bootstrap.json, one object a line), and the kubernetes Service.
- * Written through the request path as system:apiserver; what is there already stays, except that roles marked autoupdate get rules they miss. */
+/* What a cluster begins with: namespaces, RBAC's roles and bindings, priority classes, flow schemas (bootstrap.json, one object a line),
+ * and the kubernetes Service. Written through the request path as system:apiserver; what is there already stays, except that roles marked
+ * autoupdate get rules they miss. */
 
 extern const char bootstrap_json[];
 extern const size_t bootstrap_json_n;
@@ -13,7 +14,10 @@ struct bootstrap {
     bool done;
 };
 
-static void finished(struct api_call *c) { (void)c; }
+static void finished(struct api_call *c)
+{
+    (void)c;
+}
 
 /* Inside calls end before api_do returns as long as nothing on their way waits. */
 static int run(struct api *a, struct api_call *c, struct err **e)
@@ -34,7 +38,8 @@ static int run(struct api *a, struct api_call *c, struct err **e)
 
 static int create(struct api *a, struct pool *p, const struct schema_resource *r, struct str ns, struct json *doc, struct err **e)
 {
-    struct api_call c = {.verb = API_CREATE, .group = r->group, .version = r->version, .resource = r->resource, .ns = ns, .body = doc, .pool = p};
+    struct api_call c = {
+        .verb = API_CREATE, .group = r->group, .version = r->version, .resource = r->resource, .ns = ns, .body = doc, .pool = p};
     return run(a, &c, e);
 }
 
@@ -47,13 +52,15 @@ static bool has_rule(const struct json *rules, const struct json *rule)
 }
 
 /* A newer release brings new rules for the roles that it made. */
-static int reconcile(struct api *a, struct pool *p, const struct schema_resource *r, const struct obj *o, const struct json *want, struct err **e)
+static int reconcile(
+    struct api *a, struct pool *p, const struct schema_resource *r, const struct obj *o, const struct json *want, struct err **e)
 {
     struct json *doc;
     bool missing = false;
     if (!json_get(want, STR("rules")) || json_get(want, STR("aggregationRule")) || obj_parse(o, p, &doc, NULL) < 0)
         return 0;
-    if (!str_eqz(json_as_str(json_get(json_path(doc, "metadata", "annotations", NULL), STR("rbac.authorization.kubernetes.io/autoupdate"))), "true"))
+    if (!str_eqz(json_as_str(json_get(json_path(doc, "metadata", "annotations", NULL), STR("rbac.authorization.kubernetes.io/autoupdate"))),
+            "true"))
         return 0;
     struct json *rules = json_put_arr(p, doc, STR("rules"));
     json_for (json_get(want, STR("rules")), it)
@@ -63,13 +70,21 @@ static int reconcile(struct api *a, struct pool *p, const struct schema_resource
         }
     if (!missing)
         return 0;
-    struct api_call c = {.verb = API_UPDATE, .group = r->group, .version = r->version, .resource = r->resource, .ns = o->ns, .name = o->name, .body = doc, .pool = p};
+    struct api_call c = {.verb = API_UPDATE,
+        .group = r->group,
+        .version = r->version,
+        .resource = r->resource,
+        .ns = o->ns,
+        .name = o->name,
+        .body = doc,
+        .pool = p};
     return run(a, &c, e);
 }
 
 static int ensure(struct api *a, struct pool *p, struct json *doc, struct err **e)
 {
-    struct str group, version, kind, ns = json_str_at(doc, "metadata", "namespace", NULL), name = json_str_at(doc, "metadata", "name", NULL);
+    struct str group, version, kind, ns = json_str_at(doc, "metadata", "namespace", NULL),
+                                     name = json_str_at(doc, "metadata", "name", NULL);
     _cleanup_(schema_unrefp) struct schema *s = api_schema_ref(a);
     if (!schema_gvk(doc, &group, &version, &kind))
         return err_set(e, ERR_INTERNAL, "a bootstrap object without kind");
@@ -120,9 +135,14 @@ static int slice(struct api *a, struct err **e)
 {
     _cleanup_(pool_freep) struct pool *p = pool_new();
     struct json *doc;
-    struct str text = pool_printf(p, "{\"kind\":\"EndpointSlice\",\"apiVersion\":\"discovery.k8s.io/v1\",\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\",\"labels\":{"
-        "\"kubernetes.io/service-name\":\"kubernetes\"}},\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"%.*s\"],\"conditions\":{\"ready\":true}}],"
-        "\"ports\":[{\"name\":\"https\",\"protocol\":\"TCP\",\"port\":%u}]}", STR_ARG(a->cfg.advertise), a->cfg.port);
+    struct str text = pool_printf(p,
+        "{\"kind\":\"EndpointSlice\",\"apiVersion\":\"discovery.k8s.io/"
+        "v1\",\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\",\"labels\":{"
+        "\"kubernetes.io/"
+        "service-name\":\"kubernetes\"}},\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"%.*s\"],\"conditions\":{\"ready\":true}}"
+        "],"
+        "\"ports\":[{\"name\":\"https\",\"protocol\":\"TCP\",\"port\":%u}]}",
+        STR_ARG(a->cfg.advertise), a->cfg.port);
     if (json_parse(p, text, NULL, &doc, e) < 0)
         return -(*e)->code;
     _cleanup_(store_view_unrefp) struct store_view *v = store_view(a->store);
@@ -143,7 +163,14 @@ static int slice(struct api *a, struct err **e)
     }
     if (same)
         return 0;
-    struct api_call c = {.verb = API_UPDATE, .group = r->group, .version = r->version, .resource = r->resource, .ns = STR("default"), .name = STR("kubernetes"), .body = doc, .pool = p};
+    struct api_call c = {.verb = API_UPDATE,
+        .group = r->group,
+        .version = r->version,
+        .resource = r->resource,
+        .ns = STR("default"),
+        .name = STR("kubernetes"),
+        .body = doc,
+        .pool = p};
     return run(a, &c, e);
 }
 
@@ -153,8 +180,11 @@ int bootstrap_service(struct api *a, struct err **e)
     struct str ip = addresses_first(a, p);
     if (a->cfg.hub || !a->res.services || str_empty(ip))
         return 0;
-    struct str text = pool_printf(p, "{\"kind\":\"Service\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\",\"labels\":{\"component\":\"apiserver\","
-        "\"provider\":\"kubernetes\"}},\"spec\":{\"type\":\"ClusterIP\",\"clusterIP\":\"%.*s\",\"sessionAffinity\":\"None\",\"ports\":[{\"name\":\"https\",\"port\":443,\"protocol\":\"TCP\",\"targetPort\":%u}]}}",
+    struct str text = pool_printf(p,
+        "{\"kind\":\"Service\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\",\"labels\":{"
+        "\"component\":\"apiserver\","
+        "\"provider\":\"kubernetes\"}},\"spec\":{\"type\":\"ClusterIP\",\"clusterIP\":\"%.*s\",\"sessionAffinity\":\"None\",\"ports\":[{"
+        "\"name\":\"https\",\"port\":443,\"protocol\":\"TCP\",\"targetPort\":%u}]}}",
         STR_ARG(ip), a->cfg.port);
     if (ensure_text(a, text, e) < 0)
         return -(*e)->code;

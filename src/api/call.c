@@ -156,7 +156,7 @@ static void door_open(struct store_wait *w, int result)
         c->success = false;
         bytes_unref(TAKE(c->raw));
         err_free(TAKE(c->err));
-        (void)err_set(&c->err, (enum err_code)-result, "the change could not be made durable");
+        (void)err_set(&c->err, (enum err_code) - result, "the change could not be made durable");
     }
     call_resume(c);
 }
@@ -256,9 +256,18 @@ static int step_none(struct call *c)
 }
 
 static int (*const steps[CALL_STATES])(struct call *) = {
-    [CALL_ROUTE] = step_route, [CALL_AUTHENTICATE] = step_authenticate, [CALL_AUTHORIZE] = step_authorize, [CALL_BODY] = step_body,
-    [CALL_DECODE] = step_decode, [CALL_VERB] = step_verb, [CALL_ADMIT] = step_admit, [CALL_STORE] = step_store, [CALL_DOOR] = step_door,
-    [CALL_REPLY] = step_reply, [CALL_STREAM] = step_none, [CALL_DONE] = step_none,
+    [CALL_ROUTE] = step_route,
+    [CALL_AUTHENTICATE] = step_authenticate,
+    [CALL_AUTHORIZE] = step_authorize,
+    [CALL_BODY] = step_body,
+    [CALL_DECODE] = step_decode,
+    [CALL_VERB] = step_verb,
+    [CALL_ADMIT] = step_admit,
+    [CALL_STORE] = step_store,
+    [CALL_DOOR] = step_door,
+    [CALL_REPLY] = step_reply,
+    [CALL_STREAM] = step_none,
+    [CALL_DONE] = step_none,
 };
 
 struct http_req *call_hand_over(struct call *c)
@@ -355,19 +364,24 @@ void call_begin(struct call *c)
 
 static enum verb inside_verb(enum api_verb v)
 {
-    static const enum verb verbs[] = {VERB_GET, VERB_LIST, VERB_CREATE, VERB_UPDATE, VERB_PATCH, VERB_PATCH, VERB_PATCH, VERB_PATCH, VERB_DELETE,
-                                      VERB_DELETECOLLECTION};
+    static const enum verb verbs[] = {
+        VERB_GET, VERB_LIST, VERB_CREATE, VERB_UPDATE, VERB_PATCH, VERB_PATCH, VERB_PATCH, VERB_PATCH, VERB_DELETE, VERB_DELETECOLLECTION};
     return verbs[v];
 }
 
 static enum media inside_media(enum api_verb v)
 {
     switch (v) {
-    case API_PATCH_MERGE: return MEDIA_MERGE_PATCH;
-    case API_PATCH_STRATEGIC: return MEDIA_STRATEGIC;
-    case API_PATCH_JSON: return MEDIA_JSON_PATCH;
-    case API_APPLY: return MEDIA_APPLY;
-    default: return MEDIA_JSON;
+    case API_PATCH_MERGE:
+        return MEDIA_MERGE_PATCH;
+    case API_PATCH_STRATEGIC:
+        return MEDIA_STRATEGIC;
+    case API_PATCH_JSON:
+        return MEDIA_JSON_PATCH;
+    case API_APPLY:
+        return MEDIA_APPLY;
+    default:
+        return MEDIA_JSON;
     }
 }
 
@@ -397,8 +411,14 @@ void api_do(struct api *a, struct loop *l, struct api_call *in, void (*done)(str
     c->started = clock_mono(a->clock);
     c->schema = api_schema_ref(a);
     c->user = in->user ? in->user : &a->system;
-    c->ri = (struct request_info){.resource = true, .verb = inside_verb(in->verb), .group = in->group, .version = in->version, .res = in->resource,
-                                  .sub = in->sub, .ns = in->ns, .name = in->name};
+    c->ri = (struct request_info){.resource = true,
+        .verb = inside_verb(in->verb),
+        .group = in->group,
+        .version = in->version,
+        .res = in->resource,
+        .sub = in->sub,
+        .ns = in->ns,
+        .name = in->name};
     if (str_empty(c->ri.version))
         c->ri.version = inside_version(c, in->group, in->resource);
     c->content = inside_media(in->verb);

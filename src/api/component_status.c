@@ -1,6 +1,7 @@
 #include "api/impl.h"
 
-/* componentstatuses: deprecated since 1.19, still asked for by people and dashboards. What Kubernetes runs as processes of their own are threads here: they are healthy as long as somebody answers. */
+/* componentstatuses: deprecated since 1.19, still asked for by people and dashboards. What Kubernetes runs as processes of their own are
+ * threads here: they are healthy as long as somebody answers. */
 
 static const char *const names[] = {"controller-manager", "etcd-0", "scheduler"};
 

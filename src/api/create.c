@@ -18,7 +18,8 @@ int verb_create(struct call *c, struct err **e)
 /* Kinds that a PUT may create (AllowCreateOnUpdate of their strategies). */
 static bool put_creates(const struct call *c)
 {
-    static const char *const names[] = {"roles", "rolebindings", "clusterroles", "clusterrolebindings", "leases", "limitranges", "events", "services", "endpoints", "runtimeclasses"};
+    static const char *const names[] = {"roles", "rolebindings", "clusterroles", "clusterrolebindings", "leases", "limitranges", "events",
+        "services", "endpoints", "runtimeclasses"};
     for (size_t i = 0; i < ARRAY_LEN(names) && !c->sub; i++)
         if (str_eqz(c->res->resource, names[i]))
             return true;
@@ -28,7 +29,8 @@ static bool put_creates(const struct call *c)
 int verb_update(struct call *c, struct err **e)
 {
     if (write_read_old(c, e) < 0) {
-        bool create = (*e)->code == ERR_NOT_FOUND && put_creates(c) && str_empty(json_str_at(c->doc, "metadata", "resourceVersion", NULL)) &&
+        bool create = (*e)->code == ERR_NOT_FOUND && put_creates(c) &&
+                      str_empty(json_str_at(c->doc, "metadata", "resourceVersion", NULL)) &&
                       str_empty(json_str_at(c->doc, "metadata", "uid", NULL));
         if (!create)
             return -(*e)->code;

@@ -5,7 +5,8 @@
 static int invalid_option(struct err **e, const char *field, struct str value, const char *allowed)
 {
     (void)err_set(e, ERR_INVALID, "%s: Unsupported value: \"%.*s\": supported values: %s", field, STR_ARG(value), allowed);
-    (void)err_cause(e, "FieldValueNotSupported", str_of(field), "Unsupported value: \"%.*s\": supported values: %s", STR_ARG(value), allowed);
+    (void)err_cause(
+        e, "FieldValueNotSupported", str_of(field), "Unsupported value: \"%.*s\": supported values: %s", STR_ARG(value), allowed);
     return -ERR_INVALID;
 }
 
@@ -50,9 +51,11 @@ static int check_kind(struct call *c, struct json *doc, struct err **e)
     struct str kind = c->sub ? c->sub->kind : c->res->kind, want = api_version(c->pool, group, version);
     struct str have = json_get_str(doc, "apiVersion"), have_kind = json_get_str(doc, "kind");
     if (!str_empty(have) && !str_eq(have, want))
-        return err_set(e, ERR_BAD_REQUEST, "the API version in the data (%.*s) does not match the expected API version (%.*s)", STR_ARG(have), STR_ARG(want));
+        return err_set(e, ERR_BAD_REQUEST, "the API version in the data (%.*s) does not match the expected API version (%.*s)",
+            STR_ARG(have), STR_ARG(want));
     if (!str_empty(have_kind) && !str_eq(have_kind, kind))
-        return err_set(e, ERR_BAD_REQUEST, "%.*s in version \"%.*s\" cannot be handled as a %.*s", STR_ARG(have_kind), STR_ARG(version), STR_ARG(kind));
+        return err_set(e, ERR_BAD_REQUEST, "%.*s in version \"%.*s\" cannot be handled as a %.*s", STR_ARG(have_kind), STR_ARG(version),
+            STR_ARG(kind));
     if (str_empty(have))
         json_set_str(c->pool, doc, STR("apiVersion"), want);
     if (str_empty(have_kind))
@@ -81,8 +84,8 @@ static int report_notes(struct call *c, const struct schema_notes *notes, const 
     if (c->validation != 1 || n == 0)
         return 0;
     struct str kind = c->sub ? c->sub->kind : c->res->kind, version = c->sub ? c->sub->version : c->res->version;
-    return err_set(e, ERR_BAD_REQUEST, "%.*s in version \"%.*s\" cannot be handled as a %.*s: strict decoding error: %.*s", STR_ARG(kind), STR_ARG(version),
-                   STR_ARG(kind), STR_ARG(buf_str(&b)));
+    return err_set(e, ERR_BAD_REQUEST, "%.*s in version \"%.*s\" cannot be handled as a %.*s: strict decoding error: %.*s", STR_ARG(kind),
+        STR_ARG(version), STR_ARG(kind), STR_ARG(buf_str(&b)));
 }
 
 int decode_document(struct call *c, struct json *doc, struct json_dup *dups, struct err **e)
@@ -115,7 +118,8 @@ static int check_place(struct call *c, struct err **e)
     if (named && str_empty(name))
         return err_set(e, ERR_BAD_REQUEST, "name must be provided");
     if (named && !str_eq(name, c->ri.name))
-        return err_set(e, ERR_BAD_REQUEST, "the name of the object (%.*s) does not match the name on the URL (%.*s)", STR_ARG(name), STR_ARG(c->ri.name));
+        return err_set(e, ERR_BAD_REQUEST, "the name of the object (%.*s) does not match the name on the URL (%.*s)", STR_ARG(name),
+            STR_ARG(c->ri.name));
     return 0;
 }
 

@@ -1,7 +1,7 @@
 #include "api/impl.h"
 
-/* How an object goes (apiserver's rest.BeforeDelete and the generic store's Delete): at once, after its grace (pods), when its finalizers are gone, or,
- * for a namespace, when it is empty. */
+/* How an object goes (apiserver's rest.BeforeDelete and the generic store's Delete): at once, after its grace (pods), when its finalizers
+ * are gone, or, for a namespace, when it is empty. */
 
 static int option_int(struct err **e, const struct json *v, const char *name, int64_t *out)
 {
@@ -22,15 +22,18 @@ static int set_policy(struct delete_options *o, struct str policy, struct err **
     o->foreground = str_eqz(policy, "Foreground");
     if (o->orphan || o->foreground || str_eqz(policy, "Background"))
         return 0;
-    (void)err_set(e, ERR_INVALID, "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"%.*s\": supported values: \"Background\", \"Foreground\", \"Orphan\"",
-                  STR_ARG(policy));
+    (void)err_set(e, ERR_INVALID,
+        "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"%.*s\": supported values: \"Background\", "
+        "\"Foreground\", \"Orphan\"",
+        STR_ARG(policy));
     return err_cause(e, "FieldValueNotSupported", STR("propagationPolicy"), "Unsupported value"), -ERR_INVALID;
 }
 
 int delete_options_parse(struct call *c, const struct json *body, struct delete_options *o, struct err **e)
 {
     *o = (struct delete_options){0};
-    struct str grace = call_query(c, "gracePeriodSeconds"), policy = call_query(c, "propagationPolicy"), orphan = call_query(c, "orphanDependents");
+    struct str grace = call_query(c, "gracePeriodSeconds"), policy = call_query(c, "propagationPolicy"),
+               orphan = call_query(c, "orphanDependents");
     if (!str_empty(grace)) {
         if (!str_to_i64(grace, &o->grace))
             return err_set(e, ERR_BAD_REQUEST, "gracePeriodSeconds: Invalid value: \"%.*s\": must be an integer", STR_ARG(grace));
@@ -44,7 +47,8 @@ int delete_options_parse(struct call *c, const struct json *body, struct delete_
     if (r < 0)
         return r;
     o->grace_set |= r > 0;
-    const struct json *pre = json_get(body, STR("preconditions")), *dry = json_get(body, STR("dryRun")), *od = json_get(body, STR("orphanDependents"));
+    const struct json *pre = json_get(body, STR("preconditions")), *dry = json_get(body, STR("dryRun")),
+                      *od = json_get(body, STR("orphanDependents"));
     o->uid = json_get_str(pre, "uid");
     o->rv = json_get_str(pre, "resourceVersion");
     if (json_count(dry)) {
@@ -62,14 +66,18 @@ int delete_options_parse(struct call *c, const struct json *body, struct delete_
 static int preconditions(struct call *c, const struct obj *o, const struct delete_options *opt, struct err **e)
 {
     if (!str_empty(opt->uid) && !str_eq(opt->uid, o->uid)) {
-        struct str why = pool_printf(c->pool, "the UID in the precondition (%.*s) does not match the UID in record (%.*s). The object might have been deleted and then recreated",
-                                     STR_ARG(opt->uid), STR_ARG(o->uid));
+        struct str why = pool_printf(c->pool,
+            "the UID in the precondition (%.*s) does not match the UID in record (%.*s). The object might have been deleted and then "
+            "recreated",
+            STR_ARG(opt->uid), STR_ARG(o->uid));
         return call_conflict(c, why.p, e);
     }
     uint64_t rv = 0;
     if (!str_empty(opt->rv) && (!str_to_u64(opt->rv, &rv) || (int64_t)rv != o->rev)) {
-        struct str why = pool_printf(c->pool, "the ResourceVersion in the precondition (%.*s) does not match the ResourceVersion in record (%" PRId64 "). The object might have been modified",
-                                     STR_ARG(opt->rv), o->rev);
+        struct str why = pool_printf(c->pool,
+            "the ResourceVersion in the precondition (%.*s) does not match the ResourceVersion in record (%" PRId64
+            "). The object might have been modified",
+            STR_ARG(opt->rv), o->rev);
         return call_conflict(c, why.p, e);
     }
     return 0;
@@ -241,7 +249,8 @@ int verb_delete(struct call *c, struct err **e)
 /* Kinds whose DELETE answers with the object itself (ReturnDeletedObject of their storages). */
 static bool returns_object(const struct call *c)
 {
-    static const char *const names[] = {"pods", "services", "serviceaccounts", "persistentvolumes", "persistentvolumeclaims", "podtemplates", "resourcequotas"};
+    static const char *const names[] = {
+        "pods", "services", "serviceaccounts", "persistentvolumes", "persistentvolumeclaims", "podtemplates", "resourcequotas"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (str_empty(c->res->group) && str_eqz(c->res->resource, names[i]))
             return true;
@@ -316,8 +325,8 @@ int verb_delete_collection(struct call *c, struct err **e)
     _cleanup_(store_view_unrefp) struct store_view *v = store_view(c->api->store);
     _cleanup_(buf_clear) struct buf b = BUF_INIT;
     size_t n = 0;
-    buf_printf(&b, "{\"kind\":\"%.*sList\",\"apiVersion\":\"%.*s\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"},\"items\":[", STR_ARG(c->res->kind),
-               STR_ARG(api_version(c->pool, c->res->group, c->res->version)), view_rev(v));
+    buf_printf(&b, "{\"kind\":\"%.*sList\",\"apiVersion\":\"%.*s\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"},\"items\":[",
+        STR_ARG(c->res->kind), STR_ARG(api_version(c->pool, c->res->group, c->res->version)), view_rev(v));
     iter_start(&it, v, c->sres, call_ns(c), STR_NULL, STR_NULL);
     for (const struct obj *o; (o = iter_next(&it));) {
         if (!select_match(c, &sel, o))

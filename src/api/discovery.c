@@ -1,9 +1,13 @@
 #include "api/impl.h"
 #include "crypto/hash.h"
 
-/* Discovery from the registry: /api, /apis, /api/v1, /apis/<group>/<version>, and the aggregated documents (apidiscovery.k8s.io/v2). Documents are made once per registry and kind. */
+/* Discovery from the registry: /api, /apis, /api/v1, /apis/<group>/<version>, and the aggregated documents (apidiscovery.k8s.io/v2).
+ * Documents are made once per registry and kind. */
 
-struct document { struct bytes *bytes; char etag[HASH_HEX + 3]; };
+struct document {
+    struct bytes *bytes;
+    char etag[HASH_HEX + 3];
+};
 struct discovery {
     pthread_mutex_t lock;
     const struct schema *of;
@@ -33,8 +37,10 @@ void discovery_free(struct discovery *d)
     free(d);
 }
 
-/* The cached document `name`, made by make when it is not there or of an older registry. The ETag goes out as a header; a match is answered with 304. */
-int document_reply(struct call *c, struct str name, const char *type, int (*make)(struct call *c, struct buf *out, void *arg, struct err **e), void *arg, struct err **e)
+/* The cached document `name`, made by make when it is not there or of an older registry. The ETag goes out as a header; a match is answered
+ * with 304. */
+int document_reply(struct call *c, struct str name, const char *type,
+    int (*make)(struct call *c, struct buf *out, void *arg, struct err **e), void *arg, struct err **e)
 {
     struct discovery *d = c->api->discovery;
     struct bytes *b = NULL;
@@ -79,8 +85,11 @@ int document_reply(struct call *c, struct str name, const char *type, int (*make
     return 0;
 }
 
-static const struct { uint32_t bit; const char *name; } verbs[] = {
-    {V_CREATE, "create"}, {V_DELETE, "delete"}, {V_DELETECOLLECTION, "deletecollection"}, {V_GET, "get"}, {V_LIST, "list"}, {V_PATCH, "patch"}, {V_UPDATE, "update"}, {V_WATCH, "watch"}};
+static const struct {
+    uint32_t bit;
+    const char *name;
+} verbs[] = {{V_CREATE, "create"}, {V_DELETE, "delete"}, {V_DELETECOLLECTION, "deletecollection"}, {V_GET, "get"}, {V_LIST, "list"},
+    {V_PATCH, "patch"}, {V_UPDATE, "update"}, {V_WATCH, "watch"}};
 
 static void put_verbs(struct pool *p, struct json *o, uint32_t v)
 {
@@ -127,7 +136,9 @@ static void resource_row(struct pool *p, struct json *list, const struct schema_
     }
 }
 
-struct gv { struct str group, version; };
+struct gv {
+    struct str group, version;
+};
 static int make_resources(struct call *c, struct buf *out, void *arg, struct err **e)
 {
     const struct gv *gv = arg;
@@ -207,8 +218,10 @@ static int make_group(struct call *c, struct buf *out, void *arg, struct err **e
 static int make_versions(struct call *c, struct buf *out, void *arg, struct err **e)
 {
     (void)arg, (void)e;
-    buf_printf(out, "{\"kind\":\"APIVersions\",\"versions\":[\"v1\"],\"serverAddressByClientCIDRs\":[{\"clientCIDR\":\"0.0.0.0/0\",\"serverAddress\":\"%.*s:%u\"}]}\n",
-               STR_ARG(c->api->cfg.advertise), c->api->cfg.port);
+    buf_printf(out,
+        "{\"kind\":\"APIVersions\",\"versions\":[\"v1\"],\"serverAddressByClientCIDRs\":[{\"clientCIDR\":\"0.0.0.0/"
+        "0\",\"serverAddress\":\"%.*s:%u\"}]}\n",
+        STR_ARG(c->api->cfg.advertise), c->api->cfg.port);
     return 0;
 }
 
@@ -295,7 +308,8 @@ static bool wants_aggregated(struct call *c)
 {
     struct str rest = http_header(c->rq, STR("accept")), piece;
     while (str_split(&rest, ',', &piece)) {
-        bool v2 = str_find(piece, STR("as=APIGroupDiscoveryList")) >= 0 && str_find(piece, STR("v=v2")) >= 0 && str_find(piece, STR("v=v2beta1")) < 0;
+        bool v2 = str_find(piece, STR("as=APIGroupDiscoveryList")) >= 0 && str_find(piece, STR("v=v2")) >= 0 &&
+                  str_find(piece, STR("v=v2beta1")) < 0;
         if (v2 && str_find(piece, STR("application/json")) >= 0)
             return true;
         if (str_eqz(str_trim(piece), "application/json"))
@@ -313,9 +327,11 @@ int route_discovery(struct call *c, struct err **e)
         path.n--;
     bool aggregated = wants_aggregated(c);
     if (str_eqz(path, "/api"))
-        return aggregated ? document_reply(c, STR("agg:api"), AGGREGATED, make_aggregated, c, e) : document_reply(c, path, "application/json", make_versions, NULL, e);
+        return aggregated ? document_reply(c, STR("agg:api"), AGGREGATED, make_aggregated, c, e)
+                          : document_reply(c, path, "application/json", make_versions, NULL, e);
     if (str_eqz(path, "/apis"))
-        return aggregated ? document_reply(c, STR("agg:apis"), AGGREGATED, make_aggregated, NULL, e) : document_reply(c, path, "application/json", make_groups, NULL, e);
+        return aggregated ? document_reply(c, STR("agg:apis"), AGGREGATED, make_aggregated, NULL, e)
+                          : document_reply(c, path, "application/json", make_groups, NULL, e);
     if (str_starts(path, STR("/api/"))) {
         struct gv gv = {STR(""), str_sub(path, 5, path.n)};
         return document_reply(c, path, "application/json", make_resources, &gv, e);

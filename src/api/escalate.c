@@ -1,9 +1,13 @@
 #include "api/impl.h"
 
-/* Nobody gives more than he has: a role may hold only rules that its writer has himself (or the verb escalate), a binding only a role whose rules
- * the binder has (or the verb bind). component-helpers' rbac rule covering, done rule by rule in the smallest pieces. */
+/* Nobody gives more than he has: a role may hold only rules that its writer has himself (or the verb escalate), a binding only a role whose
+ * rules the binder has (or the verb bind). component-helpers' rbac rule covering, done rule by rule in the smallest pieces. */
 
-struct mine { struct pool *pool; struct rbac_rule *rules; size_t n, cap; };
+struct mine {
+    struct pool *pool;
+    struct rbac_rule *rules;
+    size_t n, cap;
+};
 
 static void collect(void *arg, const struct rbac_rule *r)
 {
@@ -15,7 +19,11 @@ static void collect(void *arg, const struct rbac_rule *r)
     }
     struct rbac_rule *c = &m->rules[m->n++]; /* a copy: the compiled rules go with the next change */
     *c = *r;
-    struct { const struct str **list; uint16_t n; } parts[] = {{&c->verbs, c->nverbs}, {&c->groups, c->ngroups}, {&c->resources, c->nresources}, {&c->names, c->nnames}, {&c->urls, c->nurls}};
+    struct {
+        const struct str **list;
+        uint16_t n;
+    } parts[] = {
+        {&c->verbs, c->nverbs}, {&c->groups, c->ngroups}, {&c->resources, c->nresources}, {&c->names, c->nnames}, {&c->urls, c->nurls}};
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         struct str *l = pool_array(m->pool, struct str, parts[i].n);
         for (uint16_t j = 0; j < parts[i].n; j++)
@@ -38,7 +46,8 @@ static bool has_resource(const struct rbac_rule *r, struct str v)
         return true;
     ssize_t slash = str_chr(v, '/');
     for (uint16_t i = 0; slash >= 0 && i < r->nresources; i++)
-        if (str_starts(r->resources[i], STR("*/")) && str_eq(str_sub(r->resources[i], 2, r->resources[i].n), str_sub(v, (size_t)slash + 1, v.n)))
+        if (str_starts(r->resources[i], STR("*/")) &&
+            str_eq(str_sub(r->resources[i], 2, r->resources[i].n), str_sub(v, (size_t)slash + 1, v.n)))
             return true;
     return false;
 }
@@ -117,7 +126,8 @@ static void describe(struct buf *b, const struct rbac_rule *w)
     buf_putc(b, '}');
 }
 
-bool rbac_covers(struct api *a, const struct api_user *u, struct str ns, const struct rbac_rule *want, size_t n, struct pool *p, struct buf *missing)
+bool rbac_covers(
+    struct api *a, const struct api_user *u, struct str ns, const struct rbac_rule *want, size_t n, struct pool *p, struct buf *missing)
 {
     struct mine m = {.pool = p};
     bool ok = true;
@@ -134,7 +144,12 @@ bool rbac_covers(struct api *a, const struct api_user *u, struct str ns, const s
 
 static bool may(struct call *c, const char *verb, const char *resource, struct str ns, struct str name)
 {
-    struct api_attrs at = {.verb = str_of(verb), .group = STR("rbac.authorization.k8s.io"), .version = STR("v1"), .resource = str_of(resource), .ns = ns, .name = name};
+    struct api_attrs at = {.verb = str_of(verb),
+        .group = STR("rbac.authorization.k8s.io"),
+        .version = STR("v1"),
+        .resource = str_of(resource),
+        .ns = ns,
+        .name = name};
     return authz_decide(c->api, c->user, &at, NULL) == DECISION_ALLOW;
 }
 
@@ -143,8 +158,9 @@ static int refuse(struct call *c, struct buf *missing, struct err **e)
     struct buf groups = BUF_INIT;
     for (size_t i = 0; i < c->user->ngroups; i++)
         buf_printf(&groups, "%s\"%.*s\"", i ? " " : "", STR_ARG(c->user->groups[i]));
-    int r = err_set(e, ERR_FORBIDDEN, "%.*s \"%.*s\" is forbidden: user \"%.*s\" (groups=[%.*s]) is attempting to grant RBAC permissions not currently held:%.*s",
-                    STR_ARG(call_qualified(c)), STR_ARG(c->ri.name), STR_ARG(c->user->name), STR_ARG(buf_str(&groups)), STR_ARG(buf_str(missing)));
+    int r = err_set(e, ERR_FORBIDDEN,
+        "%.*s \"%.*s\" is forbidden: user \"%.*s\" (groups=[%.*s]) is attempting to grant RBAC permissions not currently held:%.*s",
+        STR_ARG(call_qualified(c)), STR_ARG(c->ri.name), STR_ARG(c->user->name), STR_ARG(buf_str(&groups)), STR_ARG(buf_str(missing)));
     buf_clear(&groups);
     return r;
 }
@@ -170,7 +186,8 @@ static int check_binding(struct call *c, struct err **e)
     const struct obj *o = view_get(v, cluster ? c->api->res.cluster_roles : c->api->res.roles, cluster ? STR_NULL : ns, name);
     struct json *doc;
     if (!o)
-        return err_set(e, ERR_NOT_FOUND, "%s.rbac.authorization.k8s.io \"%.*s\" not found", cluster ? "clusterrole" : "role", STR_ARG(name));
+        return err_set(
+            e, ERR_NOT_FOUND, "%s.rbac.authorization.k8s.io \"%.*s\" not found", cluster ? "clusterrole" : "role", STR_ARG(name));
     pool_hold_obj(c->pool, obj_ref(o));
     if (obj_parse(o, c->pool, &doc, e) < 0)
         return -(*e)->code;
@@ -196,7 +213,8 @@ int rbac_check_write(struct call *c, struct err **e)
         return 0;
     if (json_get(c->w.doc, STR("aggregationRule"))) { /* gathers rules nobody has looked at: only who has all */
         static const struct str star[] = {STR("*")};
-        struct rbac_rule all[] = {{.verbs = star, .groups = star, .resources = star, .nverbs = 1, .ngroups = 1, .nresources = 1}, {.verbs = star, .urls = star, .nverbs = 1, .nurls = 1}};
+        struct rbac_rule all[] = {{.verbs = star, .groups = star, .resources = star, .nverbs = 1, .ngroups = 1, .nresources = 1},
+            {.verbs = star, .urls = star, .nverbs = 1, .nurls = 1}};
         _cleanup_(buf_clear) struct buf missing = BUF_INIT;
         if (!rbac_covers(c->api, c->user, STR_NULL, all, 2, c->pool, &missing))
             return refuse(c, &missing, e);

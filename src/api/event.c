@@ -1,14 +1,22 @@
 #include "api/impl.h"
 #include "base/file.h"
 
-/* Events from inside, as client-go's recorder makes them: the same thing said again within ten minutes counts up one object instead of making another. Control thread only by
- * convention, but safe from any: the table has its lock. */
+/* Events from inside, as client-go's recorder makes them: the same thing said again within ten minutes counts up one object instead of
+ * making another. Control thread only by convention, but safe from any: the table has its lock. */
 
 #define EVENTS_KNOWN 1024
 #define EVENTS_WINDOW (600 * NS_PER_S)
 
-struct event_key { uint64_t hash; int64_t last; char name[80], ns[64]; int64_t count; };
-struct recorder { pthread_mutex_t lock; struct event_key at[EVENTS_KNOWN]; };
+struct event_key {
+    uint64_t hash;
+    int64_t last;
+    char name[80], ns[64];
+    int64_t count;
+};
+struct recorder {
+    pthread_mutex_t lock;
+    struct event_key at[EVENTS_KNOWN];
+};
 
 static struct recorder *recorder_of(struct api *a)
 {
@@ -51,14 +59,21 @@ static bool count_up(struct api *a, struct loop *l, const struct event_key *k, i
     struct json *body = json_obj(p);
     json_set_int(p, body, STR("count"), k->count);
     json_set_str(p, body, STR("lastTimestamp"), time_format(now, t));
-    *c = (struct api_call){.verb = API_PATCH_MERGE, .group = STR(""), .version = STR("v1"), .resource = STR("events"), .ns = pool_str(p, str_of(k->ns)), .name = pool_str(p, str_of(k->name)),
-                           .body = body, .pool = p, .soft = true};
+    *c = (struct api_call){.verb = API_PATCH_MERGE,
+        .group = STR(""),
+        .version = STR("v1"),
+        .resource = STR("events"),
+        .ns = pool_str(p, str_of(k->ns)),
+        .name = pool_str(p, str_of(k->name)),
+        .body = body,
+        .pool = p,
+        .soft = true};
     api_do(a, l, c, event_done);
     return true;
 }
 
-static void make(struct api *a, struct loop *l, const struct event_key *k, const struct obj *o, struct str kind, struct str version, bool warning, const char *reason, struct str component,
-                 struct str message, int64_t now)
+static void make(struct api *a, struct loop *l, const struct event_key *k, const struct obj *o, struct str kind, struct str version,
+    bool warning, const char *reason, struct str component, struct str message, int64_t now)
 {
     struct pool *p = pool_new();
     struct api_call *c = pool_new_of(p, struct api_call);
@@ -87,11 +102,19 @@ static void make(struct api *a, struct loop *l, const struct event_key *k, const
     json_set_str(p, d, STR("type"), warning ? STR("Warning") : STR("Normal"));
     json_set_str(p, d, STR("reportingComponent"), component);
     json_set_str(p, d, STR("reportingInstance"), STR(""));
-    *c = (struct api_call){.verb = API_CREATE, .group = STR(""), .version = STR("v1"), .resource = STR("events"), .ns = json_get_str(m, "namespace"), .body = d, .pool = p, .soft = true};
+    *c = (struct api_call){.verb = API_CREATE,
+        .group = STR(""),
+        .version = STR("v1"),
+        .resource = STR("events"),
+        .ns = json_get_str(m, "namespace"),
+        .body = d,
+        .pool = p,
+        .soft = true};
     api_do(a, l, c, event_done);
 }
 
-void api_event(struct api *a, struct loop *l, const struct obj *involved, struct str kind, struct str version, bool warning, const char *reason, struct str component, const char *fmt, ...)
+void api_event(struct api *a, struct loop *l, const struct obj *involved, struct str kind, struct str version, bool warning,
+    const char *reason, struct str component, const char *fmt, ...)
 {
     va_list ap;
     _cleanup_(buf_clear) struct buf message = BUF_INIT, key = BUF_INIT;
@@ -102,7 +125,8 @@ void api_event(struct api *a, struct loop *l, const struct obj *involved, struct
     va_end(ap);
     if (message.n > 1024)
         message.n = 1024; /* the limit of the API */
-    buf_printf(&key, "%.*s/%.*s/%.*s/%s/%.*s/%.*s", STR_ARG(involved->uid), STR_ARG(kind), STR_ARG(component), reason, warning, "W", STR_ARG(buf_str(&message)));
+    buf_printf(&key, "%.*s/%.*s/%.*s/%s/%.*s/%.*s", STR_ARG(involved->uid), STR_ARG(kind), STR_ARG(component), reason, warning, "W",
+        STR_ARG(buf_str(&message)));
     struct recorder *ev = recorder_of(a);
     uint64_t hash = str_hash(buf_str(&key));
     int64_t now = clock_now(a->clock);

@@ -1,11 +1,13 @@
 #include "api/impl.h"
 
-/* pods/eviction: a deletion that asks the pod's disruption budget first. The budget is charged before the pod is marked, as in Kubernetes. */
+/* pods/eviction: a deletion that asks the pod's disruption budget first. The budget is charged before the pod is marked, as in Kubernetes.
+ */
 
 static bool unguarded(const struct json *pod)
 {
     struct str phase = json_str_at(pod, "status", "phase", NULL);
-    return str_eqz(phase, "Pending") || str_eqz(phase, "Succeeded") || str_eqz(phase, "Failed") || json_path(pod, "metadata", "deletionTimestamp", NULL);
+    return str_eqz(phase, "Pending") || str_eqz(phase, "Succeeded") || str_eqz(phase, "Failed") ||
+           json_path(pod, "metadata", "deletionTimestamp", NULL);
 }
 
 static bool ready(const struct json *pod)
@@ -55,7 +57,8 @@ static int charge(struct call *c, const struct obj *o, struct json *d, struct er
     if (json_count(json_get(status, STR("disruptedPods"))) > 2000)
         return err_set(e, ERR_FORBIDDEN, "DisruptedPods map too big - too many evictions not confirmed by PDB controller");
     if (left <= 0) {
-        struct str why = pool_printf(c->pool, "needs %" PRId64 " healthy pods and has %" PRId64 " currently", json_get_int(status, "desiredHealthy", 0), json_get_int(status, "currentHealthy", 0));
+        struct str why = pool_printf(c->pool, "needs %" PRId64 " healthy pods and has %" PRId64 " currently",
+            json_get_int(status, "desiredHealthy", 0), json_get_int(status, "currentHealthy", 0));
         return refuse(e, o->name, why.p, 0);
     }
     if (c->dry_run)
@@ -75,10 +78,12 @@ static int ask_budget(struct call *c, struct err **e)
         if (!o)
             return 0;
         if (n > 1)
-            return err_set(e, ERR_INTERNAL, "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.");
+            return err_set(
+                e, ERR_INTERNAL, "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.");
         struct str policy = json_str_at(d, "spec", "unhealthyPodEvictionPolicy", NULL);
         if (!ready(c->w.old)) { /* an unhealthy pod is no loss to the budget */
-            int64_t have = json_as_int(json_path(d, "status", "currentHealthy", NULL), 0), want = json_as_int(json_path(d, "status", "desiredHealthy", NULL), 0);
+            int64_t have = json_as_int(json_path(d, "status", "currentHealthy", NULL), 0),
+                    want = json_as_int(json_path(d, "status", "desiredHealthy", NULL), 0);
             if (str_eqz(policy, "AlwaysAllow") || (have >= want && want > 0))
                 return 0;
         }
@@ -102,7 +107,8 @@ int sub_eviction(struct call *c, struct err **e)
     if (write_read_old(c, e) < 0)
         return -(*e)->code;
     if (!str_empty(opt->uid) && !str_eq(opt->uid, c->w.old_obj->uid))
-        return call_conflict(c, "the UID in the precondition does not match the UID in record. The object might have been deleted and then recreated", e);
+        return call_conflict(
+            c, "the UID in the precondition does not match the UID in record. The object might have been deleted and then recreated", e);
     if (first && !unguarded(c->w.old) && ask_budget(c, e) < 0)
         return -(*e)->code;
     c->w.op = WRITE_DELETE;

@@ -2,17 +2,31 @@
 
 /* /healthz, /livez, /readyz: one line per check when verbose, one check by its path, some left out with exclude=. And /version. */
 
-static const char *check_ping(struct api *a) { (void)a; return NULL; }
+static const char *check_ping(struct api *a)
+{
+    (void)a;
+    return NULL;
+}
 static const char *check_store(struct api *a)
 {
     struct store_stats s;
     store_stats(a->store, &s);
     return s.full ? "the disk is full" : NULL;
 }
-static const char *check_bootstrap(struct api *a) { return a->ready ? NULL : "bootstrap objects are not durable yet"; }
-static const char *check_stopping(struct api *a) { return a->stopping ? "the process is shutting down" : NULL; }
+static const char *check_bootstrap(struct api *a)
+{
+    return a->ready ? NULL : "bootstrap objects are not durable yet";
+}
+static const char *check_stopping(struct api *a)
+{
+    return a->stopping ? "the process is shutting down" : NULL;
+}
 
-static const struct { const char *name; const char *(*fn)(struct api *a); bool live, ready; } checks[] = {
+static const struct {
+    const char *name;
+    const char *(*fn)(struct api *a);
+    bool live, ready;
+} checks[] = {
     {"ping", check_ping, true, true},
     {"etcd", check_store, true, true}, /* the name that monitoring looks for */
     {"poststarthook/rbac/bootstrap-roles", check_bootstrap, false, true},
@@ -83,15 +97,16 @@ int route_version(struct call *c, struct err **e)
     json_set_str(p, o, STR("buildDate"), STR("2026-01-01T00:00:00Z"));
     json_set_str(p, o, STR("goVersion"), STR(""));
     json_set_str(p, o, STR("compiler"), STR("gcc " __VERSION__));
-    json_set_str(p, o, STR("platform"), STR("linux/"
+    json_set_str(p, o, STR("platform"),
+        STR("linux/"
 #if defined(__x86_64__)
-                                            "amd64"
+            "amd64"
 #elif defined(__aarch64__)
-                                            "arm64"
+            "arm64"
 #else
-                                            "arm"
+            "arm"
 #endif
-                                            ));
+            ));
     struct buf b = BUF_INIT;
     json_write_pretty(&b, o, 2);
     call_reply_raw(c, 200, "application/json", buf_to_bytes(&b));

@@ -13,18 +13,18 @@ struct metrics;   /* metrics.c */
 struct discovery; /* discovery.c: documents made once per registry */
 struct bootstrap; /* bootstrap.c */
 struct quota;     /* quota.c */
-struct recorder;    /* event.c */
+struct recorder;  /* event.c */
 
 #define API_ROUTES 32
 
 struct api {
-    struct pool *pool;               /* of what lives as long as the api */
-    struct api_config cfg;           /* strings in pool */
+    struct pool *pool;     /* of what lives as long as the api */
+    struct api_config cfg; /* strings in pool */
     struct store *store;
     struct clock *clock;
     pthread_mutex_t schema_lock;
     struct schema *schema;
-    struct loop *control;            /* from api_start */
+    struct loop *control; /* from api_start */
     _Atomic bool ready, stopping;
     struct route extra[API_ROUTES];
     size_t nextra;
@@ -38,17 +38,18 @@ struct api {
     struct discovery *discovery;
     struct bootstrap *bootstrap;
     struct quota *quota;
-    struct recorder *recorder;           /* event.c: from the first Event on */
+    struct recorder *recorder; /* event.c: from the first Event on */
     void (*on_ready)(void *arg);
     void *on_ready_arg;
-    unsigned turns;                  /* of housekeeping */
-    struct { struct store_res *pods, *nodes, *namespaces, *secrets, *configmaps, *services, *serviceaccounts, *events, *slices, *roles, *role_bindings,
-                              *cluster_roles, *cluster_role_bindings, *quotas, *limits, *priorities, *storage_classes, *ingress_classes, *runtime_classes, *pvs, *pvcs, *pdbs,
-                              *leases, *csrs; } res; /* NULL where the registry has none (the hub) */
+    unsigned turns; /* of housekeeping */
+    struct {
+        struct store_res *pods, *nodes, *namespaces, *secrets, *configmaps, *services, *serviceaccounts, *events, *slices, *roles,
+            *role_bindings, *cluster_roles, *cluster_role_bindings, *quotas, *limits, *priorities, *storage_classes, *ingress_classes,
+            *runtime_classes, *pvs, *pvcs, *pdbs, *leases, *csrs;
+    } res; /* NULL where the registry has none (the hub) */
     struct timer housekeeping;
-    struct api_user system;          /* system:apiserver, in system:masters */
+    struct api_user system; /* system:apiserver, in system:masters */
 };
-
 
 /* authn.c */
 int authenticate(struct call *c, struct err **e) _must_check_;
@@ -60,7 +61,8 @@ struct json *user_json(struct pool *p, const struct api_user *u);
 struct api_user *user_from_json(struct pool *p, const struct json *spec, struct str name_key);
 struct api_user *user_copy(struct pool *p, const struct api_user *u);
 /* tokens.c: a bearer token to a user; *audiences of a ServiceAccount's token. -ERR_UNAUTHORIZED. */
-int token_authenticate(struct api *a, struct pool *p, struct str token, const struct str *audiences, size_t naudiences, struct api_user **out, struct err **e) _must_check_;
+int token_authenticate(struct api *a, struct pool *p, struct str token, const struct str *audiences, size_t naudiences,
+    struct api_user **out, struct err **e) _must_check_;
 int token_secret_fill(struct api *a, struct pool *p, struct json *secret, struct err **e) _must_check_; /* legacy token Secrets */
 
 /* authz.c */
@@ -72,34 +74,39 @@ void authz_attrs(const struct request_info *ri, struct api_attrs *at);
 struct rbac *rbac_new(void);
 void rbac_free(struct rbac *r);
 bool rbac_allows(struct api *a, const struct api_user *u, const struct api_attrs *at, struct buf *why);
-struct rbac_rule { const struct str *verbs, *groups, *resources, *names, *urls; uint16_t nverbs, ngroups, nresources, nnames, nurls; };
+struct rbac_rule {
+    const struct str *verbs, *groups, *resources, *names, *urls;
+    uint16_t nverbs, ngroups, nresources, nnames, nurls;
+};
 /* All rules that hold for u in ns (and cluster-wide): fn for each. */
 void rbac_rules(struct api *a, const struct api_user *u, struct str ns, void (*fn)(void *arg, const struct rbac_rule *r), void *arg);
 int rbac_check_write(struct call *c, struct err **e) _must_check_; /* escalate and bind, at admission */
 struct rbac_rule *rbac_rules_parse(struct pool *p, const struct json *rules, size_t *n);
-bool rbac_covers(struct api *a, const struct api_user *u, struct str ns, const struct rbac_rule *want, size_t n, struct pool *p, struct buf *missing);
+bool rbac_covers(
+    struct api *a, const struct api_user *u, struct str ns, const struct rbac_rule *want, size_t n, struct pool *p, struct buf *missing);
 /* node_authz.c */
 enum decision node_authorize(struct api *a, const struct api_user *u, const struct api_attrs *at, struct buf *why);
 struct str node_of_user(const struct api_user *u); /* absent: not a node */
 
 /* admit.c */
-int admit(struct call *c, struct err **e) _must_check_;           /* changes c->w.doc, or refuses */
-int admit_after(struct call *c, struct err **e) _must_check_;     /* quota, addresses: when the document is valid */
-void admit_undo(struct call *c);                                  /* the store refused: gives back */
-void admit_done(struct call *c);                                  /* the store took it */
+int admit(struct call *c, struct err **e) _must_check_;       /* changes c->w.doc, or refuses */
+int admit_after(struct call *c, struct err **e) _must_check_; /* quota, addresses: when the document is valid */
+void admit_undo(struct call *c);                              /* the store refused: gives back */
+void admit_done(struct call *c);                              /* the store took it */
 
 /* pages.c */
 struct pages *pages_new(struct api *a);
 void pages_free(struct pages *p);
-void pages_keep(struct pages *p, struct store_view *v);           /* five minutes from now */
-struct store_view *pages_find(struct pages *p, int64_t rev);      /* a reference, or NULL */
+void pages_keep(struct pages *p, struct store_view *v);      /* five minutes from now */
+struct store_view *pages_find(struct pages *p, int64_t rev); /* a reference, or NULL */
 void pages_expire(struct pages *p);
 
 /* discovery.c, openapi.c, health.c, metrics.c */
 struct discovery *discovery_new(void);
 void discovery_free(struct discovery *d);
 /* A cached document with its ETag; make is called when it is not there yet. */
-int document_reply(struct call *c, struct str name, const char *type, int (*make)(struct call *c, struct buf *out, void *arg, struct err **e), void *arg, struct err **e) _must_check_;
+int document_reply(struct call *c, struct str name, const char *type,
+    int (*make)(struct call *c, struct buf *out, void *arg, struct err **e), void *arg, struct err **e) _must_check_;
 int route_discovery(struct call *c, struct err **e);
 int route_openapi_v2(struct call *c, struct err **e);
 int route_openapi_v3(struct call *c, struct err **e);
@@ -117,11 +124,11 @@ void metrics_count(struct api *a, const struct call *c, int code);
 struct addresses *addresses_new(struct api *a, struct err **e);
 void addresses_free(struct addresses *x);
 int addresses_node(struct call *c, struct json *spec, struct err **e) _must_check_; /* a new node its pod CIDR */
-int addresses_service(struct call *c, struct err **e) _must_check_; /* gives and checks addresses and ports of c->w.doc */
+int addresses_service(struct call *c, struct err **e) _must_check_;                 /* gives and checks addresses and ports of c->w.doc */
 void addresses_undo(struct call *c);
 void addresses_done(struct call *c);
-struct str addresses_first(struct api *a, struct pool *p);            /* of the service network: the kubernetes Service's */
-void addresses_release(struct api *a, const struct obj *last);        /* a Service or Node has gone */
+struct str addresses_first(struct api *a, struct pool *p);     /* of the service network: the kubernetes Service's */
+void addresses_release(struct api *a, const struct obj *last); /* a Service or Node has gone */
 int addresses_rebuild(struct api *a, struct err **e) _must_check_;
 
 /* bootstrap.c */

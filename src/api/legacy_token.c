@@ -1,7 +1,8 @@
 #include "api/admit.h"
 #include "api/api_keys.h"
 
-/* Secrets of type kubernetes.io/service-account-token: the token that never ends, made when the Secret is. (Kubernetes lets a controller fill them a moment later.) */
+/* Secrets of type kubernetes.io/service-account-token: the token that never ends, made when the Secret is. (Kubernetes lets a controller
+ * fill them a moment later.) */
 
 static void put(struct call *c, struct json *data, const char *key, struct str plain)
 {

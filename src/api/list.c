@@ -1,16 +1,16 @@
 #include "api/impl.h"
 #include "yaml/yaml.h"
 
-/* A list, page by page. The continue token is Kubernetes' own: base64url of {"v":"meta.k8s.io/v1","rv":<revision>,"start":"<ns>/<name>\u0000"};
- * rv -1 goes on inconsistently, from the present. */
+/* A list, page by page. The continue token is Kubernetes' own: base64url of
+ * {"v":"meta.k8s.io/v1","rv":<revision>,"start":"<ns>/<name>\u0000"}; rv -1 goes on inconsistently, from the present. */
 
 struct listing {
     struct store_view *view;
-    int64_t rv;                  /* metadata.resourceVersion */
+    int64_t rv; /* metadata.resourceVersion */
     struct str after_ns, after_name;
     struct select sel;
     int64_t limit;
-    bool stepped;                /* began with a token */
+    bool stepped; /* began with a token */
     /* what comes out */
     struct buf out;
     int64_t n;
@@ -38,7 +38,8 @@ static int token_read(struct call *c, struct str token, int64_t *rv, struct list
     }
     struct str text = buf_to_pool(&b, c->pool);
     if (json_parse(c->pool, text, NULL, &t, NULL) < 0 || !str_eqz(json_get_str(t, "v"), "meta.k8s.io/v1"))
-        return err_set(e, ERR_BAD_REQUEST, "invalid continue token: continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)");
+        return err_set(e, ERR_BAD_REQUEST,
+            "invalid continue token: continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)");
     *rv = json_get_int(t, "rv", 0);
     struct str start = json_get_str(t, "start");
     while (start.n && start.p[start.n - 1] == 0)
@@ -54,10 +55,11 @@ static int too_old(struct call *c, struct listing *l, struct err **e)
 {
     struct str fresh = token_make(c, -1, l->after_ns, l->after_name);
     c->expired_continue = fresh;
-    return err_set(e, ERR_EXPIRED, "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue "
-                                   "parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided "
-                                   "token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was "
-                                   "returned and now may show up in the list.");
+    return err_set(e, ERR_EXPIRED,
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue "
+        "parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided "
+        "token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was "
+        "returned and now may show up in the list.");
 }
 
 static int open_token(struct call *c, struct str token, struct listing *l, struct err **e)
@@ -108,11 +110,13 @@ static int listing_open(struct call *c, struct listing *l, struct err **e)
         return err_set(e, ERR_BAD_REQUEST, "limit: Invalid value: \"%.*s\": must be a non-negative integer", STR_ARG(limit));
     if (!str_empty(match)) {
         if (!str_eqz(match, "Exact") && !str_eqz(match, "NotOlderThan"))
-            return err_set(e, ERR_INVALID, "resourceVersionMatch: Unsupported value: \"%.*s\": supported values: \"Exact\", \"NotOlderThan\"", STR_ARG(match));
+            return err_set(e, ERR_INVALID,
+                "resourceVersionMatch: Unsupported value: \"%.*s\": supported values: \"Exact\", \"NotOlderThan\"", STR_ARG(match));
         if (!str_empty(token))
             return err_set(e, ERR_INVALID, "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided");
         if (!rv.p)
-            return err_set(e, ERR_INVALID, "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided");
+            return err_set(
+                e, ERR_INVALID, "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided");
     }
     if (select_parse(c, &l->sel, e) < 0)
         return -(*e)->code;
@@ -136,7 +140,8 @@ static void begin(struct call *c, struct listing *l, struct str rv, struct str c
     if (c->accept.shape == SHAPE_PARTIAL)
         buf_puts(b, "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{");
     else
-        buf_printf(b, "{\"kind\":\"%.*sList\",\"apiVersion\":\"%.*s\",\"metadata\":{", STR_ARG(c->res->kind), STR_ARG(api_version(c->pool, c->res->group, c->res->version)));
+        buf_printf(b, "{\"kind\":\"%.*sList\",\"apiVersion\":\"%.*s\",\"metadata\":{", STR_ARG(c->res->kind),
+            STR_ARG(api_version(c->pool, c->res->group, c->res->version)));
     buf_printf(b, "\"resourceVersion\":\"%.*s\"", STR_ARG(rv));
     if (!str_empty(cont))
         buf_printf(b, ",\"continue\":\"%.*s\"", STR_ARG(cont));
@@ -188,7 +193,8 @@ static int walk(struct call *c, struct listing *l, struct err **e)
 {
     struct store_iter it;
     struct str ns = call_ns(c);
-    struct str head = pool_printf(c->pool, "{\"kind\":\"%.*s\",\"apiVersion\":\"%.*s\",", STR_ARG(c->res->kind), STR_ARG(api_version(c->pool, c->res->group, c->res->version)));
+    struct str head = pool_printf(c->pool, "{\"kind\":\"%.*s\",\"apiVersion\":\"%.*s\",", STR_ARG(c->res->kind),
+        STR_ARG(api_version(c->pool, c->res->group, c->res->version)));
     if (str_empty(ns) && c->res->namespaced && !str_empty(l->sel.ns))
         ns = l->sel.ns;
     if (!str_empty(l->sel.name) && (!c->res->namespaced || !str_empty(ns))) { /* one object, no walk */
@@ -244,7 +250,8 @@ static void finish(struct call *c, struct listing *l)
     if (proto(c)) {
         bool partial = c->accept.shape == SHAPE_PARTIAL;
         protobuf_list(c, partial ? STR("meta.k8s.io/v1") : api_version(c->pool, c->res->group, c->res->version),
-                      partial ? STR("PartialObjectMetadataList") : pool_printf(c->pool, "%.*sList", STR_ARG(c->res->kind)), pool_printf(c->pool, "%" PRId64, l->rv), cont, left, buf_str(&l->out), &whole);
+            partial ? STR("PartialObjectMetadataList") : pool_printf(c->pool, "%.*sList", STR_ARG(c->res->kind)),
+            pool_printf(c->pool, "%" PRId64, l->rv), cont, left, buf_str(&l->out), &whole);
         call_depend(c, view_res_rev(l->view, c->sres));
         call_reply_raw(c, 200, "application/vnd.kubernetes.protobuf", buf_to_bytes(&whole));
         return;

@@ -4,13 +4,17 @@
 
 const char *media_name(enum media m)
 {
-    static const char *const names[] = {"application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "application/merge-patch+json",
-                                        "application/strategic-merge-patch+json", "application/json-patch+json", "application/apply-patch+yaml", "application/apply-patch+cbor", ""};
+    static const char *const names[] = {"application/json", "application/yaml", "application/vnd.kubernetes.protobuf",
+        "application/merge-patch+json", "application/strategic-merge-patch+json", "application/json-patch+json",
+        "application/apply-patch+yaml", "application/apply-patch+cbor", ""};
     return names[m];
 }
 
 /* One clause of an Accept header (RFC 9110 section 12.5.1) with the parameters that Kubernetes gives meaning. */
-struct clause { struct str type, as, v, g; double q; };
+struct clause {
+    struct str type, as, v, g;
+    double q;
+};
 
 static void clause_read(struct str text, struct clause *out)
 {
@@ -109,7 +113,8 @@ int media_accept(struct call *c, struct err **e)
 
 int media_content(struct call *c, struct err **e)
 {
-    static const enum media bodies[] = {MEDIA_JSON, MEDIA_YAML, MEDIA_PROTO}, patches[] = {MEDIA_JSON_PATCH, MEDIA_MERGE_PATCH, MEDIA_STRATEGIC, MEDIA_APPLY};
+    static const enum media bodies[] = {MEDIA_JSON, MEDIA_YAML, MEDIA_PROTO},
+                            patches[] = {MEDIA_JSON_PATCH, MEDIA_MERGE_PATCH, MEDIA_STRATEGIC, MEDIA_APPLY};
     bool patch = c->ri.verb == VERB_PATCH;
     const enum media *known = patch ? patches : bodies;
     size_t n = patch ? ARRAY_LEN(patches) : ARRAY_LEN(bodies);
@@ -125,7 +130,8 @@ int media_content(struct call *c, struct err **e)
             return 0;
         }
     if (patch)
-        return err_set(e, ERR_MEDIA_TYPE, "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
-                                          "application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml");
+        return err_set(e, ERR_MEDIA_TYPE,
+            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
+            "application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml");
     return err_set(e, ERR_MEDIA_TYPE, "the body of the request was in an unknown format - accepted media types include: " ACCEPTED);
 }

@@ -6,7 +6,10 @@
 static const double bounds[] = {0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60};
 #define NBOUNDS ARRAY_LEN(bounds)
 
-struct latency { uint64_t buckets[NBOUNDS + 1], count; double sum; };
+struct latency {
+    uint64_t buckets[NBOUNDS + 1], count;
+    double sum;
+};
 struct metrics {
     pthread_mutex_t lock;
     struct map requests;  /* labels → uint64_t */
@@ -46,17 +49,20 @@ void metrics_count(struct api *a, const struct call *c, int code)
     struct metrics *m = a->metrics;
     const struct request_info *ri = &c->ri;
     bool known = c->res != NULL; /* names of unknown resources are a stranger's: they make no series */
-    struct str sub = known ? ri->sub : STR(""), res = known ? ri->res : STR(""), group = known ? ri->group : STR(""), version = known ? ri->version : STR("");
+    struct str sub = known ? ri->sub : STR(""), res = known ? ri->res : STR(""), group = known ? ri->group : STR(""),
+               version = known ? ri->version : STR("");
     const char *verb = ri->resource ? verb_name(ri->verb) : "get";
     double s = (double)(clock_mono(a->clock) - c->started) / 1e9;
     pthread_mutex_lock(&m->lock);
-    snprintf(key, sizeof key, "code=\"%d\",component=\"apiserver\",dry_run=\"%s\",group=\"%.*s\",resource=\"%.*s\",subresource=\"%.*s\",verb=\"%s\",version=\"%.*s\"", code,
-             c->dry_run ? "All" : "", STR_ARG(group), STR_ARG(res), STR_ARG(sub), verb, STR_ARG(version));
+    snprintf(key, sizeof key,
+        "code=\"%d\",component=\"apiserver\",dry_run=\"%s\",group=\"%.*s\",resource=\"%.*s\",subresource=\"%.*s\",verb=\"%s\",version=\"%.*"
+        "s\"",
+        code, c->dry_run ? "All" : "", STR_ARG(group), STR_ARG(res), STR_ARG(sub), verb, STR_ARG(version));
     uint64_t *n = series(&m->requests, key, sizeof *n);
     if (n)
         ++*n;
-    snprintf(key, sizeof key, "component=\"apiserver\",group=\"%.*s\",resource=\"%.*s\",subresource=\"%.*s\",verb=\"%s\",version=\"%.*s\"", STR_ARG(group), STR_ARG(res),
-             STR_ARG(sub), verb, STR_ARG(version));
+    snprintf(key, sizeof key, "component=\"apiserver\",group=\"%.*s\",resource=\"%.*s\",subresource=\"%.*s\",verb=\"%s\",version=\"%.*s\"",
+        STR_ARG(group), STR_ARG(res), STR_ARG(sub), verb, STR_ARG(version));
     struct latency *l = series(&m->latencies, key, sizeof *l);
     if (l) {
         size_t i = 0;
@@ -74,12 +80,14 @@ static void write_requests(struct metrics *m, struct buf *b)
     buf_puts(b, "# HELP apiserver_request_total Counter of apiserver requests.\n# TYPE apiserver_request_total counter\n");
     map_for (&m->requests, it)
         buf_printf(b, "apiserver_request_total{%.*s} %" PRIu64 "\n", STR_ARG(map_key(it)), *(uint64_t *)it->value);
-    buf_puts(b, "# HELP apiserver_request_duration_seconds Response latency in seconds.\n# TYPE apiserver_request_duration_seconds histogram\n");
+    buf_puts(
+        b, "# HELP apiserver_request_duration_seconds Response latency in seconds.\n# TYPE apiserver_request_duration_seconds histogram\n");
     map_for (&m->latencies, it) {
         const struct latency *l = it->value;
         uint64_t sum = 0;
         for (size_t i = 0; i < NBOUNDS; i++)
-            buf_printf(b, "apiserver_request_duration_seconds_bucket{%.*s,le=\"%g\"} %" PRIu64 "\n", STR_ARG(map_key(it)), bounds[i], sum += l->buckets[i]);
+            buf_printf(b, "apiserver_request_duration_seconds_bucket{%.*s,le=\"%g\"} %" PRIu64 "\n", STR_ARG(map_key(it)), bounds[i],
+                sum += l->buckets[i]);
         buf_printf(b, "apiserver_request_duration_seconds_bucket{%.*s,le=\"+Inf\"} %" PRIu64 "\n", STR_ARG(map_key(it)), l->count);
         buf_printf(b, "apiserver_request_duration_seconds_sum{%.*s} %g\n", STR_ARG(map_key(it)), l->sum);
         buf_printf(b, "apiserver_request_duration_seconds_count{%.*s} %" PRIu64 "\n", STR_ARG(map_key(it)), l->count);

@@ -1,16 +1,22 @@
 #include "api/impl.h"
 
-/* What a node may do (Kubernetes' node authorizer): its own things, and what its pods refer to. Everything else it is refused or RBAC decides. */
+/* What a node may do (Kubernetes' node authorizer): its own things, and what its pods refer to. Everything else it is refused or RBAC
+ * decides. */
 
 struct str node_of_user(const struct api_user *u)
 {
     struct str prefix = STR("system:node:");
-    return user_in(u, GROUP_NODES) && str_starts(u->name, prefix) && u->name.n > prefix.n ? str_sub(u->name, prefix.n, u->name.n) : STR_NULL;
+    return user_in(u, GROUP_NODES) && str_starts(u->name, prefix) && u->name.n > prefix.n ? str_sub(u->name, prefix.n, u->name.n)
+                                                                                          : STR_NULL;
 }
 
 enum { R = V_GET | V_LIST | V_WATCH, W = V_CREATE | V_UPDATE | V_PATCH };
 enum check { CHECK_NONE, CHECK_OWN_NAME, CHECK_OWN_LEASE, CHECK_REFERENCED, CHECK_OWN_POD, CHECK_OWN_POD_SA };
-static const struct { const char *group, *res, *sub; uint32_t verbs; enum check check; } rows[] = {
+static const struct {
+    const char *group, *res, *sub;
+    uint32_t verbs;
+    enum check check;
+} rows[] = {
     {"", "services", "", R, CHECK_NONE},
     {"discovery.k8s.io", "endpointslices", "", R, CHECK_NONE},
     {"", "nodes", "", V_CREATE | R, CHECK_NONE},
@@ -42,7 +48,11 @@ static const struct { const char *group, *res, *sub; uint32_t verbs; enum check 
 
 static uint32_t verb_bit(struct str verb)
 {
-    static const struct { const char *name; uint32_t bit; } bits[] = {{"get", V_GET}, {"list", V_LIST}, {"watch", V_WATCH}, {"create", V_CREATE}, {"update", V_UPDATE}, {"patch", V_PATCH}, {"delete", V_DELETE}};
+    static const struct {
+        const char *name;
+        uint32_t bit;
+    } bits[] = {{"get", V_GET}, {"list", V_LIST}, {"watch", V_WATCH}, {"create", V_CREATE}, {"update", V_UPDATE}, {"patch", V_PATCH},
+        {"delete", V_DELETE}};
     for (size_t i = 0; i < ARRAY_LEN(bits); i++)
         if (str_eqz(verb, bits[i].name))
             return bits[i].bit;
@@ -57,7 +67,10 @@ static bool on_node(const struct obj *pod, struct str node)
     return false;
 }
 
-struct search { struct str node; bool found; };
+struct search {
+    struct str node;
+    bool found;
+};
 static bool search_pod(void *arg, const struct obj *o)
 {
     struct search *s = arg;
@@ -93,7 +106,8 @@ static bool check(struct api *a, struct str node, const struct api_attrs *at, en
     case CHECK_OWN_POD:
         return own_pod(a, node, at);
     case CHECK_REFERENCED: {
-        int n = snprintf(key, sizeof key, "%s/%.*s/%.*s", str_eqz(at->resource, "secrets") ? "Secret" : "ConfigMap", STR_ARG(at->ns), STR_ARG(at->name));
+        int n = snprintf(
+            key, sizeof key, "%s/%.*s/%.*s", str_eqz(at->resource, "secrets") ? "Secret" : "ConfigMap", STR_ARG(at->ns), STR_ARG(at->name));
         return !str_empty(at->name) && n > 0 && (size_t)n < sizeof key && referenced(a, node, "ref", (struct str){key, (size_t)n});
     }
     case CHECK_OWN_POD_SA: {
@@ -112,7 +126,8 @@ enum decision node_authorize(struct api *a, const struct api_user *u, const stru
     if (str_empty(node) || str_empty(at->resource))
         return DECISION_NONE;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (!str_eqz(at->group, rows[i].group) || !str_eqz(at->resource, rows[i].res) || !str_eqz(at->subresource, rows[i].sub) || !(rows[i].verbs & bit))
+        if (!str_eqz(at->group, rows[i].group) || !str_eqz(at->resource, rows[i].res) || !str_eqz(at->subresource, rows[i].sub) ||
+            !(rows[i].verbs & bit))
             continue;
         if (check(a, node, at, rows[i].check))
             return DECISION_ALLOW;

@@ -1,11 +1,12 @@
 #include "api/nodes.h"
 
-/* Requests that a node sends over its uplink (calls, outbox entries) take the same path as those from the network, with the body already there and the answer handed to a
- * function (call.sink) instead of a socket. They pass the door like any other: what the node hears as done is durable. */
+/* Requests that a node sends over its uplink (calls, outbox entries) take the same path as those from the network, with the body already
+ * there and the answer handed to a function (call.sink) instead of a socket. They pass the door like any other: what the node hears as done
+ * is durable. */
 
 struct node_request {
-    struct call call;               /* first: the sink finds us */
-    struct http_req rq;             /* only its head: method, path, query, headers */
+    struct call call;   /* first: the sink finds us */
+    struct http_req rq; /* only its head: method, path, query, headers */
     struct http_header headers[1];
     struct node_link *link;
     struct list node;
@@ -25,7 +26,8 @@ static void finish(struct call *c, int code, struct str body)
     pool_free(p);
 }
 
-void node_call(struct node_link *l, uint64_t id, struct str method, struct str path, struct str content_type, struct str body, node_done_fn *done)
+void node_call(
+    struct node_link *l, uint64_t id, struct str method, struct str path, struct str content_type, struct str body, node_done_fn *done)
 {
     struct pool *p = pool_new();
     struct node_request *r = pool_new_of(p, struct node_request);
@@ -36,7 +38,13 @@ void node_call(struct node_link *l, uint64_t id, struct str method, struct str p
     r->done = done;
     r->pool = p;
     r->headers[0] = (struct http_header){STR("content-type"), pool_str(p, content_type)};
-    r->rq = (struct http_req){.pool = p, .method = pool_str(p, method), .path = plain, .query = query, .headers = r->headers, .nheaders = str_empty(content_type) ? 0 : 1, .version = 2};
+    r->rq = (struct http_req){.pool = p,
+        .method = pool_str(p, method),
+        .path = plain,
+        .query = query,
+        .headers = r->headers,
+        .nheaders = str_empty(content_type) ? 0 : 1,
+        .version = 2};
     list_push(&l->calls, &r->node);
     struct call *c = &r->call;
     c->api = l->api;

@@ -1,6 +1,7 @@
 #include "api/nodes.h"
 
-/* pods/log, exec, attach, portforward, proxy, services/proxy and nodes/proxy: found to a node, asked of its gate over the uplink. The gate serves the paths that kubelets serve:
+/* pods/log, exec, attach, portforward, proxy, services/proxy and nodes/proxy: found to a node, asked of its gate over the uplink. The gate
+ * serves the paths that kubelets serve:
  *
  *     /containerLogs/<namespace>/<pod>/<container>?follow=...      /exec/<namespace>/<pod>/<container>?command=...
  *     /attach/<namespace>/<pod>/<container>?stdin=...              /portForward/<namespace>/<pod>
@@ -24,7 +25,9 @@ static int pick_container(struct call *c, const struct json *pod, struct str *ou
     const struct json *spec = json_get(pod, STR("spec")), *list = json_get(spec, STR("containers"));
     *out = call_query(c, "container");
     if (!str_empty(*out))
-        return has_container(spec, *out) ? 0 : err_set(e, ERR_BAD_REQUEST, "container %.*s is not valid for pod %.*s", STR_ARG(*out), STR_ARG(c->ri.name));
+        return has_container(spec, *out)
+                   ? 0
+                   : err_set(e, ERR_BAD_REQUEST, "container %.*s is not valid for pod %.*s", STR_ARG(*out), STR_ARG(c->ri.name));
     if (json_count(list) == 1) {
         *out = json_get_str(json_at(list, 0), "name");
         return 0;
@@ -32,7 +35,8 @@ static int pick_container(struct call *c, const struct json *pod, struct str *ou
     struct buf names = BUF_INIT;
     json_for (list, it)
         buf_printf(&names, "%s%.*s", names.n ? " " : "", STR_ARG(json_get_str(it, "name")));
-    int r = err_set(e, ERR_BAD_REQUEST, "a container name must be specified for pod %.*s, choose one of: [%.*s]", STR_ARG(c->ri.name), STR_ARG(buf_str(&names)));
+    int r = err_set(e, ERR_BAD_REQUEST, "a container name must be specified for pod %.*s, choose one of: [%.*s]", STR_ARG(c->ri.name),
+        STR_ARG(buf_str(&names)));
     buf_clear(&names);
     return r;
 }
@@ -52,7 +56,8 @@ static void escape(struct buf *b, struct str s)
 {
     for (size_t i = 0; i < s.n; i++) {
         unsigned char ch = (unsigned char)s.p[i];
-        bool plain = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '-' || ch == '.' || ch == '_' || ch == '~';
+        bool plain = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '-' || ch == '.' ||
+                     ch == '_' || ch == '~';
         if (plain)
             buf_putc(b, (char)ch);
         else
@@ -110,7 +115,10 @@ static int to_pod(struct call *c, const char *what, bool container, struct err *
 
 static int check_log_options(struct call *c, struct err **e)
 {
-    static const struct { const char *name; int64_t least; } numbers[] = {{"tailLines", 0}, {"limitBytes", 1}, {"sinceSeconds", 1}};
+    static const struct {
+        const char *name;
+        int64_t least;
+    } numbers[] = {{"tailLines", 0}, {"limitBytes", 1}, {"sinceSeconds", 1}};
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         struct str v = call_query(c, numbers[i].name);
         int64_t n;
@@ -119,11 +127,14 @@ static int check_log_options(struct call *c, struct err **e)
         if (!str_to_i64(v, &n))
             return err_set(e, ERR_BAD_REQUEST, "%s: Invalid value: \"%.*s\": must be an integer", numbers[i].name, STR_ARG(v));
         if (n < numbers[i].least)
-            return err_set(e, ERR_INVALID, "PodLogOptions \"%.*s\" is invalid: %s: Invalid value: %" PRId64 ": must be greater than or equal to %" PRId64, STR_ARG(c->ri.name),
-                           numbers[i].name, n, numbers[i].least);
+            return err_set(e, ERR_INVALID,
+                "PodLogOptions \"%.*s\" is invalid: %s: Invalid value: %" PRId64 ": must be greater than or equal to %" PRId64,
+                STR_ARG(c->ri.name), numbers[i].name, n, numbers[i].least);
     }
     if (!str_empty(call_query(c, "sinceSeconds")) && !str_empty(call_query(c, "sinceTime")))
-        return err_set(e, ERR_INVALID, "PodLogOptions \"%.*s\" is invalid: : Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified", STR_ARG(c->ri.name));
+        return err_set(e, ERR_INVALID,
+            "PodLogOptions \"%.*s\" is invalid: : Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified",
+            STR_ARG(c->ri.name));
     return 0;
 }
 
@@ -233,7 +244,11 @@ int pod_proxy(struct call *c, struct err **e)
 }
 
 /* A ready endpoint of the Service's port, from its slices. */
-struct backend { struct str service, port_name; struct str ip, node; int64_t port; };
+struct backend {
+    struct str service, port_name;
+    struct str ip, node;
+    int64_t port;
+};
 static bool find_backend(struct call *c, struct store_view *v, struct backend *b)
 {
     struct store_iter it;

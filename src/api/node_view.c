@@ -2,10 +2,12 @@
 #include "base/file.h"
 #include "schema/selector.h"
 
-/* What a node's mirror holds (view "node"): its Node, its pods with the ConfigMaps, Secrets, claims and volumes that they name, all Services, EndpointSlices and (slim) Nodes.
+/* What a node's mirror holds (view "node"): its Node, its pods with the ConfigMaps, Secrets, claims and volumes that they name, all
+ * Services, EndpointSlices and (slim) Nodes.
  *
- * Events of the store are only hints which keys may have changed ("dirty"). A cut is made from one root: wait until the root is durable, look every dirty key up in it, send what
- * differs from what was sent before, commit. So a cut is consistent by construction, nothing in it can be taken back, and a pod never comes before what it names.
+ * Events of the store are only hints which keys may have changed ("dirty"). A cut is made from one root: wait until the root is durable,
+ * look every dirty key up in it, send what differs from what was sent before, commit. So a cut is consistent by construction, nothing in it
+ * can be taken back, and a pod never comes before what it names.
  *
  *      IDLE ──hint──→ DOOR (a root is held, its hard writes are waited for) ──→ send, commit ──→ IDLE, or DOOR again
  *
@@ -14,19 +16,27 @@
 
 #define QUEUE_MAX ((size_t)1 << 20)
 
-struct sent { int64_t rev; uint64_t hash; char uid[UUID_LEN + 1]; };
-struct part { struct store_res *res; const char *prefix; bool (*wanted)(struct node_view *w, const struct store_view *v, const struct obj *o); };
+struct sent {
+    int64_t rev;
+    uint64_t hash;
+    char uid[UUID_LEN + 1];
+};
+struct part {
+    struct store_res *res;
+    const char *prefix;
+    bool (*wanted)(struct node_view *w, const struct store_view *v, const struct obj *o);
+};
 
 struct node_view {
     struct node_link *link;
     struct store_watch *watch;
-    struct store_view *root;            /* held while waiting at the door */
+    struct store_view *root; /* held while waiting at the door */
     struct store_wait wait;
-    struct map sent, dirty;             /* key → struct sent; key → (void *)1 */
+    struct map sent, dirty; /* key → struct sent; key → (void *)1 */
     struct part parts[8];
     size_t nparts;
     bool waiting, all, started, changed;
-    int64_t cut;                        /* revision of the last commit */
+    int64_t cut; /* revision of the last commit */
 };
 
 /* ---- what is wanted ---- */
@@ -39,10 +49,21 @@ static bool on_node(const struct node_view *w, const struct obj *pod)
     return false;
 }
 
-static bool always(struct node_view *w, const struct store_view *v, const struct obj *o) { (void)w, (void)v, (void)o; return true; }
-static bool pod_wanted(struct node_view *w, const struct store_view *v, const struct obj *o) { (void)v; return on_node(w, o); }
+static bool always(struct node_view *w, const struct store_view *v, const struct obj *o)
+{
+    (void)w, (void)v, (void)o;
+    return true;
+}
+static bool pod_wanted(struct node_view *w, const struct store_view *v, const struct obj *o)
+{
+    (void)v;
+    return on_node(w, o);
+}
 
-struct search { struct node_view *w; bool found; };
+struct search {
+    struct node_view *w;
+    bool found;
+};
 static bool search_pod(void *arg, const struct obj *o)
 {
     struct search *s = arg;
@@ -60,9 +81,18 @@ static bool referenced(struct node_view *w, const struct store_view *v, const ch
     return s.found;
 }
 
-static bool configmap_wanted(struct node_view *w, const struct store_view *v, const struct obj *o) { return referenced(w, v, "ConfigMap", o->ns, o->name); }
-static bool secret_wanted(struct node_view *w, const struct store_view *v, const struct obj *o) { return referenced(w, v, "Secret", o->ns, o->name); }
-static bool claim_wanted(struct node_view *w, const struct store_view *v, const struct obj *o) { return referenced(w, v, "PersistentVolumeClaim", o->ns, o->name); }
+static bool configmap_wanted(struct node_view *w, const struct store_view *v, const struct obj *o)
+{
+    return referenced(w, v, "ConfigMap", o->ns, o->name);
+}
+static bool secret_wanted(struct node_view *w, const struct store_view *v, const struct obj *o)
+{
+    return referenced(w, v, "Secret", o->ns, o->name);
+}
+static bool claim_wanted(struct node_view *w, const struct store_view *v, const struct obj *o)
+{
+    return referenced(w, v, "PersistentVolumeClaim", o->ns, o->name);
+}
 
 static bool volume_wanted(struct node_view *w, const struct store_view *v, const struct obj *o)
 {
@@ -108,7 +138,9 @@ static void dirty_obj(struct node_view *w, const struct part *part, const struct
 /* What a pod of this node names may have become wanted, or no longer so. */
 static void dirty_refs(struct node_view *w, const struct obj *pod)
 {
-    static const struct { const char *kind, *prefix; } kinds[] = {{"ConfigMap/", "/configmaps/"}, {"Secret/", "/secrets/"}, {"PersistentVolumeClaim/", "/persistentvolumeclaims/"}};
+    static const struct {
+        const char *kind, *prefix;
+    } kinds[] = {{"ConfigMap/", "/configmaps/"}, {"Secret/", "/secrets/"}, {"PersistentVolumeClaim/", "/persistentvolumeclaims/"}};
     char key[700];
     for (uint32_t i = 0; i < pod->nkeys; i++)
         for (size_t k = 0; str_eqz(pod->keys[i].index, "ref") && k < ARRAY_LEN(kinds); k++) {
@@ -165,7 +197,9 @@ static struct str slim_node(struct pool *p, const struct obj *o)
     struct json *m = json_put_obj(p, slim, STR("metadata"));
     json_set_str(p, m, STR("name"), o->name);
     json_set_str(p, m, STR("uid"), o->uid);
-    const struct { const char *from, *key; } parts[] = {{"metadata", "labels"}, {"metadata", "annotations"}, {"spec", "podCIDR"}, {"spec", "podCIDRs"}, {"status", "addresses"}};
+    const struct {
+        const char *from, *key;
+    } parts[] = {{"metadata", "labels"}, {"metadata", "annotations"}, {"spec", "podCIDR"}, {"spec", "podCIDRs"}, {"status", "addresses"}};
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         const struct json *v = json_path(doc, parts[i].from, parts[i].key, NULL);
         if (v)
@@ -349,7 +383,7 @@ static void turn(struct node_view *w)
         return;
     for (;;) {
         if (uplink_peer_queued(w->link->peer) > QUEUE_MAX)
-            return; /* drained() comes */
+            return;                     /* drained() comes */
         w->root = store_view(a->store); /* before the hints are read: a hint that is missed is in a later root */
         drain_hints(w);
         if (!w->watch) {
@@ -378,9 +412,10 @@ struct node_view *node_view_new(struct node_link *l)
 {
     struct node_view *w = xcalloc(1, sizeof *w);
     struct api *a = l->api;
-    const struct part parts[] = {
-        {a->res.nodes, "/nodes/", always}, {a->res.secrets, "/secrets/", secret_wanted}, {a->res.configmaps, "/configmaps/", configmap_wanted}, {a->res.pvcs, "/persistentvolumeclaims/", claim_wanted},
-        {a->res.pvs, "/persistentvolumes/", volume_wanted}, {a->res.pods, "/pods/", pod_wanted}, {a->res.services, "/services/", always}, {a->res.slices, "discovery.k8s.io/endpointslices/", always}};
+    const struct part parts[] = {{a->res.nodes, "/nodes/", always}, {a->res.secrets, "/secrets/", secret_wanted},
+        {a->res.configmaps, "/configmaps/", configmap_wanted}, {a->res.pvcs, "/persistentvolumeclaims/", claim_wanted},
+        {a->res.pvs, "/persistentvolumes/", volume_wanted}, {a->res.pods, "/pods/", pod_wanted}, {a->res.services, "/services/", always},
+        {a->res.slices, "discovery.k8s.io/endpointslices/", always}};
     w->link = l;
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         if (parts[i].res)

@@ -7,20 +7,26 @@
 
 /* Nodes' uplinks: who may join, and the links that are up.
  *
- * A node is known by its key. The first join needs the agent's token and binds name and key in the Secret kube-system/<name>.node-key; afterwards the key alone lets it in, and another
- * key under that name is refused until the Secret is deleted. On the local unix socket root and our own user need no token: that is the server's own node. */
+ * A node is known by its key. The first join needs the agent's token and binds name and key in the Secret kube-system/<name>.node-key;
+ * afterwards the key alone lets it in, and another key under that name is refused until the Secret is deleted. On the local unix socket
+ * root and our own user need no token: that is the server's own node. */
 
 #define KEY_SECRET_SUFFIX ".node-key"
 
 struct nodes {
     struct api *api;
     pthread_mutex_t lock;
-    struct map links;               /* name → struct node_link, connected ones */
+    struct map links; /* name → struct node_link, connected ones */
     struct key *key;
     char *store_uid;
 };
 
-struct node_binding { struct node_link *link; struct api_call call; struct store_wait wait; bool waiting; };
+struct node_binding {
+    struct node_link *link;
+    struct api_call call;
+    struct store_wait wait;
+    bool waiting;
+};
 
 static void accept_uplink(struct http_req *rq, const struct api_user *user, void *arg);
 
@@ -131,7 +137,10 @@ static void on_inventory(void *arg, struct uplink_peer *p, const struct mirror_i
         node_view_inventory(l->view, items, n);
 }
 
-static void on_ack(void *arg, struct uplink_peer *p, int64_t rev) { (void)arg, (void)p, (void)rev; }
+static void on_ack(void *arg, struct uplink_peer *p, int64_t rev)
+{
+    (void)arg, (void)p, (void)rev;
+}
 
 /* ---- reports and calls ---- */
 
@@ -156,7 +165,8 @@ static void call_done(struct node_link *l, uint64_t id, int status, struct str b
     uplink_reply(l->peer, id, status, body);
 }
 
-static void on_call(void *arg, struct uplink_peer *p, uint64_t id, struct str method, struct str path, struct str content_type, struct str body)
+static void on_call(
+    void *arg, struct uplink_peer *p, uint64_t id, struct str method, struct str path, struct str content_type, struct str body)
 {
     (void)arg;
     node_call(uplink_peer_user(p), id, method, path, content_type, body, call_done);
@@ -244,7 +254,13 @@ static void bind_key(struct node_link *l, struct str key_id)
     buf_clear(&text);
     b->link = l;
     l->binding = b;
-    b->call = (struct api_call){.verb = API_CREATE, .group = STR(""), .version = STR("v1"), .resource = STR("secrets"), .ns = STR("kube-system"), .body = doc, .pool = p};
+    b->call = (struct api_call){.verb = API_CREATE,
+        .group = STR(""),
+        .version = STR("v1"),
+        .resource = STR("secrets"),
+        .ns = STR("kube-system"),
+        .body = doc,
+        .pool = p};
     api_do(l->api, l->loop, &b->call, bound);
 }
 
@@ -286,7 +302,9 @@ static void on_hello(void *arg, struct uplink_peer *p, const struct uplink_who *
     struct str known = known_key(a, pool, who->name);
     bool local = local_peer(who), same = known.p && str_eq(known, who->key_id);
     if (!local && known.p && !same) {
-        (void)refuse(p, ERR_FORBIDDEN, "a node of this name has joined with another key; delete the Secret kube-system/<name>" KEY_SECRET_SUFFIX " to let this one in");
+        (void)refuse(p, ERR_FORBIDDEN,
+            "a node of this name has joined with another key; delete the Secret kube-system/<name>" KEY_SECRET_SUFFIX
+            " to let this one in");
         return;
     }
     bool token = token_is_join(a, who->token, a->cfg.static_token_agent) || token_is_join(a, who->token, a->cfg.static_token_server);
@@ -310,8 +328,19 @@ static void accept_uplink(struct http_req *rq, const struct api_user *user, void
 {
     struct api *a = arg;
     (void)user;
-    struct uplink_accept_config c = {
-        .loop = stream_loop(rq->conn), .clock = a->clock, .key = a->nodes->key, .store_uid = str_of(a->nodes->store_uid), .epoch = epoch, .on_hello = on_hello,
-        .on_connected = on_connected, .on_resume = on_resume, .on_inventory = on_inventory, .on_ack = on_ack, .on_entry = on_entry, .on_call = on_call, .on_closed = on_closed, .arg = a};
+    struct uplink_accept_config c = {.loop = stream_loop(rq->conn),
+        .clock = a->clock,
+        .key = a->nodes->key,
+        .store_uid = str_of(a->nodes->store_uid),
+        .epoch = epoch,
+        .on_hello = on_hello,
+        .on_connected = on_connected,
+        .on_resume = on_resume,
+        .on_inventory = on_inventory,
+        .on_ack = on_ack,
+        .on_entry = on_entry,
+        .on_call = on_call,
+        .on_closed = on_closed,
+        .arg = a};
     uplink_accept(rq, &c);
 }

@@ -1,9 +1,11 @@
 #include "api/impl.h"
 
-/* OpenAPI documents, made by the schema, kept with their hash (discovery.c). /openapi/v3 is an index of group versions with the hash in each URL, so that
- * clients fetch a document once. */
+/* OpenAPI documents, made by the schema, kept with their hash (discovery.c). /openapi/v3 is an index of group versions with the hash in
+ * each URL, so that clients fetch a document once. */
 
-struct gv3 { struct str group, version; };
+struct gv3 {
+    struct str group, version;
+};
 
 static int make_v3(struct call *c, struct buf *out, void *arg, struct err **e)
 {
@@ -27,17 +29,20 @@ static int make_v2_proto(struct call *c, struct buf *out, void *arg, struct err 
 int route_openapi_v2(struct call *c, struct err **e)
 {
     if (str_find(http_header(c->rq, STR("accept")), STR("com.github.proto-openapi.spec.v2")) >= 0)
-        return document_reply(c, STR("openapi:v2:proto"), "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", make_v2_proto, NULL, e);
+        return document_reply(
+            c, STR("openapi:v2:proto"), "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", make_v2_proto, NULL, e);
     return document_reply(c, STR("openapi:v2"), "application/json", make_v2, NULL, e);
 }
 
 /* "api/v1", "apis/apps/v1". */
 static struct str path_of(struct pool *p, struct str group, struct str version)
 {
-    return str_empty(group) ? pool_printf(p, "api/%.*s", STR_ARG(version)) : pool_printf(p, "apis/%.*s/%.*s", STR_ARG(group), STR_ARG(version));
+    return str_empty(group) ? pool_printf(p, "api/%.*s", STR_ARG(version))
+                            : pool_printf(p, "apis/%.*s/%.*s", STR_ARG(group), STR_ARG(version));
 }
 
-/* Hashing every document for the index would make all of them: the index names the registry's generation instead until a document was made. */
+/* Hashing every document for the index would make all of them: the index names the registry's generation instead until a document was made.
+ */
 static int make_index(struct call *c, struct buf *out, void *arg, struct err **e)
 {
     const struct schema_resource *r;
@@ -50,8 +55,8 @@ static int make_index(struct call *c, struct buf *out, void *arg, struct err **e
             continue;
         last_group = r->group, last_version = r->version;
         struct str path = path_of(c->pool, r->group, r->version);
-        buf_printf(out, "%s\"%.*s\":{\"serverRelativeURL\":\"/openapi/v3/%.*s?hash=%016" PRIx64 "\"}", n++ ? "," : "", STR_ARG(path), STR_ARG(path),
-                   str_hash(pool_printf(c->pool, "%p/%.*s", (const void *)c->schema, STR_ARG(path))));
+        buf_printf(out, "%s\"%.*s\":{\"serverRelativeURL\":\"/openapi/v3/%.*s?hash=%016" PRIx64 "\"}", n++ ? "," : "", STR_ARG(path),
+            STR_ARG(path), str_hash(pool_printf(c->pool, "%p/%.*s", (const void *)c->schema, STR_ARG(path))));
     }
     buf_puts(out, "}}\n");
     return 0;

@@ -1,14 +1,17 @@
 #include "api/impl.h"
 
-/* Roots that the pages of a list stand on, kept five minutes after the last page was read. At most PAGES at a time: the oldest goes first, and its
- * continue token then gets 410 with a token to go on from the present. */
+/* Roots that the pages of a list stand on, kept five minutes after the last page was read. At most PAGES at a time: the oldest goes first,
+ * and its continue token then gets 410 with a token to go on from the present. */
 #define PAGES 64
 #define PAGES_NS (300 * NS_PER_S)
 
 struct pages {
     struct api *api;
     pthread_mutex_t lock;
-    struct { struct store_view *view; int64_t rev, until; } kept[PAGES];
+    struct {
+        struct store_view *view;
+        int64_t rev, until;
+    } kept[PAGES];
 };
 
 struct pages *pages_new(struct api *a)

@@ -36,9 +36,11 @@ static int check_identity(struct call *c, const struct json *doc, struct err **e
 {
     struct str name = json_str_at(doc, "metadata", "name", NULL), ns = json_str_at(doc, "metadata", "namespace", NULL);
     if (!str_eq(name, c->ri.name))
-        return err_set(e, ERR_BAD_REQUEST, "the name of the object (%.*s) does not match the name on the URL (%.*s)", STR_ARG(name), STR_ARG(c->ri.name));
+        return err_set(e, ERR_BAD_REQUEST, "the name of the object (%.*s) does not match the name on the URL (%.*s)", STR_ARG(name),
+            STR_ARG(c->ri.name));
     if (c->res->namespaced && !str_eq(ns, c->ri.ns))
-        return err_set(e, ERR_BAD_REQUEST, "the namespace of the object (%.*s) does not match the namespace on the request (%.*s)", STR_ARG(ns), STR_ARG(c->ri.ns));
+        return err_set(e, ERR_BAD_REQUEST, "the namespace of the object (%.*s) does not match the namespace on the request (%.*s)",
+            STR_ARG(ns), STR_ARG(c->ri.ns));
     return 0;
 }
 

@@ -62,7 +62,8 @@ bool protobuf_list_item(struct call *c, const struct json *doc, struct buf *raw)
 }
 
 /* The list around items that protobuf_list_item wrote. */
-void protobuf_list(struct call *c, struct str version, struct str kind, struct str rv, struct str cont, int64_t remaining, struct str items, struct buf *out)
+void protobuf_list(struct call *c, struct str version, struct str kind, struct str rv, struct str cont, int64_t remaining, struct str items,
+    struct buf *out)
 {
     _cleanup_(buf_clear) struct buf raw = BUF_INIT;
     (void)c;

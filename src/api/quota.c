@@ -1,10 +1,12 @@
 #include "api/admit.h"
 #include "schema/quantity.h"
 
-/* ResourceQuota at admission: what the namespace uses (counted from the store, under one lock per write) plus what this write adds must stay within `hard`. Only namespaces that
- * have a quota pay for it. The status that people see is the quota controller's. */
+/* ResourceQuota at admission: what the namespace uses (counted from the store, under one lock per write) plus what this write adds must
+ * stay within `hard`. Only namespaces that have a quota pay for it. The status that people see is the quota controller's. */
 
-struct quota { pthread_mutex_t lock; };
+struct quota {
+    pthread_mutex_t lock;
+};
 
 struct quota *quota_new(void)
 {
@@ -151,7 +153,8 @@ static bool scope_fits(const struct json *doc, struct str scope, struct str op, 
 
 static bool in_scope(const struct json *quota, const struct json *doc, bool pod)
 {
-    const struct json *spec = json_get(quota, STR("spec")), *scopes = json_get(spec, STR("scopes")), *exprs = json_path(spec, "scopeSelector", "matchExpressions", NULL);
+    const struct json *spec = json_get(quota, STR("spec")), *scopes = json_get(spec, STR("scopes")),
+                      *exprs = json_path(spec, "scopeSelector", "matchExpressions", NULL);
     if (!pod)
         return json_count(scopes) == 0 && json_count(exprs) == 0;
     json_for (scopes, it)
@@ -165,7 +168,13 @@ static bool in_scope(const struct json *quota, const struct json *doc, bool pod)
 
 /* ---- the check ---- */
 
-struct sum { struct call *c; const struct json *quota; struct str key; bool pod; int64_t total; };
+struct sum {
+    struct call *c;
+    const struct json *quota;
+    struct str key;
+    bool pod;
+    int64_t total;
+};
 
 static int64_t used(struct sum *s)
 {
@@ -217,15 +226,16 @@ static int check_quota(struct call *c, const struct json *quota, struct err **e)
         struct sum s = {c, quota, key, pod, 0};
         int64_t others = used(&s);
         if (others + want > limit)
-            return admit_forbid(c, e, "exceeded quota: %.*s, requested: %.*s, used: %.*s, limited: %.*s", STR_ARG(name), STR_ARG(show(c->pool, key, want - had)),
-                                STR_ARG(show(c->pool, key, others + had)), STR_ARG(show(c->pool, key, limit)));
+            return admit_forbid(c, e, "exceeded quota: %.*s, requested: %.*s, used: %.*s, limited: %.*s", STR_ARG(name),
+                STR_ARG(show(c->pool, key, want - had)), STR_ARG(show(c->pool, key, others + had)), STR_ARG(show(c->pool, key, limit)));
     }
     return 0;
 }
 
 int quota_begin(struct call *c, struct err **e)
 {
-    if (!c->api->res.quotas || !c->res->namespaced || c->sres == c->api->res.events || c->sres == c->api->res.leases || !str_empty(c->ri.sub))
+    if (!c->api->res.quotas || !c->res->namespaced || c->sres == c->api->res.events || c->sres == c->api->res.leases ||
+        !str_empty(c->ri.sub))
         return 0;
     _cleanup_(store_view_unrefp) struct store_view *v = store_view(c->api->store);
     if (view_count(v, c->api->res.quotas, c->ri.ns) == 0)
@@ -255,5 +265,11 @@ void quota_end(struct call *c)
 
 /* ---- for the quota controller, which writes down what admission counts ---- */
 
-bool api_quota_usage(struct str group, struct str resource, const struct json *doc, struct str key, int64_t *milli) { return usage(group, resource, doc, key, milli); }
-bool api_quota_in_scope(const struct json *quota, const struct json *doc, bool pod) { return in_scope(quota, doc, pod); }
+bool api_quota_usage(struct str group, struct str resource, const struct json *doc, struct str key, int64_t *milli)
+{
+    return usage(group, resource, doc, key, milli);
+}
+bool api_quota_in_scope(const struct json *quota, const struct json *doc, bool pod)
+{
+    return in_scope(quota, doc, pod);
+}

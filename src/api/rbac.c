@@ -1,11 +1,21 @@
 #include "api/impl.h"
 
-/* RBAC compiled: from every subject to the grants it has. Made anew when a role or binding has changed since (told by the revisions of the four
- * resources in a root, so that a decision is never older than the last write), shared by reference. */
+/* RBAC compiled: from every subject to the grants it has. Made anew when a role or binding has changed since (told by the revisions of the
+ * four resources in a root, so that a decision is never older than the last write), shared by reference. */
 
-struct role { struct rbac_rule *rules; size_t nrules; };
-struct grant { struct str ns; /* empty: everywhere */ const struct role *role; struct str binding, role_kind, role_name, role_ns, subject_kind, subject; };
-struct grants { struct grant *at; size_t n, cap; };
+struct role {
+    struct rbac_rule *rules;
+    size_t nrules;
+};
+struct grant {
+    struct str ns; /* empty: everywhere */
+    const struct role *role;
+    struct str binding, role_kind, role_name, role_ns, subject_kind, subject;
+};
+struct grants {
+    struct grant *at;
+    size_t n, cap;
+};
 
 struct compiled {
     _Atomic uint32_t refs;
@@ -110,15 +120,18 @@ static void grant_add(struct compiled *k, struct str subject, const struct grant
 static void compile_binding(struct compiled *k, struct map *roles, const struct obj *o, const struct json *doc, struct pool *p)
 {
     const struct json *ref = json_get(doc, STR("roleRef"));
-    struct grant g = {.ns = pool_str(k->pool, o->ns), .binding = pool_str(k->pool, o->name), .role_kind = pool_str(k->pool, json_get_str(ref, "kind")),
-                      .role_name = pool_str(k->pool, json_get_str(ref, "name"))};
+    struct grant g = {.ns = pool_str(k->pool, o->ns),
+        .binding = pool_str(k->pool, o->name),
+        .role_kind = pool_str(k->pool, json_get_str(ref, "kind")),
+        .role_name = pool_str(k->pool, json_get_str(ref, "name"))};
     bool cluster_role = str_eqz(g.role_kind, "ClusterRole");
     g.role_ns = cluster_role ? STR("") : g.ns;
     g.role = map_get(roles, role_key(p, g.role_ns, g.role_name)); /* NULL: the role is not there; it still is named in refusals */
     json_for (json_get(doc, STR("subjects")), s) {
         struct str kind = json_get_str(s, "kind"), name = json_get_str(s, "name"), ns = json_get_str(s, "namespace");
         g.subject_kind = pool_str(k->pool, kind);
-        g.subject = pool_str(k->pool, str_eqz(kind, "ServiceAccount") ? pool_printf(p, "%.*s/%.*s", STR_ARG(name), STR_ARG(str_empty(ns) ? o->ns : ns)) : name);
+        g.subject = pool_str(k->pool,
+            str_eqz(kind, "ServiceAccount") ? pool_printf(p, "%.*s/%.*s", STR_ARG(name), STR_ARG(str_empty(ns) ? o->ns : ns)) : name);
         if (str_eqz(kind, "ServiceAccount"))
             grant_add(k, pool_printf(p, "u:system:serviceaccount:%.*s:%.*s", STR_ARG(str_empty(ns) ? o->ns : ns), STR_ARG(name)), &g);
         else if (str_eqz(kind, "User"))
@@ -261,8 +274,9 @@ static bool grants_allow(const struct grants *gs, const struct api_attrs *at, st
             if (!rule_fits(&g->role->rules[j], at))
                 continue;
             if (why)
-                buf_printf(why, "RBAC: allowed by %s \"%.*s%s%.*s\" of %.*s \"%.*s\" to %.*s \"%.*s\"", str_empty(g->ns) ? "ClusterRoleBinding" : "RoleBinding",
-                           STR_ARG(g->binding), str_empty(g->ns) ? "" : "/", STR_ARG(g->ns), STR_ARG(g->role_kind), STR_ARG(g->role_name), STR_ARG(g->subject_kind), STR_ARG(g->subject));
+                buf_printf(why, "RBAC: allowed by %s \"%.*s%s%.*s\" of %.*s \"%.*s\" to %.*s \"%.*s\"",
+                    str_empty(g->ns) ? "ClusterRoleBinding" : "RoleBinding", STR_ARG(g->binding), str_empty(g->ns) ? "" : "/",
+                    STR_ARG(g->ns), STR_ARG(g->role_kind), STR_ARG(g->role_name), STR_ARG(g->subject_kind), STR_ARG(g->subject));
             return true;
         }
     }
@@ -277,7 +291,8 @@ static void missing_roles(const struct grants *gs, const struct api_attrs *at, s
         if (g->role || (!str_empty(g->ns) && !str_eq(g->ns, at->ns)) || why->n > 1024)
             continue;
         bool cluster = str_eqz(g->role_kind, "ClusterRole");
-        buf_printf(why, "%s%s.rbac.authorization.k8s.io \"%.*s\" not found", why->n ? ", " : "RBAC: ", cluster ? "clusterrole" : "role", STR_ARG(g->role_name));
+        buf_printf(why, "%s%s.rbac.authorization.k8s.io \"%.*s\" not found", why->n ? ", " : "RBAC: ", cluster ? "clusterrole" : "role",
+            STR_ARG(g->role_name));
     }
 }
 

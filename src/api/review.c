@@ -1,6 +1,7 @@
 #include "api/impl.h"
 
-/* The virtual kinds that answer questions about access: SubjectAccessReview and its sisters, SelfSubjectRulesReview, TokenReview, SelfSubjectReview. */
+/* The virtual kinds that answer questions about access: SubjectAccessReview and its sisters, SelfSubjectRulesReview, TokenReview,
+ * SelfSubjectReview. */
 
 static void put_status(struct call *c, struct json *status)
 {
@@ -12,14 +13,15 @@ static void put_status(struct call *c, struct json *status)
     call_reply_tree(c, 201, c->doc);
 }
 
-
 static int attrs_of(struct call *c, const struct json *spec, struct api_attrs *at, struct err **e)
 {
     const struct json *r = json_get(spec, STR("resourceAttributes")), *n = json_get(spec, STR("nonResourceAttributes"));
     *at = (struct api_attrs){0};
     if (!!json_is(r, JSON_OBJ) == !!json_is(n, JSON_OBJ))
-        return err_set(e, ERR_INVALID, "%.*s.%.*s \"\" is invalid: spec.resourceAttributes: Invalid value: exactly one of nonResourceAttributes or resourceAttributes must be specified",
-                       STR_ARG(c->res->kind), STR_ARG(c->res->group));
+        return err_set(e, ERR_INVALID,
+            "%.*s.%.*s \"\" is invalid: spec.resourceAttributes: Invalid value: exactly one of nonResourceAttributes or resourceAttributes "
+            "must be specified",
+            STR_ARG(c->res->kind), STR_ARG(c->res->group));
     if (json_is(n, JSON_OBJ)) {
         at->verb = json_get_str(n, "verb");
         at->path = json_get_str(n, "path");
@@ -58,7 +60,9 @@ int review_access(struct call *c, struct err **e)
     const struct json *spec = json_get(c->doc, STR("spec"));
     struct api_user *u = user_from_json(c->pool, spec, STR("user"));
     if (str_empty(u->name) && u->ngroups == 0)
-        return err_set(e, ERR_INVALID, "SubjectAccessReview.authorization.k8s.io \"\" is invalid: spec.user: Invalid value: \"\": at least one of user or group must be specified");
+        return err_set(e, ERR_INVALID,
+            "SubjectAccessReview.authorization.k8s.io \"\" is invalid: spec.user: Invalid value: \"\": at least one of user or group must "
+            "be specified");
     return answer(c, u, spec, e);
 }
 
@@ -84,7 +88,10 @@ static struct json *list_of(struct pool *p, const struct str *l, uint16_t n)
     return a;
 }
 
-struct rules_out { struct pool *p; struct json *res, *non; };
+struct rules_out {
+    struct pool *p;
+    struct json *res, *non;
+};
 static void rule_out(void *arg, const struct rbac_rule *r)
 {
     struct rules_out *o = arg;
@@ -111,7 +118,8 @@ int review_self_rules(struct call *c, struct err **e)
     struct rules_out o = {c->pool, json_put_arr(c->pool, s, STR("resourceRules")), json_put_arr(c->pool, s, STR("nonResourceRules"))};
     if (user_in(c->user, GROUP_MASTERS)) {
         static const struct str star[] = {STR("*")};
-        struct rbac_rule all = {.verbs = star, .groups = star, .resources = star, .nverbs = 1, .ngroups = 1, .nresources = 1}, urls = {.verbs = star, .urls = star, .nverbs = 1, .nurls = 1};
+        struct rbac_rule all = {.verbs = star, .groups = star, .resources = star, .nverbs = 1, .ngroups = 1, .nresources = 1},
+                         urls = {.verbs = star, .urls = star, .nverbs = 1, .nurls = 1};
         rule_out(&o, &all);
         rule_out(&o, &urls);
     } else {
@@ -147,7 +155,8 @@ int review_token(struct call *c, struct err **e)
         for (size_t i = 0; i < n; i++)
             json_append(a, json_str(c->pool, want[i]));
         if (n == 0)
-            json_append(a, json_str(c->pool, pool_printf(c->pool, "https://kubernetes.default.svc.%.*s", STR_ARG(c->api->cfg.cluster_domain))));
+            json_append(
+                a, json_str(c->pool, pool_printf(c->pool, "https://kubernetes.default.svc.%.*s", STR_ARG(c->api->cfg.cluster_domain))));
     }
     put_status(c, s);
     return 0;

@@ -8,9 +8,16 @@ const char *verb_name(enum verb v)
 
 static enum verb method_verb(struct str m)
 {
-    static const struct { struct str method; enum verb verb; } rows[] = {
-        {STR("GET"), VERB_GET}, {STR("HEAD"), VERB_GET}, {STR("POST"), VERB_CREATE}, {STR("PUT"), VERB_UPDATE},
-        {STR("PATCH"), VERB_PATCH}, {STR("DELETE"), VERB_DELETE},
+    static const struct {
+        struct str method;
+        enum verb verb;
+    } rows[] = {
+        {STR("GET"), VERB_GET},
+        {STR("HEAD"), VERB_GET},
+        {STR("POST"), VERB_CREATE},
+        {STR("PUT"), VERB_UPDATE},
+        {STR("PATCH"), VERB_PATCH},
+        {STR("DELETE"), VERB_DELETE},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (str_eq(rows[i].method, m))
@@ -106,7 +113,12 @@ void route_parse(struct pool *p, const struct http_req *rq, struct request_info 
     if (watch_prefix && ++at >= n)
         return;
     /* what stands behind the subresource, as sent: a proxy passes it on */
-    size_t fixed = at + (str_eqz(parts[at], "namespaces") && n > at + 2 && !(n == at + 3 && (str_eqz(parts[at + 2], "status") || str_eqz(parts[at + 2], "finalize"))) ? 2 : 0) + 3;
+    size_t fixed = at +
+                   (str_eqz(parts[at], "namespaces") && n > at + 2 &&
+                               !(n == at + 3 && (str_eqz(parts[at + 2], "status") || str_eqz(parts[at + 2], "finalize")))
+                           ? 2
+                           : 0) +
+                   3;
     if (n > fixed || left.n) {
         struct str tail = raw, skip;
         for (size_t i = 0; i < MIN(fixed, n); i++)

@@ -44,8 +44,11 @@ static int scale_write(struct call *c, const struct json *scale, struct err **e)
 {
     int64_t n = json_as_int(json_path(scale, "spec", "replicas", NULL), 0);
     if (n < 0 || n > INT32_MAX) {
-        (void)err_set(e, ERR_INVALID, "Scale.autoscaling \"%.*s\" is invalid: spec.replicas: Invalid value: %" PRId64 ": must be greater than or equal to 0", STR_ARG(c->ri.name), n);
-        return err_cause(e, "FieldValueInvalid", STR("spec.replicas"), "Invalid value: %" PRId64 ": must be greater than or equal to 0", n), -ERR_INVALID;
+        (void)err_set(e, ERR_INVALID,
+            "Scale.autoscaling \"%.*s\" is invalid: spec.replicas: Invalid value: %" PRId64 ": must be greater than or equal to 0",
+            STR_ARG(c->ri.name), n);
+        return err_cause(e, "FieldValueInvalid", STR("spec.replicas"), "Invalid value: %" PRId64 ": must be greater than or equal to 0", n),
+               -ERR_INVALID;
     }
     if (write_expect(c, scale, e) < 0)
         return -(*e)->code;

@@ -27,7 +27,13 @@ static void set_unless_empty(struct pool *p, struct json *o, const char *key, st
 static bool about_object(enum err_code code)
 {
     switch (code) {
-    case ERR_FORBIDDEN: case ERR_NOT_FOUND: case ERR_EXISTS: case ERR_CONFLICT: case ERR_INVALID: case ERR_GONE: case ERR_METHOD:
+    case ERR_FORBIDDEN:
+    case ERR_NOT_FOUND:
+    case ERR_EXISTS:
+    case ERR_CONFLICT:
+    case ERR_INVALID:
+    case ERR_GONE:
+    case ERR_METHOD:
         return true;
     default:
         return false;

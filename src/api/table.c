@@ -24,8 +24,9 @@ static void column_write(struct buf *out, const struct schema_column *k)
 /* Everything up to the rows: `{"kind":"Table",...,"rows":[`. Columns are left out of all but the first frame of a watch. */
 void table_begin(struct call *c, struct buf *out, struct str rv, struct str cont, int64_t remaining, bool columns)
 {
-    static const struct schema_column plain[] = {{STR("Name"), STR("string"), STR("name"), STR_NULL, STR("Name must be unique within a namespace."), 0},
-                                                 {STR("Created At"), STR("date"), STR(""), STR_NULL, STR("When the object was made."), 0}};
+    static const struct schema_column plain[] = {
+        {STR("Name"), STR("string"), STR("name"), STR_NULL, STR("Name must be unique within a namespace."), 0},
+        {STR("Created At"), STR("date"), STR(""), STR_NULL, STR("When the object was made."), 0}};
     buf_puts(out, "{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{");
     const char *comma = "";
     if (!str_empty(rv)) {

@@ -15,7 +15,9 @@ static int invalid(struct call *c, const char *field, const char *why, struct er
     return err_cause(e, "FieldValueInvalid", str_of(field), "%s", why), -ERR_INVALID;
 }
 
-struct bound { struct str kind, name, uid, node, node_uid; };
+struct bound {
+    struct str kind, name, uid, node, node_uid;
+};
 
 static int bind_object(struct call *c, const struct json *ref, struct store_view *v, struct bound *b, struct err **e)
 {
@@ -29,8 +31,13 @@ static int bind_object(struct call *c, const struct json *ref, struct store_view
     if (!o)
         return err_set(e, ERR_NOT_FOUND, "%s \"%.*s\" not found", pod ? "pods" : secret ? "secrets" : "nodes", STR_ARG(name));
     if (!str_empty(uid) && !str_eq(uid, o->uid))
-        return err_set(e, ERR_CONFLICT, "Operation cannot be fulfilled on %s \"%.*s\": the UID in the bound object reference (%.*s) does not match the UID in record. The object might have been deleted and then recreated",
-                       pod ? "Pod" : secret ? "Secret" : "Node", STR_ARG(name), STR_ARG(uid));
+        return err_set(e, ERR_CONFLICT,
+            "Operation cannot be fulfilled on %s \"%.*s\": the UID in the bound object reference (%.*s) does not match the UID in record. "
+            "The object might have been deleted and then recreated",
+            pod      ? "Pod"
+            : secret ? "Secret"
+                     : "Node",
+            STR_ARG(name), STR_ARG(uid));
     call_depend(c, o->soft ? 0 : o->rev);
     *b = (struct bound){.kind = kind, .name = pool_str(c->pool, o->name), .uid = pool_str(c->pool, o->uid)};
     if (!pod)
@@ -41,7 +48,8 @@ static int bind_object(struct call *c, const struct json *ref, struct store_view
         return -(*e)->code;
     struct str sa = json_str_at(doc, "spec", "serviceAccountName", NULL);
     if (!str_eq(sa, c->ri.name))
-        return err_set(e, ERR_BAD_REQUEST, "cannot bind token for serviceaccount \"%.*s\" to pod running with different serviceaccount name.", STR_ARG(c->ri.name));
+        return err_set(e, ERR_BAD_REQUEST,
+            "cannot bind token for serviceaccount \"%.*s\" to pod running with different serviceaccount name.", STR_ARG(c->ri.name));
     b->node = json_str_at(doc, "spec", "nodeName", NULL);
     const struct obj *n = str_empty(b->node) || !a->res.nodes ? NULL : view_get(v, a->res.nodes, STR_NULL, b->node);
     if (n)
@@ -101,7 +109,8 @@ int sub_token(struct call *c, struct err **e)
     if (json_is(ref, JSON_OBJ) && bind_object(c, ref, v, &b, e) < 0)
         return -(*e)->code;
     if (!str_empty(node_of_user(c->user)) && !str_eqz(b.kind, "Pod"))
-        return err_set(e, ERR_FORBIDDEN, "serviceaccounts \"%.*s\" is forbidden: node requested token not bound to a pod", STR_ARG(c->ri.name));
+        return err_set(
+            e, ERR_FORBIDDEN, "serviceaccounts \"%.*s\" is forbidden: node requested token not bound to a pod", STR_ARG(c->ri.name));
     if (json_count(auds) == 0)
         json_append(auds, json_str(c->pool, token_issuer(c->api, c->pool)));
     ttl = MIN(ttl, INT64_C(86400) * 366);

@@ -24,11 +24,15 @@ static bool stands(struct api *a, struct store_res *r, struct str ns, struct str
     return o && (str_empty(uid) || str_eq(o->uid, uid)) && (!o->deleted || clock_now(a->clock) < o->deleted + 60 * NS_PER_S);
 }
 
-/* A verified token is remembered by hash, so that a busy client costs no signature check per request. What it is bound to is looked at each time. */
+/* A verified token is remembered by hash, so that a busy client costs no signature check per request. What it is bound to is looked at each
+ * time. */
 #define TOKENS_KNOWN 1024
 static struct {
     pthread_mutex_t lock;
-    struct { unsigned char hash[HASH_LEN]; const struct key *by; } at[TOKENS_KNOWN];
+    struct {
+        unsigned char hash[HASH_LEN];
+        const struct key *by;
+    } at[TOKENS_KNOWN];
 } known = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static int verify_signature(struct api *a, struct str token, const struct jwt *t, struct err **e)
@@ -65,8 +69,10 @@ static void extra_from(struct pool *p, struct api_user *u, const char *key, stru
 
 static int legacy(struct api *a, struct pool *p, struct str token, const struct jwt *t, struct api_user **out, struct err **e)
 {
-    struct str ns = json_get_str(t->claims, "kubernetes.io/serviceaccount/namespace"), secret = json_get_str(t->claims, "kubernetes.io/serviceaccount/secret.name");
-    struct str name = json_get_str(t->claims, "kubernetes.io/serviceaccount/service-account.name"), uid = json_get_str(t->claims, "kubernetes.io/serviceaccount/service-account.uid");
+    struct str ns = json_get_str(t->claims, "kubernetes.io/serviceaccount/namespace"),
+               secret = json_get_str(t->claims, "kubernetes.io/serviceaccount/secret.name");
+    struct str name = json_get_str(t->claims, "kubernetes.io/serviceaccount/service-account.name"),
+               uid = json_get_str(t->claims, "kubernetes.io/serviceaccount/service-account.uid");
     if (str_empty(ns) || str_empty(secret) || str_empty(name) || str_empty(uid))
         return refuse(e, "a legacy token without namespace, secret or service account");
     if (!stands(a, a->res.serviceaccounts, ns, name, uid))
@@ -87,7 +93,8 @@ static int legacy(struct api *a, struct pool *p, struct str token, const struct 
 
 static int bound(struct api *a, struct pool *p, const struct jwt *t, const struct json *k, struct api_user **out, struct err **e)
 {
-    struct str ns = json_get_str(k, "namespace"), name = json_str_at(k, "serviceaccount", "name", NULL), uid = json_str_at(k, "serviceaccount", "uid", NULL);
+    struct str ns = json_get_str(k, "namespace"), name = json_str_at(k, "serviceaccount", "name", NULL),
+               uid = json_str_at(k, "serviceaccount", "uid", NULL);
     const struct json *pod = json_get(k, STR("pod")), *node = json_get(k, STR("node")), *secret = json_get(k, STR("secret"));
     if (str_empty(ns) || str_empty(name) || str_empty(uid) || !stands(a, a->res.serviceaccounts, ns, name, uid))
         return refuse(e, "the service account of the token is gone");
@@ -109,7 +116,8 @@ static int bound(struct api *a, struct pool *p, const struct jwt *t, const struc
     return 0;
 }
 
-static int service_account(struct api *a, struct pool *p, struct str token, const struct str *auds, size_t nauds, struct api_user **out, struct err **e)
+static int service_account(
+    struct api *a, struct pool *p, struct str token, const struct str *auds, size_t nauds, struct api_user **out, struct err **e)
 {
     struct jwt t;
     struct str issuer = token_issuer(a, p);
@@ -156,7 +164,8 @@ static int bootstrap(struct api *a, struct pool *p, struct str token, struct api
 {
     struct str id = str_sub(token, 0, 6), secret = str_sub(token, 7, 23);
     _cleanup_(store_view_unrefp) struct store_view *v = store_view(a->store);
-    const struct obj *o = a->res.secrets ? view_get(v, a->res.secrets, STR("kube-system"), pool_printf(p, "bootstrap-token-%.*s", STR_ARG(id))) : NULL;
+    const struct obj *o =
+        a->res.secrets ? view_get(v, a->res.secrets, STR("kube-system"), pool_printf(p, "bootstrap-token-%.*s", STR_ARG(id))) : NULL;
     struct json *doc;
     int64_t end;
     if (!o || o->deleted)
@@ -165,8 +174,9 @@ static int bootstrap(struct api *a, struct pool *p, struct str token, struct api
     if (obj_parse(o, p, &doc, e) < 0)
         return -(*e)->code;
     struct str until = secret_value(p, doc, "expiration");
-    bool good = str_eqz(json_get_str(doc, "type"), "bootstrap.kubernetes.io/token") && str_eq_secret(secret_value(p, doc, "token-secret"), secret) &&
-                str_eq(secret_value(p, doc, "token-id"), id) && str_eqz(secret_value(p, doc, "usage-bootstrap-authentication"), "true") &&
+    bool good = str_eqz(json_get_str(doc, "type"), "bootstrap.kubernetes.io/token") &&
+                str_eq_secret(secret_value(p, doc, "token-secret"), secret) && str_eq(secret_value(p, doc, "token-id"), id) &&
+                str_eqz(secret_value(p, doc, "usage-bootstrap-authentication"), "true") &&
                 (str_empty(until) || (time_parse(until, &end) && end > clock_now(a->clock)));
     if (!good)
         return refuse(e, "bootstrap token is wrong, expired or not for authentication");
@@ -210,7 +220,8 @@ bool token_is_join(struct api *a, struct str token, struct str static_token)
     return str_eq_secret((struct str){(char *)x, HASH_LEN}, (struct str){(char *)y, HASH_LEN});
 }
 
-int token_authenticate(struct api *a, struct pool *p, struct str token, const struct str *audiences, size_t naudiences, struct api_user **out, struct err **e)
+int token_authenticate(
+    struct api *a, struct pool *p, struct str token, const struct str *audiences, size_t naudiences, struct api_user **out, struct err **e)
 {
     if (str_empty(token) || token.n > JWT_MAX)
         return refuse(e, "no usable token");

@@ -2,6 +2,6 @@
 #pragma once
 #include "api/api.h"
 
-struct str token_issuer(struct api *a, struct pool *p);                 /* https://kubernetes.default.svc.<domain> */
+struct str token_issuer(struct api *a, struct pool *p); /* https://kubernetes.default.svc.<domain> */
 /* Is this the join token (or its password) that the server was given? Constant time. */
 bool token_is_join(struct api *a, struct str token, struct str static_token);

@@ -1,7 +1,8 @@
 #include "api/impl.h"
 
-const struct str GROUP_AUTHENTICATED = STR("system:authenticated"), GROUP_UNAUTHENTICATED = STR("system:unauthenticated"), GROUP_MASTERS = STR("system:masters"),
-                 GROUP_NODES = STR("system:nodes"), GROUP_SERVICEACCOUNTS = STR("system:serviceaccounts");
+const struct str GROUP_AUTHENTICATED = STR("system:authenticated"), GROUP_UNAUTHENTICATED = STR("system:unauthenticated"),
+                 GROUP_MASTERS = STR("system:masters"), GROUP_NODES = STR("system:nodes"),
+                 GROUP_SERVICEACCOUNTS = STR("system:serviceaccounts");
 
 bool user_in(const struct api_user *u, struct str group)
 {

@@ -2,13 +2,13 @@
 #include "base/file.h"
 #include "schema/wire.h"
 
-/* A watch: an answer that goes on. First, where it is asked for, what is there (from one root, with backpressure), then a cursor in the store's ring. Frames
- * are made once per (event, version, shape) and shared by all watchers (store_event_encoding).
+/* A watch: an answer that goes on. First, where it is asked for, what is there (from one root, with backpressure), then a cursor in the
+ * store's ring. Frames are made once per (event, version, shape) and shared by all watchers (store_event_encoding).
  *
  *      DOOR ──→ INITIAL ──→ LIVE ──→ (timeout, ERROR, peer gone) end
  */
 
-#define WATCH_QUEUE ((size_t)1 << 20)        /* bytes queued to one client before it is left behind in the ring */
+#define WATCH_QUEUE ((size_t)1 << 20) /* bytes queued to one client before it is left behind in the ring */
 #define WATCH_BOOKMARK (60 * NS_PER_S)
 
 enum watch_phase { WATCH_DOOR, WATCH_INITIAL, WATCH_LIVE };
@@ -20,9 +20,9 @@ struct watching {
     enum watch_phase phase;
     struct select sel;
     struct str ns;
-    struct store_view *view;         /* INITIAL */
+    struct store_view *view; /* INITIAL */
     struct store_iter it;
-    struct store_watch *watch;       /* LIVE */
+    struct store_watch *watch; /* LIVE */
     struct timer timer;
     int64_t end, from;
     bool bookmarks, initial, initial_mark, columns_sent;
@@ -70,7 +70,12 @@ static void watch_error(struct watching *w, const struct err *err)
 
 /* ---- frames ---- */
 
-struct framing { struct watching *w; const struct obj *o; int64_t rev; enum frame type; };
+struct framing {
+    struct watching *w;
+    const struct obj *o;
+    int64_t rev;
+    enum frame type;
+};
 
 static struct bytes *frame_make(struct framing *f)
 {
@@ -122,7 +127,9 @@ static struct bytes *frame_shared(void *arg, struct store_event *ev)
 static uint64_t frame_number(const struct watching *w, enum frame type, bool before)
 {
     const struct call *c = w->c;
-    return ((uint64_t)(uintptr_t)c->res << 10) ^ (uint64_t)(c->accept.media == MEDIA_PROTO) << 6 ^ ((uint64_t)type << 8 | (uint64_t)before << 7 | (uint64_t)c->accept.shape << 4 | (uint64_t)w->include << 2 | (uint64_t)w->columns_sent << 1);
+    return ((uint64_t)(uintptr_t)c->res << 10) ^ (uint64_t)(c->accept.media == MEDIA_PROTO) << 6 ^
+           ((uint64_t)type << 8 | (uint64_t)before << 7 | (uint64_t)c->accept.shape << 4 | (uint64_t)w->include << 2 |
+               (uint64_t)w->columns_sent << 1);
 }
 
 static void frame_send(struct watching *w, struct store_event *ev, enum frame type, const struct obj *o, int64_t rev)
@@ -164,13 +171,19 @@ static void bookmark_send(struct watching *w, int64_t rev, bool initial_end)
     const char *mark = initial_end ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "";
     _cleanup_(buf_clear) struct buf b = BUF_INIT;
     if (c->accept.shape == SHAPE_TABLE)
-        buf_printf(&b, "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"},\"columnDefinitions\":[],"
-                       "\"rows\":[{\"cells\":[],\"object\":{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\",\"creationTimestamp\":null%s}}}]}}\n",
-                   rev, rev, mark);
+        buf_printf(&b,
+            "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/"
+            "v1\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"},\"columnDefinitions\":[],"
+            "\"rows\":[{\"cells\":[],\"object\":{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/"
+            "v1\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\",\"creationTimestamp\":null%s}}}]}}\n",
+            rev, rev, mark);
     else
-        buf_printf(&b, "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"%.*s\",\"apiVersion\":\"%.*s\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\",\"creationTimestamp\":null%s}}}\n",
-                   STR_ARG(c->accept.shape == SHAPE_PARTIAL ? STR("PartialObjectMetadata") : c->res->kind),
-                   STR_ARG(c->accept.shape == SHAPE_PARTIAL ? STR("meta.k8s.io/v1") : api_version(c->pool, c->res->group, c->res->version)), rev, mark);
+        buf_printf(&b,
+            "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"%.*s\",\"apiVersion\":\"%.*s\",\"metadata\":{\"resourceVersion\":\"%" PRId64
+            "\",\"creationTimestamp\":null%s}}}\n",
+            STR_ARG(c->accept.shape == SHAPE_PARTIAL ? STR("PartialObjectMetadata") : c->res->kind),
+            STR_ARG(c->accept.shape == SHAPE_PARTIAL ? STR("meta.k8s.io/v1") : api_version(c->pool, c->res->group, c->res->version)), rev,
+            mark);
     http_send_str(c->rq, buf_str(&b));
 }
 
@@ -309,7 +322,7 @@ static void watch_door(struct store_wait *sw, int result)
     if (result < 0) {
         static const struct http_header h[] = {{STR("content-type"), STR("application/json")}};
         _cleanup_(err_freep) struct err *e = NULL;
-        (void)err_set(&e, (enum err_code)-result, "what the watch begins with could not be made durable");
+        (void)err_set(&e, (enum err_code) - result, "what the watch begins with could not be made durable");
         http_start(c->rq, 200, h, ARRAY_LEN(h));
         watch_error(w, e);
         return;
@@ -325,12 +338,14 @@ static int forbidden(struct err **e, const char *why)
 
 static int watch_options(struct call *c, struct watching *w, struct err **e)
 {
-    struct str rv = call_query(c, "resourceVersion"), match = call_query(c, "resourceVersionMatch"), sie = call_query(c, "sendInitialEvents");
+    struct str rv = call_query(c, "resourceVersion"), match = call_query(c, "resourceVersionMatch"),
+               sie = call_query(c, "sendInitialEvents");
     struct str timeout = call_query(c, "timeoutSeconds");
     int64_t seconds = 0;
     uint64_t from = 0;
     if (!str_empty(match) && !sie.p)
-        return forbidden(e, "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+        return forbidden(
+            e, "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
     if (sie.p && !str_eqz(match, "NotOlderThan"))
         return forbidden(e, "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
     if (!str_empty(rv) && !str_to_u64(rv, &from))

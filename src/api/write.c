@@ -43,9 +43,10 @@ int write_read_old(struct call *c, struct err **e)
 /* Kinds that take no update without a resourceVersion (AllowUnconditionalUpdate of their strategies). */
 static bool needs_rv(const struct schema_resource *r)
 {
-    static const char *const names[] = {"leases", "poddisruptionbudgets", "runtimeclasses", "csidrivers", "csinodes", "csistoragecapacities", "volumeattachments",
-                                        "validatingadmissionpolicies", "validatingadmissionpolicybindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings",
-                                        "validatingwebhookconfigurations", "mutatingwebhookconfigurations", "customresourcedefinitions", "leasecandidates"};
+    static const char *const names[] = {"leases", "poddisruptionbudgets", "runtimeclasses", "csidrivers", "csinodes",
+        "csistoragecapacities", "volumeattachments", "validatingadmissionpolicies", "validatingadmissionpolicybindings",
+        "mutatingadmissionpolicies", "mutatingadmissionpolicybindings", "validatingwebhookconfigurations", "mutatingwebhookconfigurations",
+        "customresourcedefinitions", "leasecandidates"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (str_eqz(r->resource, names[i]))
             return true;
@@ -60,8 +61,10 @@ int write_expect(struct call *c, const struct json *doc, struct err **e)
     uint64_t want = 0;
     if (!str_empty(uid) && !str_eq(uid, old->uid)) {
         char why[256];
-        snprintf(why, sizeof why, "StorageError: invalid object, Code: 4, Key: %.*s, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
-                 STR_ARG(str_sub(c->ri.name, 0, 60)), STR_ARG(str_sub(uid, 0, 40)), STR_ARG(str_sub(old->uid, 0, 40)));
+        snprintf(why, sizeof why,
+            "StorageError: invalid object, Code: 4, Key: %.*s, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in "
+            "precondition: %.*s, UID in object meta: %.*s",
+            STR_ARG(str_sub(c->ri.name, 0, 60)), STR_ARG(str_sub(uid, 0, 40)), STR_ARG(str_sub(old->uid, 0, 40)));
         return call_conflict(c, why, e);
     }
     if (c->in && c->in->expect_rev)
@@ -74,9 +77,11 @@ int write_expect(struct call *c, const struct json *doc, struct err **e)
         return call_conflict(c, OBJECT_MODIFIED, e);
     }
     if (!want && !c->in && c->ri.verb == VERB_UPDATE && needs_rv(c->stored)) {
-        (void)err_set(e, ERR_INVALID, "%.*s \"%.*s\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update",
-                      STR_ARG(call_qualified(c)), STR_ARG(c->ri.name));
-        return err_cause(e, "FieldValueInvalid", STR("metadata.resourceVersion"), "Invalid value: 0: must be specified for an update"), -ERR_INVALID;
+        (void)err_set(e, ERR_INVALID,
+            "%.*s \"%.*s\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update",
+            STR_ARG(call_qualified(c)), STR_ARG(c->ri.name));
+        return err_cause(e, "FieldValueInvalid", STR("metadata.resourceVersion"), "Invalid value: 0: must be specified for an update"),
+               -ERR_INVALID;
     }
     c->w.expect_rev = old->rev;
     return 0;
@@ -125,7 +130,8 @@ static void keep(struct call *c, struct json *meta, const struct json *old, cons
 
 static void meta_update(struct call *c, struct json *meta)
 {
-    static const char *const kept[] = {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion", "generateName"};
+    static const char *const kept[] = {
+        "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion", "generateName"};
     const struct json *old = json_get(c->w.old, STR("metadata"));
     for (size_t i = 0; i < ARRAY_LEN(kept); i++)
         keep(c, meta, old, kept[i]);
@@ -179,7 +185,9 @@ static unsigned soft_flags(struct call *c)
     json_for (b, m)
         if (!str_eqz(json_key(m), "renewTime") && !json_equal(m, json_get(a, json_key(m))))
             return 0;
-    return json_equal(json_path(c->w.old, "metadata", "ownerReferences", NULL), json_path(c->w.doc, "metadata", "ownerReferences", NULL)) ? STORE_SOFT : 0;
+    return json_equal(json_path(c->w.old, "metadata", "ownerReferences", NULL), json_path(c->w.doc, "metadata", "ownerReferences", NULL))
+               ? STORE_SOFT
+               : 0;
 }
 
 static int store_reply(struct call *c, int code, const struct obj *o)
@@ -211,7 +219,8 @@ static int do_create(struct call *c, struct err **e)
     const struct obj *there = view_get(v, c->sres, call_ns(c), c->ri.name);
     call_depend(c, there ? there->rev : view_res_rev(v, c->sres));
     if (c->w.generate)
-        return err_set(e, ERR_EXISTS, "%.*s \"%.*s\" already exists, the server was not able to generate a unique name for the object", STR_ARG(call_qualified(c)), STR_ARG(c->ri.name));
+        return err_set(e, ERR_EXISTS, "%.*s \"%.*s\" already exists, the server was not able to generate a unique name for the object",
+            STR_ARG(call_qualified(c)), STR_ARG(c->ri.name));
     if (c->ri.verb != VERB_CREATE) { /* created by update or apply: somebody was faster */
         if (c->w.tries++ < CONFLICT_TRIES)
             return c->w.op = WRITE_NONE, CALL_VERB;
@@ -260,7 +269,8 @@ static int do_dry_run(struct call *c, struct err **e)
     admit_undo(c);
     struct json *doc = c->w.doc;
     if (c->w.op == WRITE_UPDATE && c->w.old_obj)
-        json_set_str(c->pool, json_put_obj(c->pool, doc, STR("metadata")), STR("resourceVersion"), pool_printf(c->pool, "%" PRId64, c->w.old_obj->rev));
+        json_set_str(c->pool, json_put_obj(c->pool, doc, STR("metadata")), STR("resourceVersion"),
+            pool_printf(c->pool, "%" PRId64, c->w.old_obj->rev));
     if (encode_convert(c, &doc, e) < 0)
         return -(*e)->code;
     if (c->status_only)

@@ -44,7 +44,8 @@ TEST(health_version_and_openapi_answer)
     EQ(a.status, 200);
     EQ_STR(at(want(f, 200, "GET", "/version", NULL), "minor"), STR("36"));
     struct json *o = want(f, 200, "GET", "/openapi/v3", NULL);
-    OK(str_starts(json_get_str(json_get(json_get(o, STR("paths")), STR("apis/apps/v1")), "serverRelativeURL"), STR("/openapi/v3/apis/apps/v1?hash=")));
+    OK(str_starts(json_get_str(json_get(json_get(o, STR("paths")), STR("apis/apps/v1")), "serverRelativeURL"),
+        STR("/openapi/v3/apis/apps/v1?hash=")));
     want(f, 200, "GET", "/openapi/v3/apis/apps/v1", NULL);
     a = ask(f, "GET", "/metrics", NULL);
     OK(str_find(a.body, STR("apiserver_request_total{")) >= 0);

@@ -15,8 +15,16 @@ struct fixture *fixture_new(void)
     f->schema = schema_builtin();
     FINE(api_store_open(NULL, f->schema, f->clock, &f->store, &e), e);
     struct str tls = pool_printf(f->pool, "%s/tls", test_tmpdir()), sock = pool_printf(f->pool, "unix:%s/s", test_tmpdir());
-    struct api_config c = {.store = f->store, .schema = f->schema, .clock = f->clock, .tls_dir = tls.p, .service_cidr = STR("10.43.0.0/16"), .cluster_cidr = STR("10.42.0.0/16"),
-                           .advertise = STR("192.0.2.1"), .port = 6443, .static_token_server = STR("server-secret"), .static_token_agent = STR("agent-secret")};
+    struct api_config c = {.store = f->store,
+        .schema = f->schema,
+        .clock = f->clock,
+        .tls_dir = tls.p,
+        .service_cidr = STR("10.43.0.0/16"),
+        .cluster_cidr = STR("10.42.0.0/16"),
+        .advertise = STR("192.0.2.1"),
+        .port = 6443,
+        .static_token_server = STR("server-secret"),
+        .static_token_agent = STR("agent-secret")};
     FINE(api_new(&c, &f->api, &e), e);
     FINE(api_start(f->api, f->loop, &e), e);
     f->server = http_server_new(f->loop, NULL, api_handle, f->api);
@@ -50,14 +58,20 @@ void fixture_free(struct fixture *f)
     free(f);
 }
 
-struct asking { struct fixture *f; struct answer a; struct buf body; bool done; };
+struct asking {
+    struct fixture *f;
+    struct answer a;
+    struct buf body;
+    bool done;
+};
 
 static void on_head(void *arg, const struct http_response *r)
 {
     struct asking *k = arg;
     k->a.status = r->status;
     for (size_t i = 0; i < r->nheaders && k->a.nheaders < ARRAY_LEN(k->a.headers); i++)
-        k->a.headers[k->a.nheaders++] = (struct http_header){pool_str(k->f->pool, r->headers[i].name), pool_str(k->f->pool, r->headers[i].value)};
+        k->a.headers[k->a.nheaders++] =
+            (struct http_header){pool_str(k->f->pool, r->headers[i].name), pool_str(k->f->pool, r->headers[i].value)};
 }
 
 static void on_data(void *arg, const char *p, size_t n)
@@ -95,7 +109,11 @@ struct answer ask(struct fixture *f, const char *method, const char *path, const
     static const struct http_call_events ev = {on_head, on_data, NULL, on_end};
     struct http_header h[8];
     struct asking k = {.f = f};
-    struct http_request r = {.method = str_of(method), .path = str_of(path), .headers = h, .nheaders = headers_of(f, body, h), .body = body ? str_of(body) : STR_NULL};
+    struct http_request r = {.method = str_of(method),
+        .path = str_of(path),
+        .headers = h,
+        .nheaders = headers_of(f, body, h),
+        .body = body ? str_of(body) : STR_NULL};
     http_call(f->client, &r, &ev, &k);
     for (int64_t end = clock_mono(f->clock) + 10 * NS_PER_S; !k.done && clock_mono(f->clock) < end;)
         loop_step(f->loop, 50);
@@ -146,7 +164,11 @@ struct str at(const struct json *j, const char *dotted)
 
 /* ---- lines ---- */
 
-struct lines { struct asking k; size_t read; struct http_call *call; };
+struct lines {
+    struct asking k;
+    size_t read;
+    struct http_call *call;
+};
 
 static void lines_end(void *arg, const struct err *e)
 {
@@ -154,8 +176,14 @@ static void lines_end(void *arg, const struct err *e)
     on_end(&l->k, e);
     l->call = NULL;
 }
-static void lines_head(void *arg, const struct http_response *r) { on_head(&((struct lines *)arg)->k, r); }
-static void lines_data(void *arg, const char *p, size_t n) { on_data(&((struct lines *)arg)->k, p, n); }
+static void lines_head(void *arg, const struct http_response *r)
+{
+    on_head(&((struct lines *)arg)->k, r);
+}
+static void lines_data(void *arg, const char *p, size_t n)
+{
+    on_data(&((struct lines *)arg)->k, p, n);
+}
 
 struct lines *lines_open(struct fixture *f, const char *path)
 {
@@ -163,7 +191,8 @@ struct lines *lines_open(struct fixture *f, const char *path)
     struct http_header h[8];
     struct lines *l = xcalloc(1, sizeof *l);
     l->k.f = f;
-    struct http_request r = {.method = STR("GET"), .path = str_of(path), .headers = h, .nheaders = headers_of(f, NULL, h), .timeout_ms = -1};
+    struct http_request r = {
+        .method = STR("GET"), .path = str_of(path), .headers = h, .nheaders = headers_of(f, NULL, h), .timeout_ms = -1};
     l->call = http_call(f->client, &r, &ev, l);
     return l;
 }
@@ -187,7 +216,10 @@ struct json *lines_next(struct fixture *f, struct lines *l, int ms)
     }
 }
 
-bool lines_ended(const struct lines *l) { return l->k.done; }
+bool lines_ended(const struct lines *l)
+{
+    return l->k.done;
+}
 
 void lines_close(struct lines *l)
 {

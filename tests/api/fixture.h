@@ -12,15 +12,15 @@ struct fixture {
     struct api *api;
     struct http_server *server;
     struct http_client *client;
-    uint16_t port;              /* the same API by TLS on 127.0.0.1 */
-    struct pool *pool;          /* of answers */
-    const char *user;           /* impersonated when set */
+    uint16_t port;     /* the same API by TLS on 127.0.0.1 */
+    struct pool *pool; /* of answers */
+    const char *user;  /* impersonated when set */
     const char *accept, *content_type;
 };
 struct answer {
     int status;
     struct str body;
-    struct json *json;          /* NULL: not JSON */
+    struct json *json; /* NULL: not JSON */
     struct http_header headers[24];
     size_t nheaders;
 };

@@ -13,7 +13,7 @@ struct node {
     bool connected;
     char refusal[256];
     int cuts;
-    char broken[256];           /* a pod that came before its ConfigMap */
+    char broken[256]; /* a pod that came before its ConfigMap */
     int reply_status;
     char reply[512];
 };
@@ -33,13 +33,16 @@ static void on_change(void *arg, struct str key, const struct mirror_item *befor
         snprintf(n->broken, sizeof n->broken, "%.*s", STR_ARG(key));
 }
 
-static void on_cut(void *arg) { ((struct node *)arg)->cuts++; }
+static void on_cut(void *arg)
+{
+    ((struct node *)arg)->cuts++;
+}
 
 /* A request from above: says what it was asked. */
 static void serve(struct http_req *rq, void *arg)
 {
-    struct str body = pool_printf(rq->pool, "%.*s?%.*s uid=%.*s auth=%.*s", STR_ARG(rq->path), STR_ARG(rq->query), STR_ARG(http_header(rq, STR("sampan-pod-uid"))),
-                                  STR_ARG(http_header(rq, STR("authorization"))));
+    struct str body = pool_printf(rq->pool, "%.*s?%.*s uid=%.*s auth=%.*s", STR_ARG(rq->path), STR_ARG(rq->query),
+        STR_ARG(http_header(rq, STR("sampan-pod-uid"))), STR_ARG(http_header(rq, STR("authorization"))));
     http_reply_str(rq, 200, "text/plain", body);
 }
 
@@ -49,7 +52,8 @@ static struct node *node_new(struct fixture *f, const char *dir, const char *nam
 {
     struct node *n = xcalloc(1, sizeof *n);
     struct err *e = NULL;
-    struct str m = pool_printf(f->pool, "%s/%s.mirror", dir, name), o = pool_printf(f->pool, "%s/%s.outbox", dir, name), pin = pool_printf(f->pool, "%s/%s.pin", dir, name);
+    struct str m = pool_printf(f->pool, "%s/%s.mirror", dir, name), o = pool_printf(f->pool, "%s/%s.outbox", dir, name),
+               pin = pool_printf(f->pool, "%s/%s.pin", dir, name);
     struct str sock = pool_printf(f->pool, "%s/s", dir);
     n->f = f;
     n->key = key ? key_ref(key) : key_make(KEY_ED25519, &e);
@@ -58,8 +62,20 @@ static struct node *node_new(struct fixture *f, const char *dir, const char *nam
     struct mirror_listener l = {on_change, on_cut, n};
     mirror_listen(n->mirror, &l);
     struct endpoint local = {.unix_path = sock.p}, remote = {.host = "127.0.0.1", .port = f->port, .tls = tls};
-    struct uplink_config c = {.loop = f->loop, .clock = f->clock, .endpoint = tls ? remote : local, .key = n->key, .pin_path = pin.p, .view = STR("node"), .name = str_of(name),
-                              .token = str_of(token), .mirror = n->mirror, .outbox = n->outbox, .handler = serve, .handler_arg = n, .on_state = on_state, .arg = n};
+    struct uplink_config c = {.loop = f->loop,
+        .clock = f->clock,
+        .endpoint = tls ? remote : local,
+        .key = n->key,
+        .pin_path = pin.p,
+        .view = STR("node"),
+        .name = str_of(name),
+        .token = str_of(token),
+        .mirror = n->mirror,
+        .outbox = n->outbox,
+        .handler = serve,
+        .handler_arg = n,
+        .on_state = on_state,
+        .arg = n};
     n->link = uplink_new(&c, &e);
     OK(n->link);
     return n;
@@ -76,21 +92,23 @@ static void node_free(struct node *n)
     free(n);
 }
 
-#define UNTIL(f, cond)                                                                                             \
-    do {                                                                                                           \
-        for (int64_t until_ = clock_mono((f)->clock) + 10 * NS_PER_S; !(cond) && clock_mono((f)->clock) < until_;) \
-            loop_step((f)->loop, 20);                                                                              \
-        OK(cond);                                                                                                  \
+#define UNTIL(f, cond)                                                                                                                     \
+    do {                                                                                                                                   \
+        for (int64_t until_ = clock_mono((f)->clock) + 10 * NS_PER_S; !(cond) && clock_mono((f)->clock) < until_;)                         \
+            loop_step((f)->loop, 20);                                                                                                      \
+        OK(cond);                                                                                                                          \
     } while (0)
 
 static void begin(struct fixture *f)
 {
-    want(f, 201, "POST", "/api/v1/namespaces/default/serviceaccounts", "{\"metadata\":{\"name\":\"default\"},\"automountServiceAccountToken\":false}");
+    want(f, 201, "POST", "/api/v1/namespaces/default/serviceaccounts",
+        "{\"metadata\":{\"name\":\"default\"},\"automountServiceAccountToken\":false}");
     want(f, 201, "POST", "/api/v1/namespaces/default/configmaps", "{\"metadata\":{\"name\":\"conf\"},\"data\":{\"a\":\"b\"}}");
     want(f, 201, "POST", "/api/v1/namespaces/default/configmaps", "{\"metadata\":{\"name\":\"other\"}}");
 }
 
-static const char *const pod = "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n1\",\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"envFrom\":[{\"configMapRef\":{\"name\":\"conf\"}}]}]}}";
+static const char *const pod = "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n1\",\"containers\":[{\"name\":\"c\",\"image\":"
+                               "\"i\",\"envFrom\":[{\"configMapRef\":{\"name\":\"conf\"}}]}]}}";
 
 TEST(a_nodes_mirror_holds_its_pods_and_what_they_name)
 {
@@ -156,8 +174,11 @@ TEST(reports_and_calls_of_a_node_run_as_that_node)
     UNTIL(f, n->reply_status);
     EQ(n->reply_status, 403);
     want(f, 201, "POST", PODS, pod);
-    struct outbox_entry x = {.key = STR("p"), .method = STR("PATCH"), .path = STR(PODS "/p/status"), .content_type = STR("application/merge-patch+json"),
-                             .body = STR("{\"status\":{\"phase\":\"Running\"}}")};
+    struct outbox_entry x = {.key = STR("p"),
+        .method = STR("PATCH"),
+        .path = STR(PODS "/p/status"),
+        .content_type = STR("application/merge-patch+json"),
+        .body = STR("{\"status\":{\"phase\":\"Running\"}}")};
     outbox_put(n->outbox, &x, 0);
     UNTIL(f, outbox_count(n->outbox) == 0);
     EQ_STR(at(want(f, 200, "GET", PODS "/p", NULL), "status.phase"), STR("Running"));

@@ -11,7 +11,9 @@ static struct request_info parse(struct pool *p, const char *method, const char 
 
 TEST(a_path_is_taken_apart_as_request_info_does)
 {
-    static const struct { const char *method, *path, *query, *verb, *group, *version, *res, *sub, *ns, *name, *rest; } rows[] = {
+    static const struct {
+        const char *method, *path, *query, *verb, *group, *version, *res, *sub, *ns, *name, *rest;
+    } rows[] = {
         {"GET", "/api/v1/namespaces", "", "list", "", "v1", "namespaces", "", "", "", ""},
         {"GET", "/api/v1/namespaces/a", "", "get", "", "v1", "namespaces", "", "a", "a", ""},
         {"PUT", "/api/v1/namespaces/a/finalize", "", "update", "", "v1", "namespaces", "finalize", "a", "a", ""},
@@ -47,7 +49,8 @@ TEST(a_path_is_taken_apart_as_request_info_does)
 
 TEST(paths_that_are_no_resources_stay_paths)
 {
-    static const char *const paths[] = {"/", "/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/healthz", "/metrics", "/apix/v1/pods", ""};
+    static const char *const paths[] = {
+        "/", "/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/healthz", "/metrics", "/apix/v1/pods", ""};
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
         struct pool *p = pool_new();
         struct request_info ri = parse(p, "GET", paths[i], "");

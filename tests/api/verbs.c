@@ -17,7 +17,8 @@ TEST(an_object_is_created_read_changed_and_deleted)
     EQ_STR(at(o, "data.k"), STR("w"));
     o = want(f, 409, "PUT", CM "/a", pool_printf(f->pool, "{\"metadata\":{\"name\":\"a\",\"resourceVersion\":\"%.*s\"}}", STR_ARG(rv)).p);
     EQ_STR(at(o, "reason"), STR("Conflict"));
-    EQ_STR(at(o, "message"), STR("Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again"));
+    EQ_STR(at(o, "message"), STR("Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your "
+                                 "changes to the latest version and try again"));
     o = want(f, 200, "DELETE", CM "/a", NULL);
     EQ_STR(at(o, "status"), STR("Success"));
     EQ_STR(at(o, "details.kind"), STR("configmaps"));
@@ -31,7 +32,8 @@ TEST(an_object_is_created_read_changed_and_deleted)
 TEST(a_name_that_is_taken_is_told_in_kubernetes_words)
 {
     struct fixture *f = fixture_new();
-    const char *body = "{\"metadata\":{\"name\":\"d\"},\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{\"labels\":{\"a\":\"b\"}},\"spec\":{\"containers\":["
+    const char *body = "{\"metadata\":{\"name\":\"d\"},\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{"
+                       "\"labels\":{\"a\":\"b\"}},\"spec\":{\"containers\":["
                        "{\"name\":\"c\",\"image\":\"i\"}]}}}}";
     want(f, 201, "POST", "/apis/apps/v1/namespaces/default/deployments", body);
     struct json *o = want(f, 409, "POST", "/apis/apps/v1/namespaces/default/deployments", body);
@@ -44,7 +46,8 @@ TEST(a_name_that_is_taken_is_told_in_kubernetes_words)
 TEST(a_generated_name_is_fresh)
 {
     struct fixture *f = fixture_new();
-    struct json *a = want(f, 201, "POST", CM, "{\"metadata\":{\"generateName\":\"x-\"}}"), *b = want(f, 201, "POST", CM, "{\"metadata\":{\"generateName\":\"x-\"}}");
+    struct json *a = want(f, 201, "POST", CM, "{\"metadata\":{\"generateName\":\"x-\"}}"),
+                *b = want(f, 201, "POST", CM, "{\"metadata\":{\"generateName\":\"x-\"}}");
     OK(str_starts(at(a, "metadata.name"), STR("x-")) && at(a, "metadata.name").n == 7);
     OK(!str_eq(at(a, "metadata.name"), at(b, "metadata.name")));
     fixture_free(f);
@@ -103,7 +106,10 @@ TEST(patches_of_all_kinds_are_applied)
 
 TEST(malformed_requests_get_a_status_that_names_what_is_wrong)
 {
-    static const struct { int status; const char *method, *path, *body, *says; } rows[] = {
+    static const struct {
+        int status;
+        const char *method, *path, *body, *says;
+    } rows[] = {
         {400, "POST", CM, "{", "JSON"},
         {400, "POST", CM, "[]", "not an object"},
         {400, "POST", CM, "", "empty"},
@@ -132,7 +138,8 @@ TEST(malformed_requests_get_a_status_that_names_what_is_wrong)
         struct json *o = want(f, rows[i].status, rows[i].method, rows[i].path, rows[i].body);
         EQ_STR(at(o, "kind"), STR("Status"));
         if (str_find(at(o, "message"), str_of(rows[i].says)) < 0)
-            test_fail(__FILE__, __LINE__, "%s %s %s says \"%.*s\", not \"%s\"", rows[i].method, rows[i].path, rows[i].body ? rows[i].body : "", STR_ARG(at(o, "message")), rows[i].says);
+            test_fail(__FILE__, __LINE__, "%s %s %s says \"%.*s\", not \"%s\"", rows[i].method, rows[i].path,
+                rows[i].body ? rows[i].body : "", STR_ARG(at(o, "message")), rows[i].says);
     }
     f->accept = "image/png";
     want(f, 406, "GET", CM, NULL);
@@ -143,12 +150,14 @@ TEST(the_status_subresource_and_the_object_keep_out_of_each_others_way)
 {
     struct fixture *f = fixture_new();
     struct json *o = want(f, 201, "POST", "/apis/apps/v1/namespaces/default/deployments",
-        "{\"metadata\":{\"name\":\"d\"},\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{\"labels\":{\"a\":\"b\"}},\"spec\":{\"containers\":["
+        "{\"metadata\":{\"name\":\"d\"},\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{\"labels\":{"
+        "\"a\":\"b\"}},\"spec\":{\"containers\":["
         "{\"name\":\"c\",\"image\":\"i\"}]}}},\"status\":{\"replicas\":7}}");
     EQ_STR(at(o, "status.replicas"), STR(""));
     EQ_STR(at(o, "metadata.generation"), STR("1"));
     f->content_type = "application/merge-patch+json";
-    o = want(f, 200, "PATCH", "/apis/apps/v1/namespaces/default/deployments/d/status", "{\"spec\":{\"replicas\":9},\"status\":{\"replicas\":3}}");
+    o = want(f, 200, "PATCH", "/apis/apps/v1/namespaces/default/deployments/d/status",
+        "{\"spec\":{\"replicas\":9},\"status\":{\"replicas\":3}}");
     EQ_STR(at(o, "status.replicas"), STR("3"));
     EQ_STR(at(o, "spec.replicas"), STR("1"));
     EQ_STR(at(o, "metadata.generation"), STR("1"));
@@ -187,9 +196,11 @@ TEST(a_pod_gets_its_grace_and_goes_when_the_node_says_so)
     const char *pods = "/api/v1/namespaces/default/pods";
     want(f, 201, "POST", "/api/v1/namespaces/default/serviceaccounts", "{\"metadata\":{\"name\":\"default\"}}");
     want(f, 201, "POST", pods, "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}");
-    struct json *o = want(f, 201, "POST", "/api/v1/namespaces/default/pods/p/binding", "{\"metadata\":{\"name\":\"p\"},\"target\":{\"kind\":\"Node\",\"name\":\"n\"}}");
+    struct json *o = want(f, 201, "POST", "/api/v1/namespaces/default/pods/p/binding",
+        "{\"metadata\":{\"name\":\"p\"},\"target\":{\"kind\":\"Node\",\"name\":\"n\"}}");
     EQ_STR(at(o, "status"), STR("Success"));
-    want(f, 409, "POST", "/api/v1/namespaces/default/pods/p/binding", "{\"metadata\":{\"name\":\"p\"},\"target\":{\"kind\":\"Node\",\"name\":\"m\"}}");
+    want(f, 409, "POST", "/api/v1/namespaces/default/pods/p/binding",
+        "{\"metadata\":{\"name\":\"p\"},\"target\":{\"kind\":\"Node\",\"name\":\"m\"}}");
     EQ_STR(at(want(f, 200, "GET", "/api/v1/namespaces/default/pods/p", NULL), "spec.nodeName"), STR("n"));
     o = want(f, 200, "DELETE", "/api/v1/namespaces/default/pods/p", NULL);
     EQ_STR(at(o, "metadata.deletionGracePeriodSeconds"), STR("30"));
