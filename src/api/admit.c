@@ -20,6 +20,7 @@ static const struct {
     {"", "pods", C | U, admit_security},
     {"", "persistentvolumeclaims", C, admit_storage_class},
     {"", "persistentvolumeclaims", C, admit_in_use},
+    {"", "persistentvolumeclaims", U, admit_claim_resize},
     {"", "persistentvolumes", C, admit_in_use},
     {"networking.k8s.io", "ingresses", C, admit_ingress_class},
     {"certificates.k8s.io", "certificatesigningrequests", C | U, admit_csr},

@@ -6,7 +6,7 @@
 
 typedef int admit_fn(struct call *c, struct err **e);
 admit_fn admit_lifecycle, admit_service_account, admit_priority, admit_tolerations, admit_pod_runtime_class, admit_limits, admit_security,
-    admit_node, admit_node_restriction, admit_storage_class, admit_in_use, admit_ingress_class, admit_csr, admit_legacy_token;
+    admit_node, admit_node_restriction, admit_storage_class, admit_in_use, admit_ingress_class, admit_claim_resize, admit_csr, admit_legacy_token;
 int quota_begin(struct call *c, struct err **e) _must_check_; /* holds the quota's lock until quota_end */
 void quota_end(struct call *c);
 

@@ -1,4 +1,5 @@
 #include "api/admit.h"
+#include "schema/quantity.h"
 
 /* Defaults that come from other objects (DefaultStorageClass, DefaultIngressClass), and finalizers that keep volumes in use
  * (StorageObjectInUseProtection). */
@@ -60,5 +61,23 @@ int admit_in_use(struct call *c, struct err **e)
         if (str_eq(json_as_str(it), want))
             return 0;
     json_append(f, json_str(c->pool, want));
+    return 0;
+}
+
+/* PersistentVolumeClaimResize: a claim grows only where its class lets volumes grow. */
+int admit_claim_resize(struct call *c, struct err **e)
+{
+    struct quantity was, now;
+    struct str a = json_str_at(c->w.old, "spec", "resources", "requests", "storage", NULL),
+               b = json_str_at(c->w.doc, "spec", "resources", "requests", "storage", NULL);
+    if (!str_empty(c->ri.sub) || quantity_parse(a, &was, NULL) < 0 || quantity_parse(b, &now, NULL) < 0 || quantity_cmp(now, was) <= 0)
+        return 0;
+    if (!str_eqz(json_str_at(c->w.old, "status", "phase", NULL), "Bound"))
+        return admit_forbid(c, e, "Only bound persistent volume claims can be expanded");
+    struct str name = json_str_at(c->w.old, "spec", "storageClassName", NULL);
+    const struct json *sc = str_empty(name) ? NULL : admit_lookup(c, c->api->res.storage_classes, STR_NULL, name);
+    if (!json_get_bool(sc, "allowVolumeExpansion", false))
+        return admit_forbid(
+            c, e, "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize");
     return 0;
 }

@@ -160,6 +160,13 @@ int node_upgrade(struct call *c, struct err **e)
         return err_set(e, ERR_BAD_REQUEST, "you must specify at least one command for the container");
     if (str_empty(c->rq->protocol))
         return err_set(e, ERR_BAD_REQUEST, "Upgrade request required");
+    if (c->ri.verb == VERB_GET) { /* a WebSocket begins with GET, but what it does is no reading (KEP-4006's permission check) */
+        struct api_attrs at;
+        authz_attrs(&c->ri, &at);
+        at.verb = STR("create");
+        if (api_authorize(c->api, c->user, &at, e) < 0)
+            return -(*e)->code;
+    }
     return to_pod(c, forward ? "portForward" : exec ? "exec" : "attach", !forward, e);
 }
 

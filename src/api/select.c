@@ -1,4 +1,5 @@
 #include "api/call.h"
+#include "kinds/pod.h"
 #include "schema/selector.h"
 
 static bool field_known(const struct schema_resource *r, struct str path)
@@ -45,21 +46,40 @@ static bool req_match(const struct sel_req *q, struct str value)
     return q->op == SEL_NOT_IN ? !in : in;
 }
 
+/* What a pod's projection tells without a parse. */
+static bool field_of_view(const struct schema_resource *stored, const struct obj *o, struct str path, struct str *value)
+{
+    static const struct str phases[] = {STR("Pending"), STR("Running"), STR("Succeeded"), STR("Failed"), STR("Unknown")};
+    const struct pod_view *v = o->view;
+    if (!v || o->nview < sizeof *v || !str_eqz(stored->storage, "/pods"))
+        return false;
+    if (str_eqz(path, "spec.nodeName"))
+        *value = pod_view_get(v, v->node);
+    else if (str_eqz(path, "status.phase") && v->phase < ARRAY_LEN(phases))
+        *value = phases[v->phase];
+    else
+        return false;
+    return true;
+}
+
 static bool fields_match(const struct schema_resource *stored, const struct select *s, const struct obj *o)
 {
-    struct pool *pool = s->parse ? pool_new() : NULL;
+    struct pool *pool = NULL;
     struct json *doc = NULL;
-    bool ok = !s->parse || obj_parse(o, pool, &doc, NULL) >= 0;
+    bool ok = true;
     for (size_t i = 0; ok && i < s->fields.n; i++) {
         const struct sel_req *q = &s->fields.reqs[i];
         struct str value = STR("");
-        if (str_eqz(q->key, "metadata.name"))
+        if (str_eqz(q->key, "metadata.name")) {
             value = o->name;
-        else if (str_eqz(q->key, "metadata.namespace"))
+        } else if (str_eqz(q->key, "metadata.namespace")) {
             value = o->ns;
-        else
+        } else if (!field_of_view(stored, o, q->key, &value)) {
+            if (!pool)
+                ok = obj_parse(o, pool = pool_new(), &doc, NULL) >= 0;
             (void)kind_field(stored, doc, q->key, &value);
-        ok = req_match(q, value);
+        }
+        ok = ok && req_match(q, value);
     }
     pool_free(pool);
     return ok;

@@ -108,7 +108,11 @@ int sub_token(struct call *c, struct err **e)
     call_depend(c, sa->soft ? 0 : sa->rev);
     if (json_is(ref, JSON_OBJ) && bind_object(c, ref, v, &b, e) < 0)
         return -(*e)->code;
-    if (!str_empty(node_of_user(c->user)) && !str_eqz(b.kind, "Pod"))
+    struct str node = node_of_user(c->user);
+    if (!str_empty(node) && str_eqz(b.kind, "Pod") && !str_eq(b.node, node))
+        return err_set(e, ERR_FORBIDDEN, "serviceaccounts \"%.*s\" is forbidden: node requested token bound to a pod scheduled on a different node",
+            STR_ARG(c->ri.name));
+    if (!str_empty(node) && !str_eqz(b.kind, "Pod"))
         return err_set(
             e, ERR_FORBIDDEN, "serviceaccounts \"%.*s\" is forbidden: node requested token not bound to a pod", STR_ARG(c->ri.name));
     if (json_count(auds) == 0)

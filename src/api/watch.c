@@ -191,7 +191,7 @@ static void bookmark_send(struct watching *w, int64_t rev, bool initial_end)
 
 static bool watch_match(struct watching *w, const struct obj *o)
 {
-    if (!str_empty(w->ns) && !str_eq(w->ns, o->ns))
+    if ((!str_empty(w->ns) && !str_eq(w->ns, o->ns)) || (!str_empty(w->c->ri.name) && !str_eq(w->c->ri.name, o->name)))
         return false;
     return select_match(w->c, &w->sel, o);
 }
@@ -206,7 +206,7 @@ static void event_send(struct watching *w, struct store_event *ev)
     }
     if (!str_empty(w->ns) && !str_eq(w->ns, ev->obj->ns))
         return;
-    bool all = w->sel.labels.n == 0 && !w->sel.labels.nothing && w->sel.fields.n == 0;
+    bool all = str_empty(w->c->ri.name) && w->sel.labels.n == 0 && !w->sel.labels.nothing && w->sel.fields.n == 0;
     bool now = all || watch_match(w, ev->obj), was = before && (all || watch_match(w, before));
     if (now)
         frame_send(w, ev, was ? FRAME_MODIFIED : FRAME_ADDED, ev->obj, 0);

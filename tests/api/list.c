@@ -104,3 +104,18 @@ TEST(tables_partial_metadata_and_yaml_are_served)
     OK(a.body.n > 4 && memcmp(a.body.p, "k8s", 4) == 0);
     fixture_free(f);
 }
+
+TEST(pods_are_chosen_by_node_and_phase)
+{
+    struct fixture *f = fixture_new();
+    const char *pods = "/api/v1/namespaces/default/pods";
+    want(f, 201, "POST", "/api/v1/namespaces/default/serviceaccounts", "{\"metadata\":{\"name\":\"default\"}}");
+    want(f, 201, "POST", pods, "{\"metadata\":{\"name\":\"a\"},\"spec\":{\"nodeName\":\"n\",\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}");
+    want(f, 201, "POST", pods, "{\"metadata\":{\"name\":\"b\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}");
+    struct json *l = want(f, 200, "GET", "/api/v1/pods?fieldSelector=spec.nodeName%3Dn", NULL);
+    EQ(json_count(json_get(l, STR("items"))), 1);
+    EQ_STR(at(l, "items.0.metadata.name"), STR("a"));
+    EQ(json_count(json_get(want(f, 200, "GET", "/api/v1/pods?fieldSelector=spec.nodeName%3D,status.phase%3DPending", NULL), STR("items"))), 1);
+    EQ(json_count(json_get(want(f, 200, "GET", "/api/v1/pods?fieldSelector=status.phase%21%3DRunning,spec.restartPolicy%3DAlways", NULL), STR("items"))), 2);
+    fixture_free(f);
+}

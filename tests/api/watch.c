@@ -90,3 +90,26 @@ TEST(only_the_first_table_frame_names_the_columns)
     lines_close(l);
     fixture_free(f);
 }
+
+TEST(a_watch_of_one_object_shows_no_other)
+{
+    struct fixture *f = fixture_new();
+    struct json *o;
+    want(f, 201, "POST", CM, "{\"metadata\":{\"name\":\"a\"}}");
+    want(f, 201, "POST", CM, "{\"metadata\":{\"name\":\"b\"}}");
+    struct lines *l = lines_open(f, CM "?watch=1&fieldSelector=metadata.name%3Db");
+    EQ_STR(next(f, l, &o), STR("ADDED"));
+    EQ_STR(at(o, "metadata.name"), STR("b"));
+    struct lines *old = lines_open(f, "/api/v1/watch/namespaces/default/configmaps/b");
+    EQ_STR(next(f, old, &o), STR("ADDED"));
+    EQ_STR(at(o, "metadata.name"), STR("b"));
+    want(f, 200, "DELETE", CM "/a", NULL);
+    want(f, 200, "DELETE", CM "/b", NULL);
+    EQ_STR(next(f, l, &o), STR("DELETED"));
+    EQ_STR(at(o, "metadata.name"), STR("b"));
+    EQ_STR(next(f, old, &o), STR("DELETED"));
+    EQ_STR(at(o, "metadata.name"), STR("b"));
+    lines_close(l);
+    lines_close(old);
+    fixture_free(f);
+}
