@@ -1,5 +1,6 @@
 """A hub in a third network, the cluster joined to it by token: kubectl through the hub to a pod on the second node, behind both uplinks."""
 import os
+import subprocess
 
 import pytest
 from lab.lab import wait_for
@@ -64,6 +65,23 @@ def through(hub, *words, **more):
     return hub.kubectl("--server", "https://127.0.0.1:6443/k8s/clusters/c-shop", *words, **more)
 
 
+WEB = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  nodeSelector: {kubernetes.io/hostname: b}
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: c, image: "sampan.io/busybox:1", command: [sh, -c, "mkdir /w; echo far web >/w/index.html; httpd -p 8080 -h /w; while true; do echo tick; sleep 0.2; done"]}
+"""
+
+
+def background(hub, *words, env=None, **more):
+    return subprocess.Popen(["nsenter", f"--net=/run/netns/{hub.host.netns}", hub.lab.kubectl_path, "--kubeconfig", hub.kubeconfig, "--server", "https://127.0.0.1:6443/k8s/clusters/c-shop", *words],
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ, HOME=hub.lab.folder, **(env or {})), **more)
+
+
 def test_get_clusters_shows_it_connected(hub, site):
     out = hub.kubectl("get", "clusters.management.cattle.io")
     assert "c-shop" in out and "Connected" in out, out
@@ -81,6 +99,30 @@ def test_logs_and_exec_reach_a_pod_behind_both_uplinks(hub, site):
     assert through(hub, "exec", "far", "--", "hostname") == "far\n"
     assert through(hub, "exec", "-i", "far", "--", "cat", stdin="down and up\n") == "down and up\n"
     assert "exit code 7" in through(hub, "exec", "far", "--", "sh", "-c", "exit 7", check=False)
+
+
+def test_port_forward_and_streams_through_both_uplinks(hub, site):
+    site.apply(WEB)
+    site.wait_pods_ready("default", "app=web", 1)
+    for env in ({}, {"KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"}):
+        p = background(hub, "port-forward", "pod/web", "18080:8080", env=env)
+        try:
+            assert b"Forwarding from" in p.stdout.readline()
+            for _ in range(3):
+                assert hub.host.run("curl", "-s", "-m", "10", "http://127.0.0.1:18080/") == "far web\n"
+        finally:
+            p.kill()
+            p.wait()
+    p = background(hub, "logs", "-f", "web")
+    try:
+        for _ in range(20):
+            assert p.stdout.readline() == b"tick\n"
+    finally:
+        p.kill()
+        p.wait()
+    data = os.urandom(3 << 20)
+    out, _ = background(hub, "exec", "-i", "web", "--", "cat", stdin=subprocess.PIPE).communicate(data, timeout=60)
+    assert out == data
 
 
 def test_writes_run_as_the_hubs_user_at_the_site(hub, site):

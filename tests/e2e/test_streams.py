@@ -91,6 +91,21 @@ def test_logs_with_timestamps_since_tail_and_a_limit(server, box):
     assert "previous terminated container" in server.kubectl("logs", "-n", box, "box", "-c", "noise", "--previous", check=False)
 
 
+def test_the_log_of_the_run_before_is_kept(server, box):
+    server.kubectl("run", "again", "-n", box, "--image=sampan.io/busybox:1", "--restart=Always", "--command", "--", "sh", "-c", "echo run of $(cat /proc/sys/kernel/random/uuid); sleep 2; exit 1")
+    wait_for("a restart", lambda: server.get("pod", "again", "-n", box)["status"]["containerStatuses"][0]["restartCount"] == 1, 40)
+    before, now = (server.kubectl("logs", "-n", box, "again", *more) for more in (["--previous"], []))
+    assert before.startswith("run of ") and now.startswith("run of ") and before != now
+
+
+def test_cp_there_and_back(server, box, tmp_path):
+    file, back = tmp_path / "file", tmp_path / "back"
+    file.write_bytes(os.urandom(1 << 20))
+    server.kubectl("cp", str(file), f"{box}/box:/tmp-copy", "-c", "main")
+    server.kubectl("cp", f"{box}/box:/tmp-copy", str(back), "-c", "main")
+    assert back.read_bytes() == file.read_bytes()
+
+
 def test_a_followed_log_comes_as_it_is_written(server, box):
     p = start(server, "logs", "-f", "-n", box, "box", "-c", "noise", "--tail=1")
     try:
