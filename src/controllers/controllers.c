@@ -10,6 +10,7 @@ static const struct controller *const rows[] = {
     &endpointslice_controller, &endpoints_controller, &node_controller, &taint_controller, &podgc_controller,
     &cronjob_controller, &disruption_controller, &aggregation_controller, &csr_approving_controller, &csr_signing_controller,
     &ttl_after_finished_controller, &quota_controller, &claim_protection_controller, &volume_protection_controller, &volume_controller,
+    &ephemeral_controller, &mirroring_controller,
 };
 
 const struct ctl_res ctl_resources[R_RESOURCES] = {

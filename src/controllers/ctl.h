@@ -68,7 +68,8 @@ struct sync {
 extern const struct controller deployment_controller, replicaset_controller, replication_controller, statefulset_controller, daemonset_controller, job_controller,
     cronjob_controller, namespace_controller, serviceaccount_controller, root_ca_controller, garbage_controller, endpointslice_controller, endpoints_controller,
     node_controller, taint_controller, podgc_controller, disruption_controller, quota_controller, aggregation_controller, csr_approving_controller,
-    csr_signing_controller, ttl_after_finished_controller, claim_protection_controller, volume_protection_controller, volume_controller;
+    csr_signing_controller, ttl_after_finished_controller, claim_protection_controller, volume_protection_controller, volume_controller,
+    ephemeral_controller, mirroring_controller;
 
 /* ---- keys ---- */
 void ctl_add(struct ctl *c, const struct obj *o);                              /* its key */

@@ -228,3 +228,25 @@ TEST(endpoint_slices_follow_pods)
     EQ(json_count(json_path(world_tree(&w, "/endpoints", "default", "s"), "subsets", NULL)), 0);
     world_close(&w);
 }
+
+TEST(endpoints_written_by_hand_are_mirrored)
+{
+    struct world w;
+    world_open(&w, "endpointslice-mirroring,endpointslice,endpoints,garbage");
+    world_create(&w, "/services", "default", "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"ext\"},\"spec\":{\"ports\":[{\"port\":80}]}}");
+    world_create(&w, "/endpoints", "default",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{\"name\":\"ext\"},\"subsets\":[{\"addresses\":[{\"ip\":\"192.0.2.1\"}],\"notReadyAddresses\":[{\"ip\":\"192.0.2.2\"}],\"ports\":[{\"port\":8080}]}]}");
+    world_run(&w);
+    EQ(world_count(&w, "discovery.k8s.io/endpointslices", "default"), 2);
+    const struct obj *slice = NULL;
+    for (size_t i = 0; i < 2; i++)
+        if (str_eqz(obj_label(world_nth(&w, "discovery.k8s.io/endpointslices", "default", i), STR("kubernetes.io/service-name")), "ext"))
+            slice = world_nth(&w, "discovery.k8s.io/endpointslices", "default", i);
+    const char *name = pool_strz(w.pool, slice->name);
+    EQ_STR(world_str(&w, "discovery.k8s.io/endpointslices", "default", name, "/endpoints/0/addresses/0"), STR("192.0.2.1"));
+    EQ(world_int(&w, "discovery.k8s.io/endpointslices", "default", name, "/ports/0/port"), 8080);
+    world_do(&w, API_DELETE, "/endpoints", "default", "ext", "", NULL, 200);
+    world_run(&w);
+    EQ(world_count(&w, "discovery.k8s.io/endpointslices", "default"), 1);
+    world_close(&w);
+}

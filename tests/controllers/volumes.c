@@ -75,3 +75,17 @@ TEST(a_provisioner_is_asked_and_its_volume_bound)
     EQ_STR(volume_phase(&w, "pvc-1"), STR("Bound"));
     world_close(&w);
 }
+
+TEST(an_ephemeral_volume_has_a_claim_as_long_as_its_pod)
+{
+    struct world w;
+    world_open(&w, "serviceaccount,ephemeral-volume,garbage,pvc-protection");
+    world_create(&w, "/pods", "default", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a\"}],\"volumes\":[{\"name\":\"d\",\"ephemeral\":"
+        "{\"volumeClaimTemplate\":{\"metadata\":{\"labels\":{\"x\":\"y\"}},\"spec\":{\"accessModes\":[\"ReadWriteOnce\"],\"resources\":{\"requests\":{\"storage\":\"1Gi\"}}}}}}]}}");
+    world_run(&w);
+    EQ_STR(obj_label(world_get(&w, "/persistentvolumeclaims", "default", "p-d"), STR("x")), STR("y"));
+    world_do(&w, API_DELETE, "/pods", "default", "p", "", "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}", 200);
+    world_run(&w);
+    OK(!world_get(&w, "/persistentvolumeclaims", "default", "p-d"));
+    world_close(&w);
+}
