@@ -1,7 +1,8 @@
 /* attach: a session's channels joined to conmon's attach socket, which node hands over.
  *
- * The socket keeps packets apart: each of conmon's begins with a byte that names the stream (2 stdout, 3 stderr), what we send is the container's stdin as it is, in packets that conmon's
- * buffer holds whole. Its end is the container's. Window sizes go through node, which knows conmon's control fifo by the id of the attach until it is told that nobody looks any more. */
+ * The socket keeps packets apart: each of conmon's begins with a byte that names the stream (2 stdout, 3 stderr), what we send is the
+ * container's stdin as it is, in packets that conmon's buffer holds whole. Its end is the container's. Window sizes go through node, which
+ * knows conmon's control fifo by the id of the attach until it is told that nobody looks any more. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -11,7 +12,7 @@
 #include "gate/serve.h"
 #include "gate/session.h"
 
-#define PACKET (8u << 10)      /* conmon reads and writes this much at once */
+#define PACKET (8u << 10) /* conmon reads and writes this much at once */
 #define INPUT_HIGH (128u << 10)
 enum { CONMON_OUT = 2, CONMON_ERR = 3 };
 
@@ -21,7 +22,7 @@ struct attach {
     struct pool *pool;
     struct node_attach ask;
     struct session_want want;
-    uint64_t waiting, id;      /* of the request; of the attach that node keeps */
+    uint64_t waiting, id; /* of the request; of the attach that node keeps */
     struct watch socket;
     struct buf in;
     bool in_over, held;
@@ -79,7 +80,8 @@ static void on_socket(struct watch *w, uint32_t events)
     char packet[PACKET + 1];
     if (events & EPOLLOUT)
         flush(x);
-    if (x->held && events & (EPOLLHUP | EPOLLERR)) { /* cannot be masked; what is left is read all the same, and no more than conmon's few packets */
+    if (x->held &&
+        events & (EPOLLHUP | EPOLLERR)) { /* cannot be masked; what is left is read all the same, and no more than conmon's few packets */
         x->held = false;
     }
     while (!x->held && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {

@@ -2,8 +2,9 @@
  *
  *     client ──session──► stdin ──► process ──► stdout, stderr ──session──► client
  *
- * The Status follows when the process has ended AND its output has been read to the end; a child that it left behind and that keeps the output open is not waited
- * for longer than LINGER_NS of silence. A client that goes away closes the process' stdin and output; the process is left to end by itself, as the kubelet does it. */
+ * The Status follows when the process has ended AND its output has been read to the end; a child that it left behind and that keeps the
+ * output open is not waited for longer than LINGER_NS of silence. A client that goes away closes the process' stdin and output; the process
+ * is left to end by itself, as the kubelet does it. */
 #include <stdlib.h>
 
 #include "gate/serve.h"
@@ -12,13 +13,16 @@
 #define INPUT_HIGH (128u << 10)
 #define LINGER_NS (2 * NS_PER_S)
 
-struct end { struct exec *x; enum session_channel c; };
+struct end {
+    struct exec *x;
+    enum session_channel c;
+};
 struct exec {
     struct gate *gate;
     struct session *session;
     struct pool *pool;
     struct node_exec ask;
-    uint64_t id;                /* node's; 0: none under way */
+    uint64_t id;                   /* node's; 0: none under way */
     struct stream *in, *out, *err; /* a terminal: out is both ways */
     struct end ends[3];
     bool tty, done, held;
@@ -147,7 +151,8 @@ static void on_exec_done(void *arg, struct wire_msg *m)
     x->done = true;
     x->code = done.code;
     x->message = pool_str(x->pool, done.message);
-    if (done.code > 0 && x->session && done.message.n && !x->ask.err && !x->tty) /* what the runtime said of a command that it could not start */
+    if (done.code > 0 && x->session && done.message.n && !x->ask.err &&
+        !x->tty) /* what the runtime said of a command that it could not start */
         session_output(x->session, x->ask.out ? CHANNEL_OUT : CHANNEL_ERR, x->message.p, x->message.n);
     check_end(x);
 }
@@ -261,7 +266,12 @@ void serve_exec(struct gate *g, struct http_req *rq, const struct target *t)
     }
     struct exec *x = xcalloc(1, sizeof *x);
     *x = (struct exec){.gate = g, .pool = pool_new(), .tty = want.tty};
-    x->ask = (struct node_exec){.uid = pool_str(x->pool, t->pod->uid), .container = pool_str(x->pool, t->container), .tty = want.tty, .in = want.in, .out = want.out, .err = want.err};
+    x->ask = (struct node_exec){.uid = pool_str(x->pool, t->pod->uid),
+        .container = pool_str(x->pool, t->container),
+        .tty = want.tty,
+        .in = want.in,
+        .out = want.out,
+        .err = want.err};
     x->ask.argv = pool_array(x->pool, struct str, n);
     x->ask.nargv = count_argv(rq, x->pool, x->ask.argv);
     x->session = session_accept(rq, &want, &events, x);

@@ -1,4 +1,5 @@
-/* portForward: connections of the client's, each two SPDY streams with one request id (data, and error for a text when it fails), joined to sockets inside the pod's network.
+/* portForward: connections of the client's, each two SPDY streams with one request id (data, and error for a text when it fails), joined to
+ * sockets inside the pod's network.
  *
  *   kubectl ── WebSocket, subprotocol SPDY/3.1+portforward.k8s.io ──► SPDY inside its binary messages (KEP-4006)
  *   older   ── Upgrade: SPDY/3.1, X-Stream-Protocol-Version: portforward.k8s.io ──► the same without the WebSocket */
@@ -9,19 +10,19 @@
 
 #define PROTOCOL "portforward.k8s.io"
 #define MESSAGE_MAX (1u << 20)
-#define HALF_NS (30 * NS_PER_S)  /* for the second stream of a connection */
+#define HALF_NS (30 * NS_PER_S) /* for the second stream of a connection */
 #define PAIRS_MAX 500
 
 struct forward {
     struct gate *gate;
     struct spdy *spdy;
-    struct str uid, name;        /* of the pod; owned */
+    struct str uid, name; /* of the pod; owned */
     struct list pairs;
     size_t npairs;
 };
 
-struct pair {                    /* one connection; outlives the forward while its splice ends */
-    struct forward *forward;     /* NULL: gone */
+struct pair {                /* one connection; outlives the forward while its splice ends */
+    struct forward *forward; /* NULL: gone */
     struct gate *gate;
     struct list node;
     char *request;
@@ -48,7 +49,10 @@ static void pair_free(struct pair *p)
     free(p);
 }
 
-static void on_spliced(void *arg) { pair_free(arg); }
+static void on_spliced(void *arg)
+{
+    pair_free(arg);
+}
 
 static void fail(struct pair *p, struct str why)
 {
@@ -104,7 +108,10 @@ static void dial(struct pair *p)
 static void no_data(void *arg, const char *p, size_t n) {}
 static void no_eof(void *arg) {} /* a client has nothing to say on the error stream and half-closes it at once */
 
-static void error_closed(void *arg, const struct err *why) { ((struct pair *)arg)->error = NULL; }
+static void error_closed(void *arg, const struct err *why)
+{
+    ((struct pair *)arg)->error = NULL;
+}
 
 static void data_closed(void *arg, const struct err *why) /* before it was spliced */
 {
@@ -113,7 +120,10 @@ static void data_closed(void *arg, const struct err *why) /* before it was splic
     pair_free(p);
 }
 
-static void half_late(struct timer *t) { pair_free(container_of(t, struct pair, limit)); }
+static void half_late(struct timer *t)
+{
+    pair_free(container_of(t, struct pair, limit));
+}
 
 static struct pair *pair_of(struct forward *f, struct str request, uint64_t port)
 {
@@ -133,7 +143,8 @@ static struct pair *pair_of(struct forward *f, struct str request, uint64_t port
 
 static void on_stream(void *arg, struct spdy *spdy, uint32_t id, const struct http_header *h, size_t n)
 {
-    static const struct stream_events data_events = {no_data, NULL, no_eof, data_closed}, error_events = {no_data, NULL, no_eof, error_closed};
+    static const struct stream_events data_events = {no_data, NULL, no_eof, data_closed},
+                                      error_events = {no_data, NULL, no_eof, error_closed};
     struct forward *f = arg;
     struct str type = STR_NULL, port_text = STR_NULL, request = STR_NULL;
     uint64_t port = 0;
@@ -145,7 +156,8 @@ static void on_stream(void *arg, struct spdy *spdy, uint32_t id, const struct ht
         else if (str_eqz(h[i].name, "requestid"))
             request = h[i].value;
     }
-    bool data = str_eqz(type, "data"), good = (data || str_eqz(type, "error")) && request.n && request.n < 64 && str_to_u64(port_text, &port) && port > 0 && port < 65536;
+    bool data = str_eqz(type, "data"),
+         good = (data || str_eqz(type, "error")) && request.n && request.n < 64 && str_to_u64(port_text, &port) && port > 0 && port < 65536;
     struct pair *p = good ? pair_of(f, request, port) : NULL;
     struct stream **at = !p ? NULL : data ? &p->data : &p->error;
     if (!p || *at) {

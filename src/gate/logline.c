@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #define BLOCK (64u << 10)
-#define HEAD_MAX 96       /* time, stream and tag */
+#define HEAD_MAX 96 /* time, stream and tag */
 
 bool log_parse(struct str raw, struct log_entry *out)
 {
@@ -66,7 +66,10 @@ bool log_put(struct log_filter *f, const struct log_entry *x, struct buf *out)
 
 /* ---- from the end ---- */
 
-struct tail { uint64_t left; enum log_stream stream; };
+struct tail {
+    uint64_t left;
+    enum log_stream stream;
+};
 
 /* Does a line of the container's end with the entry at this place? */
 static bool ends_line(int fd, int64_t at, enum log_stream stream)

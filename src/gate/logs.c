@@ -8,26 +8,26 @@
 
 #define POLL_NS (200 * NS_PER_MS)
 #define READ_SIZE (32u << 10)
-#define TURN_MAX (512u << 10)   /* read in one turn of the loop */
+#define TURN_MAX (512u << 10) /* read in one turn of the loop */
 #define QUEUE_HIGH (128u << 10)
-#define IDLE_POLLS 5            /* a second of silence behind some output: is the file still the one? */
-#define ASK_AGAIN 10            /* polls in which a renamed file's successor is looked for */
+#define IDLE_POLLS 5 /* a second of silence behind some output: is the file still the one? */
+#define ASK_AGAIN 10 /* polls in which a renamed file's successor is looked for */
 
 struct logs {
     struct gate *gate;
     struct http_req *rq;
     struct pool *pool;
     struct node_log ask;
-    uint64_t id;                /* of a request to node; 0: none */
-    char run[129];              /* container id when it began: another one is another log */
+    uint64_t id;   /* of a request to node; 0: none */
+    char run[129]; /* container id when it began: another one is another log */
     int fds[WIRE_FDS];
     size_t nfds, at;
     int64_t offset;
-    struct buf part;            /* read and not yet a whole entry */
+    struct buf part; /* read and not yet a whole entry */
     struct log_filter filter;
     uint64_t tail;
     bool has_tail, follow, over, waiting_drain, moved, busy;
-    int64_t changed;            /* ctime of the file, ns; 0: not looked at yet */
+    int64_t changed; /* ctime of the file, ns; 0: not looked at yet */
     int idle, ask_left;
     struct timer timer;
 };
@@ -50,7 +50,10 @@ static void logs_free(struct logs *l)
     free(l);
 }
 
-static void on_close(struct http_req *rq) { logs_free(rq->user); }
+static void on_close(struct http_req *rq)
+{
+    logs_free(rq->user);
+}
 
 static struct http_req *leave(struct logs *l)
 {
@@ -125,7 +128,8 @@ static bool container_over(const struct logs *l)
     return l->ask.previous || !gp || gp->gone || (s && (s->state != CS_RUNNING || !str_eqz(s->id, l->run)));
 }
 
-/* At the end of the newest file: has it been renamed? A rename shows in ctime, unless output came in the same interval; then silence makes us look. */
+/* At the end of the newest file: has it been renamed? A rename shows in ctime, unless output came in the same interval; then silence makes
+ * us look. */
 static void watch_rotation(struct logs *l, const struct stat *st)
 {
     int64_t changed = (int64_t)st->st_ctim.tv_sec * NS_PER_S + st->st_ctim.tv_nsec;
@@ -199,7 +203,10 @@ static void pump(struct logs *l)
         timer_in(l->gate->loop, &l->timer, 0, on_timer);
 }
 
-static void on_timer(struct timer *t) { pump(container_of(t, struct logs, timer)); }
+static void on_timer(struct timer *t)
+{
+    pump(container_of(t, struct logs, timer));
+}
 
 static void on_drain(struct http_req *rq)
 {
@@ -250,7 +257,8 @@ static bool options(struct logs *l, struct http_req *rq)
     int64_t tail = 0, seconds = 0, limit = 0;
     bool has_seconds, has_limit;
     struct str since = http_query(rq, STR("sinceTime")), stream = http_query(rq, STR("stream"));
-    if (!number(rq, "tailLines", &tail, &l->has_tail) || !number(rq, "sinceSeconds", &seconds, &has_seconds) || !number(rq, "limitBytes", &limit, &has_limit))
+    if (!number(rq, "tailLines", &tail, &l->has_tail) || !number(rq, "sinceSeconds", &seconds, &has_seconds) ||
+        !number(rq, "limitBytes", &limit, &has_limit))
         return false;
     if (since.n && !time_parse(since, &l->filter.since)) {
         serve_fail(rq, 400, "sinceTime: \"%.*s\" is not a time", STR_ARG(since));
@@ -282,7 +290,9 @@ static bool has_log(struct http_req *rq, const struct target *t, bool previous)
     if (s && (s->state != CS_WAITING || s->had_last))
         return true;
     if (s && s->reason.n)
-        why = str_eqz(s->reason, "ErrImagePull") ? STR("image can't be pulled") : str_eqz(s->reason, "ImagePullBackOff") ? STR("trying and failing to pull image") : s->reason;
+        why = str_eqz(s->reason, "ErrImagePull")       ? STR("image can't be pulled")
+              : str_eqz(s->reason, "ImagePullBackOff") ? STR("trying and failing to pull image")
+                                                       : s->reason;
     serve_fail(rq, 400, "container \"%.*s\" in pod \"%.*s\" is waiting to start: %.*s", STR_ARG(c), STR_ARG(pod), STR_ARG(why));
     return false;
 }

@@ -1,5 +1,6 @@
-/* /proxy/{http|https}/{address}/{port}/{path}: a plain request to a server in the pod network, for the api room's pods/proxy and services/proxy. TLS is not verified, as with kubelets: pods
- * have no names that a certificate could be checked for. Addresses of this machine itself (loopback, link-local) are nobody's pod. */
+/* /proxy/{http|https}/{address}/{port}/{path}: a plain request to a server in the pod network, for the api room's pods/proxy and
+ * services/proxy. TLS is not verified, as with kubelets: pods have no names that a certificate could be checked for. Addresses of this
+ * machine itself (loopback, link-local) are nobody's pod. */
 #include <arpa/inet.h>
 #include <stdlib.h>
 
@@ -9,7 +10,10 @@
 
 #define HEAD_MS 65000
 
-struct proxy { struct http_client *client; struct tls_ctx *tls; };
+struct proxy {
+    struct http_client *client;
+    struct tls_ctx *tls;
+};
 
 static void proxy_free(void *arg)
 {
@@ -25,7 +29,8 @@ static bool address_ok(const char *text)
     struct in_addr four;
     if (inet_pton(AF_INET6, text, &six) == 1) {
         if (!IN6_IS_ADDR_V4MAPPED(&six))
-            return !IN6_IS_ADDR_LOOPBACK(&six) && !IN6_IS_ADDR_LINKLOCAL(&six) && !IN6_IS_ADDR_MULTICAST(&six) && !IN6_IS_ADDR_UNSPECIFIED(&six);
+            return !IN6_IS_ADDR_LOOPBACK(&six) && !IN6_IS_ADDR_LINKLOCAL(&six) && !IN6_IS_ADDR_MULTICAST(&six) &&
+                   !IN6_IS_ADDR_UNSPECIFIED(&six);
         memcpy(&four, six.s6_addr + 12, sizeof four);
     } else if (inet_pton(AF_INET, text, &four) != 1) {
         return false;
@@ -73,7 +78,8 @@ void serve_proxy(struct gate *g, struct http_req *rq, struct str rest)
     (void)str_cut(rest, '/', &port_text, &path);
     const char *ip = pool_strz(rq->pool, host);
     bool tls = str_eqz(scheme, "https");
-    if ((!tls && !str_eqz(scheme, "http")) || !str_to_u64(port_text, &port) || port == 0 || port > 65535 || !address_ok(ip) || !of_pod(g, rq, ip)) {
+    if ((!tls && !str_eqz(scheme, "http")) || !str_to_u64(port_text, &port) || port == 0 || port > 65535 || !address_ok(ip) ||
+        !of_pod(g, rq, ip)) {
         serve_fail(rq, 400, "address not allowed");
         return;
     }

@@ -10,7 +10,7 @@
 struct relay {
     struct relay_to to;
     struct loop *loop;
-    struct http_req *rq;         /* NULL: nobody waits any more */
+    struct http_req *rq; /* NULL: nobody waits any more */
     struct http_call *call;
     bool started;
     struct defer over;
@@ -20,8 +20,8 @@ struct relay {
 
 static bool hop(struct str n)
 {
-    static const char *const names[] = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length",
-        "http2-settings", "sec-websocket-key", "sec-websocket-accept", "authorization", "cookie", "expect"};
+    static const char *const names[] = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade",
+        "host", "content-length", "http2-settings", "sec-websocket-key", "sec-websocket-accept", "authorization", "cookie", "expect"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (str_eqz(n, names[i]))
             return true;
@@ -130,8 +130,12 @@ static void on_end(void *arg, const struct err *e)
 
 static struct http_request request(struct relay *x, struct str body)
 {
-    return (struct http_request){
-        .method = x->rq->method, .path = x->to.path, .headers = x->to.headers, .nheaders = x->to.nheaders, .body = body, .timeout_ms = x->to.head_ms};
+    return (struct http_request){.method = x->rq->method,
+        .path = x->to.path,
+        .headers = x->to.headers,
+        .nheaders = x->to.nheaders,
+        .body = body,
+        .timeout_ms = x->to.head_ms};
 }
 
 static void with_body(struct http_req *rq, struct str body)
@@ -176,7 +180,8 @@ static void upgrade(struct relay *x)
     struct http_header *h = pool_array(rq->pool, struct http_header, r.nheaders + 1);
     if (r.nheaders)
         memcpy(h, r.headers, r.nheaders * sizeof *h);
-    if (str_eq_nocase(rq->protocol, STR("websocket"))) { /* its answer proves nothing to us and is not passed on; the stream below is what matters */
+    if (str_eq_nocase(
+            rq->protocol, STR("websocket"))) { /* its answer proves nothing to us and is not passed on; the stream below is what matters */
         struct buf key = BUF_INIT;
         uint8_t raw[16];
         random_bytes(raw, sizeof raw);

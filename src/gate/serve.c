@@ -79,7 +79,7 @@ static void serve_pods(struct gate *g, struct http_req *rq)
     bool first = true;
     http_start(rq, 200, &json, 1);
     http_send_str(rq, STR("{\"kind\":\"PodList\",\"apiVersion\":\"v1\",\"metadata\":{},\"items\":["));
-    map_for(&g->pods, it) {
+    map_for (&g->pods, it) {
         struct gpod *gp = it->value;
         if (!gp->object)
             continue;
@@ -100,10 +100,19 @@ static void serve_health(struct gate *g, struct http_req *rq)
         serve_fail(rq, 500, "the node process is away");
 }
 
-static void serve_summary(struct gate *g, struct http_req *rq) { serve_stats(g, rq, false); }
-static void serve_metrics(struct gate *g, struct http_req *rq) { serve_stats(g, rq, true); }
+static void serve_summary(struct gate *g, struct http_req *rq)
+{
+    serve_stats(g, rq, false);
+}
+static void serve_metrics(struct gate *g, struct http_req *rq)
+{
+    serve_stats(g, rq, true);
+}
 
-static void serve_proxied(struct gate *g, struct http_req *rq) { serve_proxy(g, rq, str_sub(rq->path, sizeof "/proxy/" - 1, rq->path.n)); }
+static void serve_proxied(struct gate *g, struct http_req *rq)
+{
+    serve_proxy(g, rq, str_sub(rq->path, sizeof "/proxy/" - 1, rq->path.n));
+}
 
 /* ---- the table ---- */
 
@@ -113,7 +122,7 @@ static const struct route {
     enum method method;
     void (*whole)(struct gate *g, struct http_req *rq);                          /* the path is exactly this */
     void (*of_pod)(struct gate *g, struct http_req *rq, const struct target *t); /* or goes on with a pod */
-    bool container, below;                                                       /* the path goes on with a container; whole takes all paths below */
+    bool container, below; /* the path goes on with a container; whole takes all paths below */
 } routes[] = {
     {"/healthz", GET, .whole = serve_health},
     {"/pods", GET, .whole = serve_pods},

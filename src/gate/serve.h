@@ -5,13 +5,16 @@
  *     /attach/...                                      attach.c    /proxy/{scheme}/{address}/{port}/... proxy.c
  *     /portForward/{namespace}/{pod}[/{uid}]           forward.c
  *
- * Who may ask was decided above (RBAC on pods/exec and so on). A header sampan-pod-uid says which pod is meant: a newer one of the same name is not found.
- * Errors are plain text in the kubelet's words, since people and tools match on them.
+ * Who may ask was decided above (RBAC on pods/exec and so on). A header sampan-pod-uid says which pod is meant: a newer one of the same
+ * name is not found. Errors are plain text in the kubelet's words, since people and tools match on them.
  */
 #pragma once
 #include "gate/impl.h"
 
-struct target { struct gpod *pod; struct str container; /* in the request's pool; absent when the path has none */ };
+struct target {
+    struct gpod *pod;
+    struct str container; /* in the request's pool; absent when the path has none */
+};
 
 void serve_fail(struct http_req *rq, int status, const char *fmt, ...) _printf_(3, 4); /* a plain text answer */
 bool serve_flag(const struct http_req *rq, const char *name); /* a query parameter that says yes: "1", "true", "" */

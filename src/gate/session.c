@@ -13,7 +13,10 @@
 #define STREAMS_NS (30 * NS_PER_S)
 #define WS_V5_CLOSE 255
 
-struct side { struct session *s; enum session_channel c; };
+struct side {
+    struct session *s;
+    enum session_channel c;
+};
 struct session {
     struct loop *loop;
     struct session_want want;
@@ -24,8 +27,8 @@ struct session {
     struct spdy *spdy;
     struct stream *at[CHANNELS];
     struct side side[CHANNELS];
-    struct buf sizes;              /* SPDY: a size that has come in part */
-    struct timer limit;            /* SPDY: for the streams to come */
+    struct buf sizes;   /* SPDY: a size that has come in part */
+    struct timer limit; /* SPDY: for the streams to come */
     struct defer ready;
     bool told_ready, input_over;
 };
@@ -114,7 +117,11 @@ static bool accept_ws(struct session *s, struct http_req *rq)
     s->v5 = chosen && chosen[1] == '5';
     ws_pause(s->ws, true);
     ws_use(s->ws, &events, s);
-    session_output(s, s->want.out ? CHANNEL_OUT : s->want.err ? CHANNEL_ERR : CHANNEL_ERROR, "", 0); /* kubelets say hello so: clients wait for it */
+    session_output(s,
+        s->want.out   ? CHANNEL_OUT
+        : s->want.err ? CHANNEL_ERR
+                      : CHANNEL_ERROR,
+        "", 0); /* kubelets say hello so: clients wait for it */
     loop_defer(s->loop, &s->ready, on_ready);
     return true;
 }
@@ -221,7 +228,8 @@ static bool accept_spdy(struct session *s, struct http_req *rq)
             v4 |= str_eqz(str_trim(piece), "v4.channel.k8s.io");
     }
     if (!v4) {
-        http_reply_str(rq, 403, "text/plain; charset=utf-8", STR("unable to upgrade: unable to negotiate protocol: the server speaks v4.channel.k8s.io\n"));
+        http_reply_str(rq, 403, "text/plain; charset=utf-8",
+            STR("unable to upgrade: unable to negotiate protocol: the server speaks v4.channel.k8s.io\n"));
         return false;
     }
     struct stream *below = http_upgrade(rq, h, 1);
@@ -233,7 +241,6 @@ static bool accept_spdy(struct session *s, struct http_req *rq)
 }
 
 /* ---- both ---- */
-
 
 bool session_wants(struct http_req *rq, struct session_want *out)
 {
@@ -340,7 +347,8 @@ struct str session_exit_code(struct pool *p, int64_t code)
     struct str text = pool_printf(p, "%" PRId64, code);
     if (code == 0)
         return session_success(p);
-    return failure(p, pool_printf(p, "command terminated with non-zero exit code: exit status %" PRId64, code), "NonZeroExitCode", "ExitCode", text, 0);
+    return failure(p, pool_printf(p, "command terminated with non-zero exit code: exit status %" PRId64, code), "NonZeroExitCode",
+        "ExitCode", text, 0);
 }
 
 struct str session_failure(struct pool *p, struct str message)

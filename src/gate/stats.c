@@ -3,7 +3,12 @@
 
 #include "gate/serve.h"
 
-struct stats { struct gate *gate; struct http_req *rq; uint64_t id; bool metrics; };
+struct stats {
+    struct gate *gate;
+    struct http_req *rq;
+    uint64_t id;
+    bool metrics;
+};
 
 static void on_close(struct http_req *rq)
 {
@@ -133,7 +138,10 @@ static void of_pod(struct buf *b, enum family f, const char *name, int64_t at, s
 
 static void metrics(struct gate *g, const struct node_stats *s, struct buf *b)
 {
-    static const struct { enum family family; const char *name, *type, *help; } families[] = {
+    static const struct {
+        enum family family;
+        const char *name, *type, *help;
+    } families[] = {
         {CONTAINER_CPU, "container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed by the container in core-seconds"},
         {CONTAINER_MEMORY, "container_memory_working_set_bytes", "gauge", "Current working set of the container in bytes"},
         {CONTAINER_START, "container_start_time_seconds", "gauge", "Start time of the container since unix epoch in seconds"},

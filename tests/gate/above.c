@@ -14,7 +14,13 @@
 
 /* ---- node ---- */
 
-struct proc { struct above *a; struct list link; struct child child; uint64_t id; int pty; };
+struct proc {
+    struct above *a;
+    struct list link;
+    struct child child;
+    uint64_t id;
+    int pty;
+};
 
 static void reply(struct above *a, uint16_t type, uint64_t id, enum err_code code, const char *message, const int *fds, size_t n)
 {
@@ -140,11 +146,21 @@ static void on_node_msg(void *arg, struct wire_msg *m)
         return;
     }
     switch (m->type) {
-    case NODE_EXEC: do_exec(a, m, pool); break;
-    case NODE_EXEC_RESIZE: do_resize(a, m, pool); break;
-    case NODE_LOG: do_log(a, m); break;
-    case NODE_CONNECT: do_connect(a, m, pool); break;
-    case NODE_STATS: wire_send(a->node, NODE_STATS_DATA, m->id, &node_stats_type, a->stats, NULL, 0); break;
+    case NODE_EXEC:
+        do_exec(a, m, pool);
+        break;
+    case NODE_EXEC_RESIZE:
+        do_resize(a, m, pool);
+        break;
+    case NODE_LOG:
+        do_log(a, m);
+        break;
+    case NODE_CONNECT:
+        do_connect(a, m, pool);
+        break;
+    case NODE_STATS:
+        wire_send(a->node, NODE_STATS_DATA, m->id, &node_stats_type, a->stats, NULL, 0);
+        break;
     case NODE_ATTACH: {
         int fds[2] = {a->attach_fd, open("/dev/null", O_WRONLY | O_CLOEXEC)};
         a->attach_id = m->id;
@@ -152,7 +168,8 @@ static void on_node_msg(void *arg, struct wire_msg *m)
         close(fds[1]);
         break;
     }
-    default: test_fail(__FILE__, __LINE__, "node was sent message %d", m->type);
+    default:
+        test_fail(__FILE__, __LINE__, "node was sent message %d", m->type);
     }
 }
 
@@ -171,9 +188,13 @@ static void on_answer(void *arg, struct wire_msg *m)
     call.fn(call.arg, m);
 }
 
-static void no_close(void *arg, const struct err *e) { test_fail(__FILE__, __LINE__, "the wire was closed: %s", e ? err_msg(e) : ""); }
+static void no_close(void *arg, const struct err *e)
+{
+    test_fail(__FILE__, __LINE__, "the wire was closed: %s", e ? err_msg(e) : "");
+}
 
-static const char pod_text[] = "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\",\"uid\":\"u1\"},\"spec\":{\"containers\":[{\"name\":\"app\",\"tty\":true,\"stdin\":true}]}}";
+static const char pod_text[] = "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\",\"uid\":\"u1\"},\"spec\":{\"containers\":[{"
+                               "\"name\":\"app\",\"tty\":true,\"stdin\":true}]}}";
 
 void above_open(struct above *a)
 {
@@ -192,7 +213,12 @@ void above_open(struct above *a)
     OK(a->gate.node && a->node);
     a->con = (struct node_container_state){.name = STR("app"), .id = STR("c1"), .state = CS_RUNNING};
     a->state = (struct node_pod_state){.uid = STR("u1"), .ns = STR("default"), .name = STR("web"), .containers = &a->con, .ncontainers = 1};
-    a->pod = (struct gpod){.gate = &a->gate, .uid = STR("u1"), .ns = STR("default"), .name = STR("web"), .state = &a->state, .object = bytes_new(pod_text, sizeof pod_text - 1)};
+    a->pod = (struct gpod){.gate = &a->gate,
+        .uid = STR("u1"),
+        .ns = STR("default"),
+        .name = STR("web"),
+        .state = &a->state,
+        .object = bytes_new(pod_text, sizeof pod_text - 1)};
     map_put(&a->gate.pods, STR("u1"), &a->pod);
     a->server = http_server_new(a->gate.loop, NULL, serve_request, &a->gate);
     http_serve(a->server, stream_fd_new(a->gate.loop, up[0], &e), NULL, NULL);
@@ -243,8 +269,14 @@ void above_wait(struct above *a, int ms)
 
 /* ---- plain requests ---- */
 
-static void on_head(void *arg, const struct http_response *r) { ((struct answer *)arg)->status = r->status; }
-static void on_data(void *arg, const char *p, size_t n) { buf_add(&((struct answer *)arg)->body, p, n); }
+static void on_head(void *arg, const struct http_response *r)
+{
+    ((struct answer *)arg)->status = r->status;
+}
+static void on_data(void *arg, const char *p, size_t n)
+{
+    buf_add(&((struct answer *)arg)->body, p, n);
+}
 
 static void on_end(void *arg, const struct err *e)
 {

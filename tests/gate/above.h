@@ -1,5 +1,5 @@
-/* A gate as seen from above, with the real protocol on both sides: requests come over HTTP/2 on a socket pair (as through the uplink), and at the other end of the wire to
- * node sits a small node that runs real local processes and opens real files. */
+/* A gate as seen from above, with the real protocol on both sides: requests come over HTTP/2 on a socket pair (as through the uplink), and
+ * at the other end of the wire to node sits a small node that runs real local processes and opens real files. */
 #pragma once
 #include "gate/impl.h"
 
@@ -13,13 +13,13 @@ struct above {
     /* node */
     struct wire *node;
     struct list procs;
-    char files[3][256];              /* what NODE_LOG opens, oldest first */
+    char files[3][256]; /* what NODE_LOG opens, oldest first */
     size_t nfiles;
     int logs_asked, connects, resizes;
     unsigned width, height;
-    uint16_t port;                   /* NODE_CONNECT goes to this one on 127.0.0.1 */
-    enum err_code refuse;            /* every request */
-    int attach_fd;                   /* what NODE_ATTACH hands over; -1 */
+    uint16_t port;        /* NODE_CONNECT goes to this one on 127.0.0.1 */
+    enum err_code refuse; /* every request */
+    int attach_fd;        /* what NODE_ATTACH hands over; -1 */
     uint64_t attach_id;
     bool detached;
     struct node_stats *stats;
@@ -36,7 +36,7 @@ struct answer { /* of a plain request */
     struct buf body;
     bool ended, failed;
 };
-void above_get(struct above *a, struct answer *x, const char *path); /* starts it */
+void above_get(struct above *a, struct answer *x, const char *path);         /* starts it */
 struct str above_fetch(struct above *a, struct answer *x, const char *path); /* to its end */
 void answer_clear(struct answer *x);
 

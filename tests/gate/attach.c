@@ -15,7 +15,10 @@ static int with_conmon(struct above *a)
     return sv[1];
 }
 
-static void put(int fd, const char *p, size_t n) { EQ(send(fd, p, n, MSG_NOSIGNAL), (ssize_t)n); }
+static void put(int fd, const char *p, size_t n)
+{
+    EQ(send(fd, p, n, MSG_NOSIGNAL), (ssize_t)n);
+}
 
 TEST(attach_keeps_streams_apart_passes_input_and_sizes_and_ends_with_the_container)
 {

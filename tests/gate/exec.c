@@ -4,7 +4,10 @@
 
 #define EXEC "/exec/default/web/app?"
 
-static bool has(const struct buf *b, const char *part) { return str_find(buf_str(b), str_of(part)) >= 0; }
+static bool has(const struct buf *b, const char *part)
+{
+    return str_find(buf_str(b), str_of(part)) >= 0;
+}
 
 TEST(exec_gives_output_then_success)
 {
@@ -165,7 +168,9 @@ TEST(exec_tells_why_node_refused)
 
 TEST(exec_is_refused_with_the_kubelets_words)
 {
-    static const struct { const char *path, *words; } rows[] = {
+    static const struct {
+        const char *path, *words;
+    } rows[] = {
         {"/exec/default/nix/app?command=a&stdout=1", "pod \"nix\" not found"},
         {"/exec/default/web/nix?command=a&stdout=1", "container \"nix\" not found in pod \"web\""},
         {"/exec/default/web/other/app?command=a&stdout=1", "pod \"web\" not found"},

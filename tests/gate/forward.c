@@ -8,7 +8,12 @@
 #include "http/spdy.h"
 
 /* A TCP server on loopback that turns bytes to upper case and says "bye" at the end of input. */
-struct upper { struct watch listen; struct loop *loop; struct stream *s; int port; };
+struct upper {
+    struct watch listen;
+    struct loop *loop;
+    struct stream *s;
+    int port;
+};
 
 static void up_data(void *arg, const char *p, size_t n)
 {
@@ -24,7 +29,10 @@ static void up_eof(void *arg)
     stream_write(u->s, "bye", 3);
     stream_close(TAKE(u->s));
 }
-static void up_close(void *arg, const struct err *why) { ((struct upper *)arg)->s = NULL; }
+static void up_close(void *arg, const struct err *why)
+{
+    ((struct upper *)arg)->s = NULL;
+}
 
 static void on_accept(struct watch *w, uint32_t events)
 {
@@ -60,11 +68,25 @@ static void upper_close(struct upper *u)
 
 /* ---- the client ---- */
 
-struct spoken { struct spdy *c; bool opened, gone; char *refused; };
-struct part { struct stream *s; struct buf got; bool over; };
+struct spoken {
+    struct spdy *c;
+    bool opened, gone;
+    char *refused;
+};
+struct part {
+    struct stream *s;
+    struct buf got;
+    bool over;
+};
 
-static void part_data(void *arg, const char *p, size_t n) { buf_add(&((struct part *)arg)->got, p, n); }
-static void part_eof(void *arg) { ((struct part *)arg)->over = true; }
+static void part_data(void *arg, const char *p, size_t n)
+{
+    buf_add(&((struct part *)arg)->got, p, n);
+}
+static void part_eof(void *arg)
+{
+    ((struct part *)arg)->over = true;
+}
 static void part_close(void *arg, const struct err *why)
 {
     struct part *x = arg;
@@ -72,7 +94,10 @@ static void part_close(void *arg, const struct err *why)
     x->over = true;
 }
 
-static void no_stream(void *arg, struct spdy *c, uint32_t id, const struct http_header *h, size_t n) { spdy_refuse(c, id); }
+static void no_stream(void *arg, struct spdy *c, uint32_t id, const struct http_header *h, size_t n)
+{
+    spdy_refuse(c, id);
+}
 static void on_gone(void *arg, const struct err *why)
 {
     struct spoken *k = arg;
@@ -305,12 +330,15 @@ TEST(statistics_are_told_as_kubelets_tell_them)
     struct above a;
     struct answer x;
     struct node_container_stats con = {.name = STR("app"), .cpu_ns = 1500000000, .memory_working_set = 4096, .memory = 8192, .rss = 1024};
-    struct node_pod_stats pods[] = {{.uid = STR("u1"), .containers = &con, .ncontainers = 1, .cpu_ns = 2500000000, .memory_working_set = 5000, .rx_bytes = 7}, {.uid = STR("unknown")}};
+    struct node_pod_stats pods[] = {
+        {.uid = STR("u1"), .containers = &con, .ncontainers = 1, .cpu_ns = 2500000000, .memory_working_set = 5000, .rx_bytes = 7},
+        {.uid = STR("unknown")}};
     struct node_stats s = {.at = 1767323045 * NS_PER_S, .cpu_ns = 3000000000, .memory_working_set = 6000, .pods = pods, .npods = 2};
     above_open(&a);
     a.stats = &s;
     struct str text = above_fetch(&a, &x, "/metrics/resource");
-    OK(str_find(text, STR("\ncontainer_cpu_usage_seconds_total{container=\"app\",namespace=\"default\",pod=\"web\"} 1.500000 1767323045000\n")) > 0);
+    OK(str_find(text,
+           STR("\ncontainer_cpu_usage_seconds_total{container=\"app\",namespace=\"default\",pod=\"web\"} 1.500000 1767323045000\n")) > 0);
     OK(str_find(text, STR("\npod_memory_working_set_bytes{namespace=\"default\",pod=\"web\"} 5000 1767323045000\n")) > 0);
     OK(str_find(text, STR("\nnode_cpu_usage_seconds_total 3.000000 1767323045000\n")) > 0);
     answer_clear(&x);

@@ -25,7 +25,9 @@ static void with_log(struct above *a, const char *text)
 
 TEST(logs_are_given_with_the_options_that_kubectl_has)
 {
-    static const struct { const char *query, *body; } rows[] = {
+    static const struct {
+        const char *query, *body;
+    } rows[] = {
         {"", "one\ntwo\nthree\n"},
         {"?tailLines=1", "three\n"},
         {"?tailLines=0", ""},

@@ -13,7 +13,7 @@
 struct back {
     struct http_server *server;
     struct http_client *client;
-    struct buf seen;               /* "METHOD path headers... body" of each request */
+    struct buf seen; /* "METHOD path headers... body" of each request */
     struct stream *upgraded;
     int done;
     size_t big;
@@ -24,7 +24,10 @@ static void up_data(void *arg, const char *p, size_t n)
     struct back *b = arg;
     stream_write(b->upgraded, p, n);
 }
-static void up_close(void *arg, const struct err *why) { ((struct back *)arg)->upgraded = NULL; }
+static void up_close(void *arg, const struct err *why)
+{
+    ((struct back *)arg)->upgraded = NULL;
+}
 
 static void with_body(struct http_req *rq, struct str body)
 {
@@ -66,8 +69,14 @@ static void back_handler(struct http_req *rq, void *arg)
     http_body(rq, 0, with_body);
 }
 
-static void failed(struct http_req *rq, int status, struct str message) { http_reply_str(rq, status, "text/plain", message); }
-static void done(void *arg) { ((struct back *)arg)->done++; }
+static void failed(struct http_req *rq, int status, struct str message)
+{
+    http_reply_str(rq, status, "text/plain", message);
+}
+static void done(void *arg)
+{
+    ((struct back *)arg)->done++;
+}
 
 static void front_handler(struct http_req *rq, void *arg)
 {
@@ -112,8 +121,14 @@ static void close_both(struct above *a, struct back *b)
     above_close(a);
 }
 
-static void on_head(void *arg, const struct http_response *r) { ((struct answer *)arg)->status = r->status; }
-static void on_data(void *arg, const char *p, size_t n) { buf_add(&((struct answer *)arg)->body, p, n); }
+static void on_head(void *arg, const struct http_response *r)
+{
+    ((struct answer *)arg)->status = r->status;
+}
+static void on_data(void *arg, const char *p, size_t n)
+{
+    buf_add(&((struct answer *)arg)->body, p, n);
+}
 static void on_end(void *arg, const struct err *e)
 {
     struct answer *x = arg;
@@ -185,8 +200,15 @@ TEST(a_slow_reader_of_a_relayed_answer_may_leave_in_the_middle)
     close_both(&a, &b);
 }
 
-struct end { struct stream *s; struct buf got; bool told, closed; };
-static void end_data(void *arg, const char *p, size_t n) { buf_add(&((struct end *)arg)->got, p, n); }
+struct end {
+    struct stream *s;
+    struct buf got;
+    bool told, closed;
+};
+static void end_data(void *arg, const char *p, size_t n)
+{
+    buf_add(&((struct end *)arg)->got, p, n);
+}
 static void end_close(void *arg, const struct err *why)
 {
     struct end *x = arg;
@@ -235,9 +257,10 @@ TEST(an_upgrade_is_reissued_and_spliced_and_a_refused_one_is_told)
 
 TEST(a_proxy_into_the_pod_network_does_not_reach_this_machine_itself)
 {
-    static const char *const bad[] = {"/proxy/http/127.0.0.1/80/", "/proxy/http/127.9.9.9/80/x", "/proxy/http/169.254.169.254/80/latest", "/proxy/http/0.0.0.0/80/",
-        "/proxy/http/::1/80/", "/proxy/http/%3A%3Affff%3A127.0.0.1/80/", "/proxy/http/fe80::1/80/", "/proxy/http/localhost/80/", "/proxy/ftp/10.0.0.1/80/",
-        "/proxy/http/10.0.0.1/0/", "/proxy/http/10.0.0.1/65536/", "/proxy/http/224.0.0.1/80/"};
+    static const char *const bad[] = {"/proxy/http/127.0.0.1/80/", "/proxy/http/127.9.9.9/80/x", "/proxy/http/169.254.169.254/80/latest",
+        "/proxy/http/0.0.0.0/80/", "/proxy/http/::1/80/", "/proxy/http/%3A%3Affff%3A127.0.0.1/80/", "/proxy/http/fe80::1/80/",
+        "/proxy/http/localhost/80/", "/proxy/ftp/10.0.0.1/80/", "/proxy/http/10.0.0.1/0/", "/proxy/http/10.0.0.1/65536/",
+        "/proxy/http/224.0.0.1/80/"};
     struct above a;
     struct answer x;
     above_open(&a);
