@@ -46,7 +46,9 @@ static void pinned_name(struct pool *p, const struct http_req *rq, struct reques
 
 static void resource_verb(struct pool *p, const struct http_req *rq, struct request_info *ri, bool watch_prefix)
 {
-    ri->verb = method_verb(rq->method);
+    bool tunnel =
+        str_eqz(rq->method, "CONNECT") && !str_empty(rq->protocol); /* HTTP/2's way to upgrade (RFC 8441): what HTTP/1.1 sends as GET */
+    ri->verb = tunnel ? VERB_GET : method_verb(rq->method);
     if (ri->verb == VERB_GET && (watch_prefix || (str_empty(ri->name) && str_empty(ri->sub)))) {
         ri->verb = watch_prefix || query_true(rq, STR("watch")) ? VERB_WATCH : VERB_LIST;
         if (str_empty(ri->name))
