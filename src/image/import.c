@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -235,6 +237,13 @@ static pid_t start_feeder(struct job *j, const struct plan_blob *b, int to, int 
     if (pid == 0) {
         char hex[HASH_HEX + 1];
         signal(SIGPIPE, SIG_IGN);
+        /* it must not outlive this import, nor hold its lock or the parser's answer open */
+        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        int own[3] = {dup2(from, 0), dup2(to, 1), dup2(p[1], 2)};
+        syscall(SYS_close_range, 3, ~0U, 0);
+        from = own[0];
+        to = own[1];
+        p[1] = own[2];
         if (feed(from, b, to, NULL, hex, NULL) == 0)
             (void)!write(p[1], hex, HASH_HEX);
         _exit(0);
@@ -332,7 +341,7 @@ static int one_image(struct job *j, struct plan_image *pi, struct image *out, st
     struct str text, id;
     int r = read_document(j, &pi->config, &text, &id, e);
     if (r < 0)
-        return err_wrap(e, "image config");
+        return err_wrap(e, "image config"), r;
     struct document_job doc = {DOC_CONFIG, text, STR_NULL};
     r = ask(j->s, run_document, &doc, -1, -1, &image_config_type, j->pool, &out->config, e);
     if (r < 0)
@@ -463,7 +472,7 @@ static int run_import(struct job *j, struct plan *plan, struct buf *out, struct 
     for (size_t k = 0; r == 0 && k < plan->nimages; k++) {
         r = one_image(j, &plan->images[k], &images[k], e);
         if (r < 0 && plan->images[k].nnames)
-            return err_wrap(e, "%.*s", STR_ARG(plan->images[k].names[0]));
+            return err_wrap(e, "%.*s", STR_ARG(plan->images[k].names[0])), r;
     }
     if (r == 0)
         r = commit_layers(j, e);

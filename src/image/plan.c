@@ -23,7 +23,7 @@ static int expand(struct inflate *z, const void *first, ssize_t n, int plain, st
             return err_set(e, ERR_LIMIT, "archive is larger than %" PRId64 " bytes when decompressed", (int64_t)ARCHIVE_BYTES);
         int r = fd_write_all(plain, data, (size_t)n, e);
         if (r < 0)
-            return err_wrap(e, "decompress archive");
+            return err_wrap(e, "decompress archive"), r;
     }
     return (int)n;
 }
@@ -125,7 +125,7 @@ static int docker_images(struct members *m, struct str text, struct plan *out, s
     struct json *list;
     int r = json_parse(m->pool, text, NULL, &list, e);
     if (r < 0)
-        return err_wrap(e, "manifest.json");
+        return err_wrap(e, "manifest.json"), r;
     if (!json_is(list, JSON_ARR) || json_count(list) == 0 || json_count(list) > PLAN_IMAGES)
         return err_set(e, ERR_PARSE, "manifest.json: not a list of 1 to %d images", PLAN_IMAGES);
     out->images = pool_array(m->pool, struct plan_image, json_count(list));
@@ -165,7 +165,7 @@ static int oci_images(struct members *m, struct str text, struct plan *out, stru
     struct json *index;
     int r = json_parse(m->pool, text, NULL, &index, e);
     if (r < 0)
-        return err_wrap(e, "index.json");
+        return err_wrap(e, "index.json"), r;
     const struct json *list = json_get(index, STR("manifests"));
     if (json_count(list) == 0 || json_count(list) > PLAN_IMAGES)
         return err_set(e, ERR_PARSE, "index.json: names %zu manifests; 1 to %d are possible", json_count(list), PLAN_IMAGES);

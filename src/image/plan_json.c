@@ -14,7 +14,7 @@ int plan_pick(struct pool *p, struct str index, struct str wanted, struct str *d
     struct json *o;
     int r = json_parse(p, index, NULL, &o, e);
     if (r < 0)
-        return err_wrap(e, "image index");
+        return err_wrap(e, "image index"), r;
     const struct json *list = json_get(o, STR("manifests")), *best = NULL;
     json_for(list, it) {
         const struct json *platform = json_get(it, STR("platform"));
@@ -47,7 +47,7 @@ int plan_layout(struct pool *p, struct str index, struct str manifest, struct pl
     struct json *o;
     int r = json_parse(p, manifest, NULL, &o, e);
     if (r < 0)
-        return err_wrap(e, "image manifest");
+        return err_wrap(e, "image manifest"), r;
     const struct json *layers = json_get(o, STR("layers"));
     if (json_count(layers) > LAYERS_MAX)
         return err_set(e, ERR_LIMIT, "image has %zu layers; %d are possible", json_count(layers), LAYERS_MAX);
@@ -80,7 +80,7 @@ int plan_config(struct pool *p, struct str text, struct image_config *out, struc
     struct json *o;
     int r = json_parse(p, text, NULL, &o, e);
     if (r < 0)
-        return err_wrap(e, "image config");
+        return err_wrap(e, "image config"), r;
     const struct json *c = json_get(o, STR("config")), *rootfs = json_get(o, STR("rootfs"));
     strings(p, json_get(c, STR("Entrypoint")), &out->entrypoint, &out->nentrypoint, 4096);
     strings(p, json_get(c, STR("Cmd")), &out->cmd, &out->ncmd, 4096);

@@ -55,6 +55,9 @@ static int give_up_rights(uid_t uid, gid_t gid, struct err **e)
     setrlimit(RLIMIT_CPU, &cpu);
     if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0))
         return err_errno(e, errno, "become the unprivileged user");
+    /* only now: a change of user takes it away again */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+        return err_errno(e, errno, "parser");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || only_compute() < 0)
         return err_errno(e, errno, "give up rights");
     return 0;
@@ -83,7 +86,6 @@ static _noreturn_ void child_main(const struct parser_spec *s, uid_t uid, gid_t 
         close(3);
     syscall(SYS_close_range, 5, ~0U, 0);
     signal(SIGPIPE, SIG_IGN);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     int r = give_up_rights(uid, gid, &e);
     if (r == 0)
         r = s->run(s->arg, 0, extra >= 0 ? 3 : -1, 4, &e);

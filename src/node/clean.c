@@ -26,7 +26,7 @@ static int remove_containers(struct pod *p, struct err **e)
     _cleanup_(freep) char *dir = xasprintf("%s/c", p->dir);
     _cleanup_(closedirp) DIR *d = opendir(dir);
     for (struct dirent *x; d && (x = readdir(d));) {
-        if (dots(x->d_name))
+        if (dots(x->d_name) || x->d_type != DT_DIR)
             continue;
         _cleanup_(freep) char *bundle = xasprintf("%s/%s", dir, x->d_name);
         int r = container_remove(&p->node->rt, p->handler ? p->handler : p->node->crun, -1, x->d_name, bundle, NULL, NULL, e);
@@ -208,10 +208,10 @@ static void orphan_dirs(struct node *n, const char *dir, bool by_pod)
         if (dots(x->d_name) || known)
             continue;
         _cleanup_(freep) char *path = xasprintf("%s/%s", dir, x->d_name);
-        if (by_pod)
-            (void)!dir_remove(path, NULL);
-        else
+        if (!by_pod || x->d_type != DT_DIR)
             unlink(path);
+        else
+            (void)!dir_remove(path, NULL);
     }
 }
 

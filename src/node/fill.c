@@ -110,7 +110,7 @@ static int add_volume(struct fill *f, size_t at, struct err **e)
         const char *target = pool_printf(f->pool, "%s/sub/%s/%zu", f->p->run, f->c->id, at).p;
         int r = volume_bind_subpath(from, m->sub_path, read_only, target, e);
         if (r < 0)
-            return err_wrap(e, "config: failed to prepare subPath for volumeMount \"%.*s\" of container \"%s\"", STR_ARG(m->volume), f->c->name);
+            return err_wrap(e, "config: failed to prepare subPath for volumeMount \"%.*s\" of container \"%s\"", STR_ARG(m->volume), f->c->name), r;
         from = target;
     }
     static const char *const propagation[] = {"rprivate", "rslave", "rshared"};
@@ -255,7 +255,7 @@ static int identity(struct fill *f, int root_fd, struct str *home, struct err **
     struct users_result u;
     int r = users_resolve(f->pool, root_fd, f->image->config.user, s->uid, s->gid, &u, e);
     if (r < 0)
-        return err_wrap(e, "config");
+        return err_wrap(e, "config"), r;
     if (s->run_as_non_root && u.uid == 0)
         return err_set(e, ERR_FORBIDDEN, "config: container has runAsNonRoot and image will run as root");
     const struct pod *p = f->p;
@@ -288,14 +288,14 @@ static int capabilities(struct fill *f, struct err **e)
         for (size_t i = 0; i < s->nadd; i++) {
             int r = caps_parse(s->add_caps[i], &mask, e);
             if (r < 0)
-                return err_wrap(e, "config");
+                return err_wrap(e, "config"), r;
             if ((mask == CAPS_ALL) == (pass == 0))
                 set |= mask;
         }
         for (size_t i = 0; i < s->ndrop; i++) {
             int r = caps_parse(s->drop_caps[i], &mask, e);
             if (r < 0)
-                return err_wrap(e, "config");
+                return err_wrap(e, "config"), r;
             if ((mask == CAPS_ALL) == (pass == 0))
                 set &= ~mask;
         }

@@ -127,6 +127,9 @@ struct pod *pod_new(struct node *n, struct str uid);
 void pod_free(struct pod *p);
 int pod_take_spec(struct pod *p, struct str body, struct err **e) _must_check_; /* an encoded struct node_pod; checks names and numbers */
 int pod_receive(struct node *n, struct str body, struct err **e) _must_check_;
+/* A running pod's volume of files gets new contents; pod_take_volume keeps them in its spec too, so that a sandbox made again has them. */
+int pod_refresh_volume(struct pod *p, const struct node_volume *v, struct err **e) _must_check_;
+int pod_take_volume(struct pod *p, const struct node_volume *v, struct err **e) _must_check_;
 void pod_stop(struct pod *p, int64_t grace_s, struct str reason);
 void pod_kick(struct pod *p);    /* pod_step at the end of this turn */
 void pod_gone(struct pod *p);

@@ -76,16 +76,10 @@ static void on_volume(struct node *n, struct wire_msg *m)
     struct err *e = NULL;
     if (wire_decode(&node_volume_update_type, m->body, p, &x, &e) == 0) {
         struct pod *pod = node_pod_by_uid(n, x.uid);
-        struct volume v;
-        struct volume_dirs dirs;
-        if (!pod || !pod->sandbox || pod->state != PS_READY) {
-            err_set(&e, ERR_NOT_FOUND, "pod %.*s is not running on this node", STR_ARG(x.uid));
-        } else {
-            pod_volume(pod, &x.volume, &v, p);
-            pod_volume_dirs(pod, p, &dirs);
-            const char *root = pool_printf(p, "/proc/%d/root", (int)sandbox_process(pod->sandbox).pid).p;
-            (void)!volume_update(root, &dirs, &v, pod->spec.fs_group, &e);
-        }
+        if (!pod)
+            err_set(&e, ERR_NOT_FOUND, "pod %.*s is not on this node", STR_ARG(x.uid));
+        else
+            (void)!pod_take_volume(pod, &x.volume, &e);
     }
     reply_to(n, m, e);
 }

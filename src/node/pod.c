@@ -150,6 +150,51 @@ static void resize(struct pod *p)
     }
 }
 
+/* Volumes of files of a running pod follow the spec; nothing is written for those that are as they should be. */
+static void refresh_volumes(struct pod *p)
+{
+    for (size_t i = 0; p->state == PS_READY && i < p->spec.nvolumes; i++) {
+        _cleanup_(err_freep) struct err *e = NULL;
+        if (p->spec.volumes[i].kind == VOL_FILES && pod_refresh_volume(p, &p->spec.volumes[i], &e) < 0)
+            pod_event(p, STR_NULL, true, "FailedMount", "%s", err_msg(e));
+    }
+}
+
+int pod_refresh_volume(struct pod *p, const struct node_volume *nv, struct err **e)
+{
+    _cleanup_(pool_freep) struct pool *pool = pool_new();
+    struct volume v;
+    struct volume_dirs dirs;
+    if (!p->sandbox || p->state != PS_READY)
+        return err_set(e, ERR_NOT_FOUND, "pod %s is not running on this node", p->uid);
+    pod_volume(p, nv, &v, pool);
+    pod_volume_dirs(p, pool, &dirs);
+    const char *root = pool_printf(pool, "/proc/%d/root", (int)sandbox_process(p->sandbox).pid).p;
+    return volume_update(root, &dirs, &v, p->spec.fs_group, e);
+}
+
+int pod_take_volume(struct pod *p, const struct node_volume *v, struct err **e)
+{
+    _cleanup_(pool_freep) struct pool *pool = pool_new();
+    _cleanup_(buf_clear) struct buf body = BUF_INIT;
+    _cleanup_(freep) char *path = xasprintf("%s/spec", p->dir);
+    struct node_pod spec = p->spec;
+    bool found = false;
+    spec.volumes = pool_array(pool, struct node_volume, spec.nvolumes + 1);
+    for (size_t i = 0; i < spec.nvolumes; i++) {
+        bool same = str_eq(p->spec.volumes[i].name, v->name) && p->spec.volumes[i].kind == VOL_FILES && p->spec.volumes[i].in_memory == v->in_memory;
+        spec.volumes[i] = same ? *v : p->spec.volumes[i];
+        found |= same;
+    }
+    if (!found)
+        return err_set(e, ERR_NOT_FOUND, "pod %s has no volume of files \"%.*s\"", p->uid, STR_ARG(v->name));
+    wire_encode(&node_pod_type, &spec, &body);
+    int r = pod_refresh_volume(p, v, e);
+    if (r == 0)
+        r = pod_take_spec(p, buf_str(&body), e);
+    return r < 0 ? r : journal_replace(path, buf_str(&body), e);
+}
+
 int pod_receive(struct node *n, struct str body, struct err **e)
 {
     _cleanup_(pool_freep) struct pool *pool = pool_new();
@@ -179,10 +224,12 @@ int pod_receive(struct node *n, struct str body, struct err **e)
         pod_free(p);
         return r;
     }
-    if (fresh)
+    if (fresh) {
         pod_save(p);
-    else
+    } else {
         resize(p);
+        refresh_volumes(p);
+    }
     pod_kick(p);
     pod_report(p);
     return r;

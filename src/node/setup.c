@@ -8,6 +8,7 @@
 
 #define RETRY_FIRST (1 * NS_PER_S)
 #define RETRY_MAX (60 * NS_PER_S)
+#define SETUP_MAX (120 * NS_PER_S)
 #define POD_OVERHEAD (16 << 20) /* of memory above the sum of limits: pause, conmons, the OCI runtime while it starts */
 
 struct str pod_hostname(const struct pod *p, struct buf *out)
@@ -105,10 +106,16 @@ static int prepare(void *arg, struct err **e)
     return r;
 }
 
+static void abandon(struct pod *p, const char *what, const struct err *e);
+
 static void on_retry(struct timer *t)
 {
     struct pod *p = container_of(t, struct pod, retry);
-    if (p->state == PS_WAITING) {
+    if (p->state == PS_SETUP) { /* a volume that does not answer */
+        _cleanup_(err_freep) struct err *e = NULL;
+        err_set(&e, ERR_TIMEOUT, "volumes and namespaces were not ready in time");
+        abandon(p, "Failed to create pod sandbox", e);
+    } else if (p->state == PS_WAITING) {
         pod_move(p, PS_NEW);
         pod_kick(p);
     }
@@ -172,6 +179,7 @@ static void on_sandbox(void *owner, const struct err *failed)
         abandon(p, "Failed to create pod sandbox: network", e);
         return;
     }
+    timer_del(&p->retry);
     p->setup_delay = 0;
     p->logged_wait = false;
     sandbox_on_death(p->sandbox, pod_sandbox_died, p);
@@ -242,6 +250,7 @@ static int start_sandbox(struct pod *p, struct err **e)
     if (r < 0)
         return r;
     pod_save(p);
+    timer_set(p->node->loop, &p->retry, clock_mono(NULL) + SETUP_MAX, on_retry);
     return sandbox_go(p->sandbox, on_sandbox, p, e);
 }
 

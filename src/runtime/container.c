@@ -7,11 +7,13 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/file.h"
 #include "runtime/helper.h"
 #include "runtime/isolate.h"
 
 #define SYNC_MAX (256u << 10)
+#define CREATE_MAX_NS (120 * NS_PER_S) /* a file system that does not answer must not hold a pod forever */
 
 struct container_create {
     struct runtime *rt;
@@ -19,7 +21,8 @@ struct container_create {
     struct child child;    /* conmon's first process, which ends when it has made the one that stays */
     struct watch sync;
     struct buf said;
-    bool ended, closed;
+    struct timer limit;
+    bool ended, closed, late;
     int status;
     void (*done)(void *owner, const struct err *e, const struct container_made *m);
     void *owner;
@@ -144,6 +147,7 @@ static _noreturn_ void child_main(const struct runtime *rt, const struct contain
 static void forget(struct container_create *c)
 {
     child_unwatch(&c->child);
+    timer_del(&c->limit);
     watch_del(&c->sync);
     closep(&c->sync.fd);
     buf_clear(&c->said);
@@ -189,7 +193,10 @@ static void finish(struct container_create *c)
         return;
     _cleanup_(err_freep) struct err *e = NULL;
     struct container_made m = {0};
-    (void)!outcome(c, &m, &e);
+    if (c->late)
+        err_set(&e, ERR_TIMEOUT, "container was not made in time");
+    else
+        (void)!outcome(c, &m, &e);
     c->done(c->owner, e, &m);
     forget(c);
 }
@@ -209,6 +216,17 @@ static void on_sync(struct watch *w, uint32_t events)
         c->closed = true;
         finish(c);
     }
+}
+
+/* Whatever conmon and the OCI runtime still do ends with the container's cgroup, which the owner of a failed container removes. */
+static void on_limit(struct timer *t)
+{
+    struct container_create *c = container_of(t, struct container_create, limit);
+    c->late = c->closed = true;
+    watch_del(&c->sync);
+    if (!c->ended)
+        kill(c->child.pid, SIGKILL);
+    finish(c);
 }
 
 static void on_child(struct child *ch, int status)
@@ -246,6 +264,7 @@ struct container_create *container_create(struct runtime *rt, const struct conta
         forget(c);
         return NULL;
     }
+    timer_set(rt->loop, &c->limit, clock_mono(NULL) + CREATE_MAX_NS, on_limit);
     return c;
 }
 
@@ -279,7 +298,7 @@ int container_remove(const struct runtime *rt, const char *handler, int mount_ns
         if (r < 0)
             return r;
         if (r > 0 && (r = dir_remove(state, e)) < 0) /* a state folder that the runtime cannot read any more */
-            return err_wrap(e, "delete container %s: %.*s", id, STR_ARG(str_trim(buf_str(&said))));
+            return err_wrap(e, "delete container %s: %.*s", id, STR_ARG(str_trim(buf_str(&said)))), r;
     }
     if (cgroup && (r = cgroup_remove(rt->cgroups, cgroup, e)) < 0)
         return r;

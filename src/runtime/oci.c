@@ -98,7 +98,7 @@ static int seccomp(struct pool *p, const struct oci_spec *s, struct json *lin, s
     } else {
         int r = json_parse(p, s->seccomp_profile, NULL, &profile, e);
         if (r < 0)
-            return err_wrap(e, "seccomp profile");
+            return err_wrap(e, "seccomp profile"), r;
         if (!json_is(profile, JSON_OBJ))
             return err_set(e, ERR_PARSE, "seccomp profile: not an object");
     }

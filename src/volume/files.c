@@ -96,7 +96,7 @@ static int write_one(int at, const struct volume_file *f, int64_t gid, struct er
         return err_errno(e, errno, "make %s", path);
     r = fd_write_all(fd, f->data.p, f->data.n, e);
     if (r < 0)
-        return err_wrap(e, "write %s", path);
+        return err_wrap(e, "write %s", path), r;
     if ((f->uid >= 0 || gid >= 0) && fchown(fd, f->uid >= 0 ? (uid_t)f->uid : (uid_t)-1, gid >= 0 ? (gid_t)gid : (gid_t)-1) < 0)
         return err_errno(e, errno, "owner of %s", path);
     return fchmod(fd, mode_of(f, gid)) < 0 ? err_errno(e, errno, "mode of %s", path) : 0;

@@ -137,7 +137,9 @@ int volume_setup(const struct volume_dirs *d, const struct volume *v, int64_t fs
     if (r < 0)
         return r;
     r = setup(d, v, fs_group, e);
-    return r < 0 ? err_wrap(e, "volume \"%.*s\"", STR_ARG(v->name)) : 0;
+    if (r < 0)
+        err_wrap(e, "volume \"%.*s\"", STR_ARG(v->name));
+    return r;
 }
 
 int volume_update(const char *root, const struct volume_dirs *d, const struct volume *v, int64_t fs_group, struct err **e)
@@ -151,5 +153,7 @@ int volume_update(const char *root, const struct volume_dirs *d, const struct vo
     if (!file_exists(path.p))
         return err_set(e, ERR_NOT_FOUND, "volume \"%.*s\" is not mounted", STR_ARG(v->name));
     r = volume_write_files(path.p, v->files, v->nfiles, fs_group, e);
-    return r < 0 ? err_wrap(e, "volume \"%.*s\"", STR_ARG(v->name)) : 0;
+    if (r < 0)
+        err_wrap(e, "volume \"%.*s\"", STR_ARG(v->name));
+    return r;
 }

@@ -1,6 +1,10 @@
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 #include "base/file.h"
@@ -141,4 +145,59 @@ TEST(an_air_gap_folder_is_imported_once_and_pinned)
     EQ(image_remove(s, STR("one:1"), &e), -ERR_CONFLICT);
     FINE(image_import_folder(s, gap, &again, NULL), e);
     OK(str_find(buf_str(&again), STR("a.tar")) < 0);
+}
+
+static void store_is_whole(const char *dir)
+{
+    _cleanup_(image_store_freep) struct image_store *s = image_test_store(dir);
+    const struct image *i = image_find(s, STR("big:1"));
+    if (i) {
+        _cleanup_(freep) char *last = image_test_path(s, i, "d199/f"), *first = image_test_path(s, i, "d0/f");
+        OK(file_exists(first) && file_exists(last));
+    }
+}
+
+TEST(an_import_that_is_killed_at_any_moment_leaves_a_whole_image_or_none)
+{
+    const char *dir = image_test_dir();
+    image_test_sh("cd %s && i=0; while [ $i -lt 200 ]; do mkdir -p r/d$i; head -c 20000 /dev/urandom > r/d$i/f; i=$((i+1)); done; %s/tests/image/mkimage.sh a.tar big:1 r", dir, SAMPAN_SOURCE);
+    for (int ms = 1; ms < 200; ms += 13) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            struct image_store *s = image_test_store(dir);
+            image_test_try(s, "a.tar", NULL);
+            _exit(0);
+        }
+        usleep((useconds_t)ms * 1000);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        store_is_whole(dir);
+    }
+    _cleanup_(image_store_freep) struct image_store *s = image_test_store(dir);
+    image_test_import(s, "a.tar", NULL);
+    OK(image_find(s, STR("big:1")));
+    image_test_sh("test $(ls %s/store/layers | wc -l) = 1 && test -z \"$(ls -A %s/store/tmp)\"", dir, dir);
+}
+
+TEST(a_full_disk_is_told_as_such_and_leaves_nothing)
+{
+    const char *dir = image_test_dir();
+    image_test_sh("cd %s && mkdir r store && head -c 3000000 /dev/urandom > r/f && %s/tests/image/mkimage.sh a.tar big:1 r", dir, SAMPAN_SOURCE);
+    pid_t pid = fork();
+    if (pid == 0) {
+        _cleanup_(freep) char *store = xasprintf("%s/store", dir);
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 || mount("x", store, "tmpfs", 0, "size=2m") < 0)
+            _exit(100);
+        struct image_store *s = image_test_store(dir);
+        int r = image_test_try(s, "a.tar", NULL); /* the code alone is enough for a caller without a struct err */
+        if (r != -ERR_STORAGE_FULL)
+            _exit(1);
+        if (image_find(s, STR("big:1")) || image_store_reload(s, NULL) < 0)
+            _exit(2);
+        _cleanup_(freep) char *check = xasprintf("test -z \"$(ls -A %s/layers %s/tmp | grep -v :)\"", store, store);
+        _exit(system(check) == 0 ? 0 : 3);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    EQ(WEXITSTATUS(status), 0);
 }

@@ -147,3 +147,53 @@ TEST(node_restarts_containers_from_its_own_disk_without_gate)
     EQ(rig_state(r, "p1", "main")->restarts, 1);
     rig_end(r);
 }
+
+TEST(after_a_reboot_every_pod_starts_from_disk_without_gate_and_keeps_its_address)
+{
+    struct rig *r = rig_new();
+    struct node_pod p = rig_pod(r, "p1", "cat /v/kept; echo x > /v/kept; sleep 1000"), done = rig_pod(r, "done", "exit 0"), failed = rig_pod(r, "failed", "sleep 1000");
+    struct node_volume v = {.name = STR("v"), .kind = VOL_EMPTY_DIR};
+    struct node_mount m = {.volume = STR("v"), .path = STR("/v")};
+    p.volumes = &v;
+    p.nvolumes = 1;
+    p.containers[0].mounts = &m;
+    p.containers[0].nmounts = 1;
+    done.restart_policy = failed.restart_policy = STR("Never");
+    rig_run(r, &p);
+    rig_run(r, &done);
+    rig_run(r, &failed);
+    rig_wait_state(r, "p1", "main", CS_RUNNING, NULL);
+    rig_wait_state(r, "failed", "main", CS_RUNNING, NULL);
+    rig_wait_state(r, "done", "main", CS_TERMINATED, "Completed");
+    _cleanup_(freep) char *ip = str_dup(((struct node_pod_state *)map_get(&r->states, STR("p1")))->ip);
+    rig_reboot(r, "11111111-2222-3333-4444-555555555555\n");
+    rig_wait_state(r, "p1", "main", CS_RUNNING, NULL);
+    rig_wait_state(r, "done", "main", CS_TERMINATED, "Completed");
+    rig_wait_state(r, "failed", "main", CS_TERMINATED, "Unknown");
+    const struct node_container_state *s = rig_state(r, "p1", "main");
+    EQ(s->restarts, 1);
+    EQ(s->last_exit_code, 255);
+    EQ_STR(((struct node_pod_state *)map_get(&r->states, STR("p1")))->ip, str_of(ip));
+    rig_wait_log(r, "p1", "main", "x");
+    rig_end(r);
+}
+
+TEST(state_on_disk_that_is_damaged_heals)
+{
+    static const char *const damage[] = {"echo nonsense > data/node/pods/p1/state", ": > data/node/pods/p1/spec", "rm data/node/pods/p1/state", "rm -rf run/node/crun/*",
+        "rm -rf data/node/pods/p1/c", "echo x > data/node/pods/p1/c/nonsense; mkdir -p data/node/pods/stranger run/node/crun/deadbeef; echo 1 > run/node/exits/deadbeef"};
+    for (size_t i = 0; i < ARRAY_LEN(damage); i++) {
+        struct rig *r = rig_new();
+        struct node_pod p = rig_pod(r, "p1", "sleep 1000");
+        rig_run(r, &p);
+        rig_wait_state(r, "p1", "main", CS_RUNNING, NULL);
+        rig_kill_node(r);
+        rig_sh(r, "%s", damage[i]);
+        map_clear(&r->states, NULL);
+        rig_start_node(r);
+        rig_run(r, &p);
+        rig_synced(r);
+        rig_wait_state(r, "p1", "main", CS_RUNNING, NULL);
+        rig_end(r);
+    }
+}

@@ -145,3 +145,20 @@ TEST(two_containers_share_network_and_host_name)
     rig_wait_log(r, "p1", "b", "web-0\nserved\n");
     rig_end(r);
 }
+
+TEST(an_ephemeral_container_joins_a_running_pod_and_is_not_restarted)
+{
+    struct rig *r = rig_new();
+    struct node_pod p = rig_pod(r, "p1", "sleep 1000");
+    rig_run(r, &p);
+    rig_wait_state(r, "p1", "main", CS_RUNNING, NULL);
+    struct node_container c[2] = {p.containers[0], rig_container(r, "debugger", CON_EPHEMERAL, "hostname; exit 3")};
+    p.containers = c;
+    p.ncontainers = 2;
+    rig_run(r, &p);
+    rig_wait_state(r, "p1", "debugger", CS_TERMINATED, "Error");
+    rig_wait_log(r, "p1", "debugger", "p1");
+    EQ(rig_state(r, "p1", "debugger")->restarts, 0);
+    EQ(rig_state(r, "p1", "main")->state, CS_RUNNING);
+    rig_end(r);
+}

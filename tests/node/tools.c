@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/mount.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -148,6 +149,40 @@ bool rig_wait(struct rig *r, int seconds, bool (*cond)(struct rig *r, const void
 
 static bool has_image(struct rig *r, const void *arg) { return r->hello && r->images.nimages > 0; }
 
+static void fake_boot_id(struct rig *r)
+{
+    _cleanup_(freep) char *path = xasprintf("%s/boot_id", r->dir);
+    if (file_replace(path, str_of(r->boot_id), 0644, NULL) < 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 ||
+        mount(path, "/proc/sys/kernel/random/boot_id", NULL, MS_BIND, NULL) < 0)
+        _exit(98);
+}
+
+void rig_sh(struct rig *r, const char *fmt, ...)
+{
+    struct buf b = BUF_INIT;
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vprintf(&b, fmt, ap);
+    va_end(ap);
+    sh("cd %s; %s", r->dir, b.p);
+    buf_clear(&b);
+}
+
+void rig_reboot(struct rig *r, const char *boot_id)
+{
+    struct cgroups *c = NULL;
+    struct err *e = NULL;
+    rig_kill_node(r);
+    FINE(cgroups_open(r->cgroup_root, &c, &e), e);
+    FINE(cgroup_kill(c, r->cgroup_root, 5000, &e), e);
+    FINE(cgroup_remove(c, r->cgroup_root, &e), e);
+    cgroups_free(c);
+    rig_sh(r, "rm -rf run");
+    map_clear(&r->states, NULL);
+    r->boot_id = boot_id;
+    rig_start_node(r);
+}
+
 void rig_start_node(struct rig *r)
 {
     int sv[2];
@@ -158,6 +193,8 @@ void rig_start_node(struct rig *r)
     if (r->pid == 0) {
         if (setns(r->netns, CLONE_NEWNET) < 0)
             _exit(99);
+        if (r->boot_id)
+            fake_boot_id(r);
         close(sv[0]);
         close(r->netns);
         log_init("node", getenv("SAMPAN_LOG") ? LOG_DEBUG : LOG_ERROR);

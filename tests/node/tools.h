@@ -15,6 +15,7 @@ struct rig {
     pid_t pid;
     int netns;
     char *dir, *cgroup_root;
+    const char *boot_id;    /* what the next node shall see as the machine's; NULL: the real one */
     struct map states;      /* uid → struct node_pod_state *, the newest */
     struct map gone;
     struct buf events;      /* "reason container message\n" */
@@ -31,6 +32,8 @@ void rig_end(struct rig *r);            /* stops all pods, ends node, checks for
 void rig_start_node(struct rig *r);     /* and connects: config, nothing else */
 void rig_kill_node(struct rig *r);      /* SIGKILL */
 void rig_term_node(struct rig *r);
+void rig_reboot(struct rig *r, const char *boot_id); /* everything dies, <run-dir> is empty, node is started anew */
+void rig_sh(struct rig *r, const char *fmt, ...) _printf_(2, 3); /* in the rig's folder */
 uint64_t rig_send(struct rig *r, uint16_t type, const struct wire_type *t, const void *msg);
 struct rig_reply *rig_ask(struct rig *r, uint16_t type, const struct wire_type *t, const void *msg); /* waits for the reply, which must come; the id is new */
 void rig_synced(struct rig *r);
