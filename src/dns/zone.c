@@ -4,6 +4,7 @@
 
 #define MAX_ENDPOINTS 5000
 #define MAX_PORTS 500
+#define CNAMES_MAX 8
 
 /* ---- the table ---- */
 
@@ -455,6 +456,39 @@ static bool reverse_answer(struct ask *a, const struct dns_addr *ip, bool *exist
     return true;
 }
 
+static bool in_zone(const struct dns *d, const struct dns_query *q)
+{
+    size_t at = q->nname - MIN(q->nname, d->ndomain);
+    if (q->nname < d->ndomain || q->nlabels < d->domain_labels || memcmp(q->name + at, d->domain, d->ndomain) != 0)
+        return false;
+    return q->nlabels == d->domain_labels || (const uint8_t *)q->labels[q->nlabels - d->domain_labels].p - 1 == q->name + at; /* not in the middle of a label */
+}
+
+/* The same question for another name. */
+static void ask_instead(struct dns_query *q, const uint8_t *name, size_t n)
+{
+    memcpy(q->name, name, n);
+    q->nname = n;
+    q->nlabels = 0;
+    for (size_t at = 0; at < n && q->name[at]; at += 1u + q->name[at])
+        q->labels[q->nlabels++] = (struct str){(const char *)q->name + at + 1, q->name[at]};
+}
+
+/* A CNAME's target that is a name of the zone too is answered along with it; one outside is left in *follow. */
+static void follow_inside(struct dns *d, const struct dns_query *q, struct dns_msg *m, const uint8_t **follow, size_t *nfollow)
+{
+    struct dns_query next = *q;
+    for (int i = 0; *follow && i < CNAMES_MAX; i++) {
+        struct ask a = {d, &next, m};
+        ask_instead(&next, *follow, *nfollow);
+        if (!in_zone(d, &next))
+            return;
+        *follow = NULL;
+        (void)domain_names(&a, follow, nfollow);
+    }
+    *follow = NULL;
+}
+
 bool zone_answer(struct dns *d, const struct dns_query *q, struct dns_msg *m, uint16_t *flags, int *rcode, const uint8_t **follow, size_t *nfollow)
 {
     struct ask a = {d, q, m};
@@ -464,9 +498,9 @@ bool zone_answer(struct dns *d, const struct dns_query *q, struct dns_msg *m, ui
     *follow = NULL;
     if (q->class != 1)
         return false;
-    if (q->nname >= d->ndomain && q->nlabels >= d->domain_labels && memcmp(q->name + q->nname - d->ndomain, d->domain, d->ndomain) == 0 &&
-        (q->nlabels == d->domain_labels || (const uint8_t *)q->labels[q->nlabels - d->domain_labels].p - 1 == q->name + q->nname - d->ndomain)) {
+    if (in_zone(d, q)) {
         exists = domain_names(&a, follow, nfollow);
+        follow_inside(d, q, m, follow, nfollow);
         ours = true;
     } else if (reverse_name(q, &ip)) {
         ours = reverse_answer(&a, &ip, &exists);

@@ -19,7 +19,7 @@
 #define R0 NFT_REG32_00
 enum { NFT_AT_NET = NFT_PAYLOAD_NETWORK_HEADER, NFT_AT_TH = NFT_PAYLOAD_TRANSPORT_HEADER };
 /* nft(8)'s numbers of types, so that `nft list` shows sets readably; a concatenation is six bits each */
-enum { NFT_T_INTEGER = 4, NFT_T_IP4 = 7, NFT_T_PROTO = 12, NFT_T_PORT = 13 };
+enum { NFT_T_IP4 = 7, NFT_T_PROTO = 12, NFT_T_PORT = 13, NFT_T_MARK = 19 /* a number in host order */ };
 #define NFT_CAT2(a, b) (((a) << 6) | (b))
 #define NFT_CAT3(a, b, c) (((a) << 12) | ((b) << 6) | (c))
 

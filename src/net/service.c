@@ -3,7 +3,7 @@
  *     services: address . protocol . port ─┐                    ┌→ s<id>  all endpoints   (numgen → b<id> → DNAT)
  *     nodeports: protocol . port ──→ e<id> ┴ marks, by policy ──┴→ l<id>  this node's only (numgen → m<id> → DNAT)
  *     external addresses with source ranges → f<id> → e<id>
- *     ClientIP affinity: a<id> remembers source → endpoint, with time-out
+ *     ClientIP affinity: for each endpoint a set y<id>-<i> of the sources that got it, with time-out, and a chain x<id>-<i> that renews it; b<id> leads to those chains
  *
  * A piece never changes: a change makes a new one and takes the old one away, in the same batch, so that the cost is that of one piece whatever else stands there.
  */
@@ -13,6 +13,7 @@
 #include "net/impl.h"
 
 #define MAX_BACKENDS 1000
+#define MAX_STICKY 256        /* endpoints of a port with affinity: each costs a rule on the way */
 #define MAX_PORTS 250
 #define MAX_ADDRESSES 64
 #define MAX_RANGES 128
@@ -26,7 +27,8 @@ struct piece {
     struct piece *next;
     char *sig;
     char id[24];
-    bool all, local, ext, filter, affinity, many_all, many_local;
+    bool all, local, ext, filter, many_all, many_local;
+    uint32_t sticky;            /* endpoints with chains and sets of their own; 0: no affinity */
     struct elem *elems;
     size_t nelems;
 };
@@ -59,6 +61,12 @@ void net_services_clear(struct net *n)
 static const char *name_of(const struct piece *p, char kind, char out[32])
 {
     snprintf(out, 32, "%c%s", kind, p->id);
+    return out;
+}
+
+static const char *sub_name(const struct piece *p, char kind, uint32_t i, char out[40])
+{
+    snprintf(out, 40, "%c%s-%x", kind, p->id, i);
     return out;
 }
 
@@ -113,7 +121,7 @@ static void to_of(const struct net_backend *b, uint8_t to[8])
 
 static void backends_map(struct nft *b, const char *map, const struct choice *c)
 {
-    struct nft_set s = {.name = map, .key_type = NFT_T_INTEGER, .key_len = 4, .map = true, .data_type = NFT_CAT2(NFT_T_IP4, NFT_T_PORT), .data_len = 8};
+    struct nft_set s = {.name = map, .key_type = NFT_T_MARK, .key_len = 4, .map = true, .data_type = NFT_CAT2(NFT_T_IP4, NFT_T_PORT), .data_len = 8};
 
     nft_set_add(b, &s);
     for (uint32_t i = 0; i < c->n; i++) {
@@ -123,38 +131,65 @@ static void backends_map(struct nft *b, const char *map, const struct choice *c)
     }
 }
 
-/* An endpoint into R1, R2 and there. */
-static void balance(struct nft *b, const char *chain, const char *map, const char *aff, const struct choice *c)
+static void x_fixed(struct nft *b, const struct net_backend *to)
+{
+    uint8_t v[8];
+    to_of(to, v);
+    nft_x_imm(b, R0 + 1, v, 4);
+    nft_x_imm(b, R0 + 2, v + 4, 2);
+    nft_x_dnat(b, R0 + 1, R0 + 2);
+}
+
+static void balance(struct nft *b, const char *chain, const char *map, const struct choice *c)
 {
     if (c->n > 1)
         backends_map(b, map, c);
-    if (aff) {
-        nft_rule(b, chain);
-        net_x_saddr(b, R0);
-        nft_x_lookup(b, aff, R0, R0 + 1, false);
-        nft_x_dynset(b, aff, NFT_DYNSET_OP_UPDATE, R0, R0 + 1, 0);
-        nft_x_dnat(b, R0 + 1, R0 + 2);
-        nft_rule_end(b);
-    }
     nft_rule(b, chain);
     if (c->n == 0) {
         nft_x_verdict(b, NF_DROP, NULL);
+    } else if (c->n == 1) {
+        x_fixed(b, c->v[0]);
     } else {
-        if (c->n == 1) {
-            uint8_t to[8];
-            to_of(c->v[0], to);
-            nft_x_imm(b, R0 + 1, to, 4);
-            nft_x_imm(b, R0 + 2, to + 4, 2);
-        } else {
-            nft_x_numgen(b, R0 + 1, (uint32_t)c->n);
-            nft_x_lookup(b, map, R0 + 1, R0 + 1, false);
-        }
-        if (aff) {
-            net_x_saddr(b, R0);
-            nft_x_dynset(b, aff, NFT_DYNSET_OP_UPDATE, R0, R0 + 1, 0);
-        }
+        nft_x_numgen(b, R0 + 1, (uint32_t)c->n);
+        nft_x_lookup(b, map, R0 + 1, R0 + 1, false);
         nft_x_dnat(b, R0 + 1, R0 + 2);
     }
+    nft_rule_end(b);
+}
+
+static void sticky_endpoint(struct nft *b, const char *chain, const char *set, const struct net_backend *to, uint32_t seconds)
+{
+    struct nft_set s = {.name = set, .key_type = NFT_T_IP4, .key_len = 4, .dynamic = true, .timeout_ms = (uint64_t)seconds * 1000};
+
+    nft_set_add(b, &s);
+    nft_chain(b, chain, NULL);
+    nft_rule(b, chain);
+    nft_x_is_ip4(b);
+    net_x_saddr(b, R0);
+    nft_x_dynset(b, set, NFT_DYNSET_OP_UPDATE, R0, -1, 0);
+    x_fixed(b, to);
+    nft_rule_end(b);
+}
+
+static void sticky(struct nft *b, const struct piece *p, const char *chain, const char *map, const struct choice *c, uint32_t seconds)
+{
+    struct nft_set verdicts = {.name = map, .key_type = NFT_T_MARK, .key_len = 4, .map = true, .verdicts = true};
+    char x[40], y[40];
+
+    nft_set_add(b, &verdicts);
+    for (uint32_t i = 0; i < p->sticky; i++) {
+        sticky_endpoint(b, sub_name(p, 'x', i, x), sub_name(p, 'y', i, y), c->v[i], seconds);
+        nft_elem(b, true, map, &i, 4, NULL, 0, x);
+        nft_rule(b, chain);
+        nft_x_is_ip4(b);
+        net_x_saddr(b, R0);
+        nft_x_lookup(b, y, R0, -1, false);
+        nft_x_verdict(b, NFT_GOTO, x);
+        nft_rule_end(b);
+    }
+    nft_rule(b, chain);
+    nft_x_numgen(b, R0, p->sticky);
+    nft_x_lookup(b, map, R0, NFT_REG_VERDICT, false);
     nft_rule_end(b);
 }
 
@@ -282,7 +317,7 @@ static bool claim_all(struct net *n, struct piece *p, const struct net_service *
 static bool piece_add(struct net *n, struct nft *b, struct piece *p, const struct net_service *s, const struct net_service_port *sp,
     const struct choice *all, const struct choice *local)
 {
-    char c[32], m[32], a[32];
+    char c[32], m[32];
     bool external = s->nexternal_ips || sp->node_port, ok;
 
     snprintf(p->id, sizeof p->id, "%s-%x", n->epoch, n->next_id++);
@@ -291,21 +326,18 @@ static bool piece_add(struct net *n, struct nft *b, struct piece *p, const struc
     p->ext = external && p->all;
     p->filter &= p->ext;
     p->local = p->all && (s->local_internal || (external && s->local_external));
-    p->affinity = p->all && s->affinity_s;
+    p->sticky = all->n > 1 && s->affinity_s ? (uint32_t)MIN(all->n, (size_t)MAX_STICKY) : 0;
     p->many_all = all->n > 1;
     p->many_local = p->local && local->n > 1;
-    if (p->affinity) {
-        struct nft_set set = {.name = name_of(p, 'a', a), .key_type = NFT_T_IP4, .key_len = 4, .map = true,
-            .data_type = NFT_CAT2(NFT_T_IP4, NFT_T_PORT), .data_len = 8, .dynamic = true, .timeout_ms = (uint64_t)s->affinity_s * 1000};
-        nft_set_add(b, &set);
-    }
-    if (p->all) {
+    if (p->all)
         nft_chain(b, name_of(p, 's', c), NULL);
-        balance(b, c, name_of(p, 'b', m), p->affinity ? a : NULL, all);
-    }
+    if (p->sticky)
+        sticky(b, p, c, name_of(p, 'b', m), all, s->affinity_s);
+    else if (p->all)
+        balance(b, c, name_of(p, 'b', m), all);
     if (p->local) { /* affinity only where the whole set is used: what it remembers may be on another node */
         nft_chain(b, name_of(p, 'l', c), NULL);
-        balance(b, c, name_of(p, 'm', m), NULL, local);
+        balance(b, c, name_of(p, 'm', m), local);
     }
     if (p->ext)
         ext_chain(n, b, p, s->local_external);
@@ -319,25 +351,29 @@ static bool piece_add(struct net *n, struct nft *b, struct piece *p, const struc
 static void piece_remove(struct net *n, struct nft *b, struct piece *p)
 {
     const struct { char kind; bool is; } chains[] = {{'f', p->filter}, {'e', p->ext}, {'s', p->all}, {'l', p->local}};
-    const struct { char kind; bool is; } sets[] = {{'b', p->many_all}, {'m', p->many_local}, {'a', p->affinity}};
-    char name[32];
+    const struct { char kind; bool is; } sets[] = {{'b', p->many_all}, {'m', p->many_local}};
+    char name[40];
 
     elems_send(b, p, false);
     for (size_t i = 0; i < p->nelems; i++) {
         uint8_t owner[13] = {p->elems[i].map & 1};
-        owner[0] = p->elems[i].map & 1;
         memcpy(owner + 1, p->elems[i].key, 12);
         map_del(&n->owners, str_make((const char *)owner, 13));
     }
-    for (int pass = 0; pass < 2; pass++)
-        for (size_t i = 0; i < ARRAY_LEN(chains); i++)
-            if (chains[i].is && pass == 0)
-                nft_chain_flush(b, name_of(p, chains[i].kind, name));
-            else if (chains[i].is)
-                nft_chain_del(b, name_of(p, chains[i].kind, name));
+    for (size_t i = 0; i < ARRAY_LEN(chains); i++)
+        if (chains[i].is)
+            nft_chain_flush(b, name_of(p, chains[i].kind, name));
     for (size_t i = 0; i < ARRAY_LEN(sets); i++)
         if (sets[i].is)
             nft_set_del(b, name_of(p, sets[i].kind, name));
+    for (size_t i = 0; i < ARRAY_LEN(chains); i++)
+        if (chains[i].is)
+            nft_chain_del(b, name_of(p, chains[i].kind, name));
+    for (uint32_t i = 0; i < p->sticky; i++) {
+        nft_chain_flush(b, sub_name(p, 'x', i, name));
+        nft_chain_del(b, name);
+        nft_set_del(b, sub_name(p, 'y', i, name));
+    }
     piece_free(p);
 }
 
@@ -454,7 +490,7 @@ static void leftovers_free(struct leftovers *o)
 
 static int clear_kernel(struct net *n, struct nft *b, struct err **e)
 {
-    struct leftovers chains = {.n = n, .kinds = "fesl"}, sets = {.n = n, .kinds = "bma"};
+    struct leftovers chains = {.n = n, .kinds = "feslx"}, sets = {.n = n, .kinds = "bmy"};
     int r = nft_list(n->nft, false, leftover, &chains, e);
 
     if (r == 0)
@@ -463,10 +499,10 @@ static int clear_kernel(struct net *n, struct nft *b, struct err **e)
         nft_set_flush(b, maps[i].name);
     for (size_t i = 0; i < chains.k; i++)
         nft_chain_flush(b, chains.v[i]);
+    for (size_t i = 0; i < sets.k; i++) /* before the chains: maps of verdicts hold them */
+        nft_set_del(b, sets.v[i]);
     for (size_t i = 0; i < chains.k; i++)
         nft_chain_del(b, chains.v[i]);
-    for (size_t i = 0; i < sets.k; i++)
-        nft_set_del(b, sets.v[i]);
     leftovers_free(&chains);
     leftovers_free(&sets);
     return r;

@@ -19,6 +19,7 @@ static struct dns *zone_new(struct loop **l, struct clock **c)
     dns_service_put(d, &(struct dns_service){.ns = STR("prod"), .name = STR("db"), .endpoints = eps, .nendpoints = 2});
     dns_service_put(d, &(struct dns_service){.ns = STR("prod"), .name = STR("ext"), .external_name = STR("example.org")});
     dns_service_put(d, &(struct dns_service){.ns = STR("prod"), .name = STR("inner"), .external_name = STR("web.default.svc.cluster.local")});
+    dns_service_put(d, &(struct dns_service){.ns = STR("prod"), .name = STR("round"), .external_name = STR("round.prod.svc.cluster.local")});
     return d;
 }
 
@@ -56,6 +57,9 @@ TEST(every_record_of_the_specification_is_answered)
         {"db-1.db.prod.svc.cluster.local", T_A, "NXDOMAIN aa | SOA"},
         {"ext.prod.svc.cluster.local", T_CNAME, "NOERROR aa CNAME=example.org."},
         {"ext.prod.svc.cluster.local", T_A, "forward"},
+        {"inner.prod.svc.cluster.local", T_A, "NOERROR aa CNAME=web.default.svc.cluster.local. A=10.43.0.5"},
+        {"inner.prod.svc.cluster.local", T_CNAME, "NOERROR aa CNAME=web.default.svc.cluster.local."},
+        {"round.prod.svc.cluster.local", T_CNAME, "NOERROR aa CNAME=round.prod.svc.cluster.local."},
         {"nothing.default.svc.cluster.local", T_A, "NXDOMAIN aa | SOA"},
         {"default.svc.cluster.local", T_A, "NOERROR aa | SOA"},
         {"nowhere.svc.cluster.local", T_A, "NXDOMAIN aa | SOA"},
@@ -79,6 +83,7 @@ TEST(every_record_of_the_specification_is_answered)
         if (strcmp(got, rows[i].want) != 0)
             test_fail(__FILE__, __LINE__, "%s type %u: \"%s\", not \"%s\"", rows[i].name, rows[i].type, got, rows[i].want);
     }
+    OK(strstr(ask_in(d, "round.prod.svc.cluster.local", T_A, 0), "NOERROR aa")); /* a circle ends */
     const char *both = ask_in(d, "db.prod.svc.cluster.local", T_A, 0);
     OK(strstr(both, "10.42.0.7") && strstr(both, "10.42.1.8"));
     both = ask_in(d, "_pg._tcp.db.prod.svc.cluster.local", T_SRV, 1232);

@@ -1,0 +1,194 @@
+"""Services of every type and names, on two nodes and from outside: real packets between real containers."""
+import os
+import time
+
+import pytest
+from lab.lab import wait_for
+
+
+@pytest.fixture(scope="module")
+def nodes(lab, server):
+    lab.agent("b", server)
+    server.wait_node_ready("b")
+    server.kubectl("create", "namespace", "net")
+    server.apply("\n---\n".join(WEB.format(name=f"web-{n}", node=n) for n in ("a", "b")) + SERVICES, "-n", "net")
+    server.wait_pods_ready("net", "app=web", 2)
+    server.wait_pods_ready("net", "app=client", 2)
+    wait_for("both endpoints", lambda: len(endpoints(server, "web")) == 2)
+    return server
+
+
+WEB = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: web}}}}
+spec:
+  nodeSelector: {{kubernetes.io/hostname: {node}}}
+  hostname: {name}
+  subdomain: headless
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: c
+    image: "sampan.io/busybox:1"
+    command: [sh, -c, "mkdir /w; echo {name} > /w/index.html; exec httpd -f -vv -p 8080 -h /w"]
+    ports: [{{containerPort: 8080, hostPort: 18080}}]
+    readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: client-{node}, labels: {{app: client}}}}
+spec:
+  nodeSelector: {{kubernetes.io/hostname: {node}}}
+  terminationGracePeriodSeconds: 0
+  containers: [{{name: c, image: "sampan.io/busybox:1", command: [sleep, "100000"]}}]
+"""
+
+SERVICES = """
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: NodePort, selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080, nodePort: 30080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: local}
+spec: {type: NodePort, externalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 80, targetPort: 8080, nodePort: 30081}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: near}
+spec: {internalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: sticky}
+spec: {sessionAffinity: ClientIP, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: headless}
+spec: {clusterIP: None, selector: {app: web}, ports: [{name: http, port: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: alias}
+spec: {type: ExternalName, externalName: web.net.svc.cluster.local}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: nobody}
+spec: {selector: {app: nobody}, ports: [{port: 80}]}
+"""
+
+
+def endpoints(server, service):
+    found = []
+    for s in server.get("endpointslices", "-n", "net", "-l", f"kubernetes.io/service-name={service}")["items"]:
+        found += [a for e in s.get("endpoints") or [] if e["conditions"].get("ready") for a in e["addresses"]]
+    return found
+
+
+def inside(server, pod, *words, check=True):
+    return server.kubectl("exec", pod, "-n", "net", "--", *words, check=check)
+
+
+def page(host, url):
+    return host.run("curl", "-s", "-m", "3", url).strip()
+
+
+def names(server, pod, name, kind="a"):
+    """The addresses that busybox's nslookup shows for a name, without the server's own."""
+    out = inside(server, pod, "nslookup", f"-type={kind}", name, check=False)
+    return sorted(line.split()[-1] for line in out.split("\n\n", 1)[-1].splitlines() if line.startswith("Address")), out
+
+
+def cluster_ip(server, name):
+    return server.get("service", name, "-n", "net")["spec"]["clusterIP"]
+
+
+def test_a_cluster_ip_spreads_over_both_nodes_from_pods_and_hosts(lab, nodes):
+    ip = cluster_ip(nodes, "web")
+    for ask in (lambda: inside(nodes, "client-a", "wget", "-qO-", f"http://{ip}/").strip(), lambda: inside(nodes, "client-b", "wget", "-qO-", "http://web/").strip(),
+                lambda: page(lab.host("a"), f"http://{ip}/"), lambda: page(lab.host("b"), f"http://{ip}/")):
+        seen = {ask() for _ in range(20)}
+        assert seen == {"web-a", "web-b"}, seen
+
+
+def test_a_pod_reaches_itself_through_its_service(nodes):
+    seen = {inside(nodes, "web-a", "wget", "-qO-", "http://web/").strip() for _ in range(20)}
+    assert seen == {"web-a", "web-b"}
+
+
+def test_a_node_port_answers_on_every_node_from_outside(lab, nodes):
+    outside = lab.host("outside")
+    for node in ("a", "b"):
+        seen = {page(outside, f"http://{lab.host(node).ip}:30080/") for _ in range(20)}
+        assert seen == {"web-a", "web-b"}
+
+
+def test_the_local_policy_keeps_to_the_node_and_to_the_clients_address(lab, nodes):
+    outside = lab.host("outside")
+    for node in ("a", "b"):
+        assert {page(outside, f"http://{lab.host(node).ip}:30081/") for _ in range(6)} == {f"web-{node}"}
+        wait_for("the client's address in the log", lambda: outside.ip in nodes.kubectl("logs", f"web-{node}", "-n", "net"), 5)
+    for node in ("a", "b"):
+        assert {inside(nodes, f"client-{node}", "wget", "-qO-", "http://near/").strip() for _ in range(6)} == {f"web-{node}"}
+
+
+def test_affinity_keeps_a_client_at_one_endpoint(nodes):
+    for pod in ("client-a", "client-b"):
+        assert len({inside(nodes, pod, "wget", "-qO-", "http://sticky/").strip() for _ in range(10)}) == 1
+
+
+def test_a_host_port_leads_to_the_pod_of_that_node(lab, nodes):
+    for node in ("a", "b"):
+        assert page(lab.host("outside"), f"http://{lab.host(node).ip}:18080/") == f"web-{node}"
+
+
+def test_no_endpoints_and_no_service_are_refused_at_once(nodes):
+    for ip in (cluster_ip(nodes, "nobody"), "10.43.250.250"):
+        begun = time.monotonic()
+        out = inside(nodes, "client-a", "wget", "-qO-", f"http://{ip}/", check=False)
+        assert "refused" in out and time.monotonic() - begun < 3, out
+
+
+def test_names_follow_the_specification(nodes):
+    pods = {p["metadata"]["name"]: p["status"]["podIP"] for p in nodes.pods("net", "app=web")}
+    for client in ("client-a", "client-b"):
+        assert names(nodes, client, "web.net.svc.cluster.local")[0] == [cluster_ip(nodes, "web")]
+        assert names(nodes, client, "headless.net.svc.cluster.local")[0] == sorted(pods.values())
+        assert names(nodes, client, "web-b.headless.net.svc.cluster.local")[0] == [pods["web-b"]]
+        found, out = names(nodes, client, "alias.net.svc.cluster.local", "cname")
+        assert "web.net.svc.cluster.local" in out, out
+        found, out = names(nodes, client, "nothing.net.svc.cluster.local")
+        assert "NXDOMAIN" in out, out
+        assert inside(nodes, client, "wget", "-qO-", "http://alias.net.svc.cluster.local/").strip() in ("web-a", "web-b")
+
+
+def test_an_endpoint_that_goes_is_not_asked_any_more(lab, nodes):
+    nodes.kubectl("delete", "pod", "web-b", "-n", "net", "--wait=false")
+    try:
+        wait_for("one endpoint", lambda: len(endpoints(nodes, "web")) == 1)
+        ip = cluster_ip(nodes, "web")
+        wait_for("rules on both nodes", lambda: {page(lab.host(n), f"http://{ip}/") for n in ("a", "b") for _ in range(5)} == {"web-a"}, 10)
+        wait_for("names", lambda: len(names(nodes, "client-b", "headless.net.svc.cluster.local")[0]) == 1, 10)
+    finally:
+        nodes.apply(WEB.format(name="web-b", node="b"), "-n", "net")
+        nodes.wait_pods_ready("net", "app=web", 2)
+
+
+def test_foreign_rules_are_left_alone_and_connections_survive_a_restart_of_node_and_gate(lab, nodes):
+    host = lab.host("a")
+    host.run("nft", "add", "table", "ip", "foreign")
+    host.run("nft", "add", "chain", "ip", "foreign", "c")
+    server = nodes
+    ip = cluster_ip(server, "web")
+    for process in ("node", "gate"):
+        server.kill(process)
+        for _ in range(10):
+            assert page(host, f"http://{ip}/") in ("web-a", "web-b")
+            time.sleep(0.1)
+    assert "foreign" in host.run("nft", "list", "tables")
+    wait_for("exec works again", lambda: inside(server, "client-a", "echo", "here").strip() == "here", 20)
+    assert inside(server, "client-a", "wget", "-qO-", "http://web/").strip() in ("web-a", "web-b")
