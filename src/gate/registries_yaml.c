@@ -279,10 +279,13 @@ size_t registries_endpoints(const struct registries *r, struct pool *p, const st
     }
     if (registry_url_parse(p, pool_printf(p, "%s://%.*s/v2", is_local(host) ? "http" : "https", STR_ARG(host)), &own.url, NULL) < 0)
         return n;
-    for (size_t i = 0; i < n; i++) /* named among the mirrors, with another scheme or a rewrite: not once more */
-        if (out[i].url.port == own.url.port && str_eq_nocase(out[i].url.host, own.url.host) && str_eq(out[i].repository, own.repository))
-            return n;
-    out[n++] = own;
+    bool named = false;
+    for (size_t i = 0; i < n; i++) { /* the registry itself among its mirrors, as is done to say that it speaks plain http: not once more */
+        out[i].mirror = out[i].url.port != own.url.port || !str_eq_nocase(out[i].url.host, own.url.host);
+        named = named || (!out[i].mirror && str_eq(out[i].repository, own.repository));
+    }
+    if (!named)
+        out[n++] = own;
     return n;
 }
 

@@ -10,7 +10,7 @@
  *
  * What is broken off in the middle of a body ends with ERR_IO or ERR_TIMEOUT: the caller resumes by another get from where it stands. A peer that sends nothing for a minute is cut off.
  * Passwords go only to hosts that they are meant for: pull secrets to the registry itself, those of registries.yaml to the host that they stand under, both to the realm that this host
- * names, which must be https when the host is. A mirror gets no pull secret. Source: OCI distribution-spec; distribution's token specification; RFC 9110.
+ * names, which must be https when the host is. A mirror at another host gets no pull secret. Source: OCI distribution-spec; distribution's token specification; RFC 9110.
  */
 #pragma once
 #include "base/loop.h"

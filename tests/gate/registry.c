@@ -226,7 +226,7 @@ TEST(registries_yaml_names_other_places_in_order_and_the_registry_last)
                               "    endpoint: [\"any.example.com\"]\n"), &r, &e), e);
     EQ_STR(where(p, r, "nginx"), STR("https://m1:5000/v2/copies/nginx+ http://m2/v2/proxy/copies/nginx+ https://registry-1.docker.io/v2/library/nginx"));
     EQ_STR(where(p, r, "a/b"), STR("https://m1:5000/v2/b-a+ http://m2/v2/proxy/b-a+ https://registry-1.docker.io/v2/a/b"));
-    EQ_STR(where(p, r, "reg:5000/x"), STR("http://reg:5000/v2/x+"));
+    EQ_STR(where(p, r, "reg:5000/x"), STR("http://reg:5000/v2/x"));
     EQ_STR(where(p, r, "quay.io/x/y"), STR("https://any.example.com/v2/x/y+ https://quay.io/v2/x/y"));
     registries_free(r);
     FINE(registries_parse(STR(""), &r, &e), e);
