@@ -1,0 +1,215 @@
+"""Workload controllers and the scheduler on real pods, seen through real kubectl: what an application's owner does all day."""
+import json
+
+from lab.lab import wait_for
+
+IMAGE = "sampan.io/busybox:1"
+SLEEP = '["sh", "-c", "trap exit TERM; echo started; while true; do sleep 1; done"]'
+
+
+def deployment(name, replicas, env="1", more=""):
+    return f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+{more}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      terminationGracePeriodSeconds: 2
+      containers:
+      - {{name: c, image: "{IMAGE}", command: {SLEEP}, env: [{{name: V, value: "{env}"}}]}}
+"""
+
+
+def names(server, ns, selector):
+    return sorted(p["metadata"]["name"] for p in server.pods(ns, selector) if "deletionTimestamp" not in p["metadata"])
+
+
+def test_a_deployment_rolls_out_is_undone_and_scaled(server, ns):
+    server.apply(deployment("web", 2), "-n", ns)
+    server.kubectl("rollout", "status", "deploy/web", "-n", ns, "--timeout=60s")
+    before = names(server, ns, "app=web")
+    assert len(before) == 2
+    server.kubectl("set", "env", "deploy/web", "V=2", "-n", ns)
+    out = server.kubectl("rollout", "status", "deploy/web", "-n", ns, "--timeout=60s")
+    assert "successfully rolled out" in out
+    assert not set(before) & set(names(server, ns, "app=web"))
+    assert len(server.kubectl("rollout", "history", "deploy/web", "-n", ns).strip().splitlines()) == 4
+    server.kubectl("rollout", "undo", "deploy/web", "-n", ns)
+    server.kubectl("rollout", "status", "deploy/web", "-n", ns, "--timeout=60s")
+    assert server.get("deploy", "web", "-n", ns)["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] == "1"
+    assert server.get("deploy", "web", "-n", ns)["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "3"
+    server.kubectl("scale", "deploy/web", "--replicas=1", "-n", ns)
+    wait_for("one pod is left", lambda: len(server.pods(ns, "app=web")) == 1)
+    described = server.kubectl("describe", "deploy", "web", "-n", ns)
+    assert "Scaled up replica set" in described and "Scaled down replica set" in described
+
+
+def test_what_a_deployment_owns_goes_with_it_or_stays(server, ns):
+    server.apply(deployment("gone", 1), "-n", ns)
+    server.apply(deployment("left", 1), "-n", ns)
+    for name in ("gone", "left"):
+        server.wait_pods_ready(ns, f"app={name}", 1)
+    server.kubectl("delete", "deploy", "gone", "-n", ns, "--cascade=foreground", "--timeout=60s")
+    assert not server.pods(ns, "app=gone")
+    server.kubectl("delete", "deploy", "left", "-n", ns, "--cascade=orphan")
+    sets = server.get("rs", "-n", ns, "-l", "app=left")["items"]
+    assert len(sets) == 1 and "ownerReferences" not in sets[0]["metadata"]
+    assert len(server.pods(ns, "app=left")) == 1
+    server.apply(deployment("left", 1), "-n", ns)
+    wait_for("the ReplicaSet is adopted", lambda: server.get("rs", "-n", ns, "-l", "app=left")["items"][0]["metadata"].get("ownerReferences"))
+
+
+def test_a_stateful_set_keeps_names_and_order(server, ns):
+    server.apply(f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: db}}
+spec: {{clusterIP: None, selector: {{app: db}}, ports: [{{port: 80}}]}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{name: db}}
+spec:
+  serviceName: db
+  replicas: 2
+  selector: {{matchLabels: {{app: db}}}}
+  template:
+    metadata: {{labels: {{app: db}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {{name: c, image: "{IMAGE}", command: {SLEEP}}}
+""", "-n", ns)
+    server.kubectl("rollout", "status", "sts/db", "-n", ns, "--timeout=60s")
+    pods = {p["metadata"]["name"]: p for p in server.pods(ns, "app=db")}
+    assert sorted(pods) == ["db-0", "db-1"]
+    assert pods["db-0"]["status"]["conditions"] and pods["db-0"]["metadata"]["creationTimestamp"] <= pods["db-1"]["metadata"]["creationTimestamp"]
+    assert server.kubectl("exec", "db-0", "-n", ns, "--", "hostname").strip() == "db-0"
+    uid = pods["db-0"]["metadata"]["uid"]
+    server.kubectl("delete", "pod", "db-0", "-n", ns)
+    wait_for("db-0 came back as another", lambda: any(p["metadata"]["name"] == "db-0" and p["metadata"]["uid"] != uid for p in server.pods(ns, "app=db")))
+    server.wait_pods_ready(ns, "app=db", 2)
+
+
+def test_a_daemon_set_runs_on_the_node(server, ns):
+    server.apply(f"""
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{name: agent}}
+spec:
+  selector: {{matchLabels: {{app: agent}}}}
+  template:
+    metadata: {{labels: {{app: agent}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {{name: c, image: "{IMAGE}", command: {SLEEP}}}
+""", "-n", ns)
+    server.kubectl("rollout", "status", "ds/agent", "-n", ns, "--timeout=60s")
+    assert [p["spec"]["nodeName"] for p in server.pods(ns, "app=agent")] == ["a"]
+
+
+def test_jobs_complete_fail_and_come_from_cron_jobs(server, ns):
+    server.kubectl("create", "job", "ok", "-n", ns, f"--image={IMAGE}", "--", "true")
+    server.kubectl("wait", "job/ok", "-n", ns, "--for=condition=complete", "--timeout=60s")
+    server.apply(f"""
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: bad}}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - {{name: c, image: "{IMAGE}", command: ["false"]}}
+""", "-n", ns)
+    server.kubectl("wait", "job/bad", "-n", ns, "--for=condition=failed", "--timeout=60s")
+    reasons = {c["type"]: c["reason"] for c in server.get("job", "bad", "-n", ns)["status"]["conditions"]}
+    assert reasons["Failed"] == "BackoffLimitExceeded"
+    server.kubectl("create", "cronjob", "nightly", "-n", ns, f"--image={IMAGE}", "--schedule=0 3 * * *", "--", "echo", "done")
+    server.kubectl("create", "job", "now", "-n", ns, "--from=cronjob/nightly")
+    server.kubectl("wait", "job/now", "-n", ns, "--for=condition=complete", "--timeout=60s")
+    assert server.kubectl("logs", "job/now", "-n", ns).strip() == "done"
+    server.kubectl("delete", "job", "ok", "bad", "now", "-n", ns, "--timeout=60s")
+    wait_for("their pods are gone", lambda: not server.pods(ns))
+
+
+def test_an_indexed_job_knows_its_index(server, ns):
+    server.apply(f"""
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: parts}}
+spec:
+  completions: 2
+  parallelism: 2
+  completionMode: Indexed
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - {{name: c, image: "{IMAGE}", command: ["sh", "-c", "echo part $JOB_COMPLETION_INDEX"]}}
+""", "-n", ns)
+    server.kubectl("wait", "job/parts", "-n", ns, "--for=condition=complete", "--timeout=60s")
+    assert server.get("job", "parts", "-n", ns)["status"]["completedIndexes"] == "0,1"
+    said = sorted(server.kubectl("logs", p["metadata"]["name"], "-n", ns).strip() for p in server.pods(ns))
+    assert said == ["part 0", "part 1"]
+
+
+def test_a_pod_that_fits_nowhere_says_why(server, ns):
+    server.apply(f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: big}}
+spec:
+  containers:
+  - {{name: c, image: "{IMAGE}", resources: {{requests: {{cpu: "5000"}}}}}}
+""", "-n", ns)
+    wait_for("the event", lambda: "0/1 nodes are available: 1 Insufficient cpu." in server.kubectl("describe", "pod", "big", "-n", ns))
+    condition = [c for c in server.get("pod", "big", "-n", ns)["status"]["conditions"] if c["type"] == "PodScheduled"][0]
+    assert condition["status"] == "False" and condition["reason"] == "Unschedulable"
+
+
+def test_a_drain_respects_the_budget_and_a_cordon_holds(server, ns):
+    server.apply(deployment("kept", 1), "-n", ns)
+    server.wait_pods_ready(ns, "app=kept", 1)
+    server.kubectl("create", "pdb", "kept", "-n", ns, "--selector=app=kept", "--min-available=1")
+    wait_for("the budget counts", lambda: server.get("pdb", "kept", "-n", ns)["status"].get("currentHealthy") == 1)
+    pod = names(server, ns, "app=kept")[0]
+    body = json.dumps({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": ns}})
+    refused = server.kubectl("create", "--raw", f"/api/v1/namespaces/{ns}/pods/{pod}/eviction", "-f", "-", stdin=body, check=False)
+    assert names(server, ns, "app=kept") == [pod], refused
+    server.kubectl("cordon", "a")
+    try:
+        server.kubectl("delete", "pdb", "kept", "-n", ns)
+        server.kubectl("create", "--raw", f"/api/v1/namespaces/{ns}/pods/{pod}/eviction", "-f", "-", stdin=body)
+        wait_for("another pod waits", lambda: [p for p in server.pods(ns, "app=kept") if p["metadata"]["name"] != pod and "nodeName" not in p["spec"]])
+    finally:
+        server.kubectl("uncordon", "a")
+    server.wait_pods_ready(ns, "app=kept", 1)
+
+
+def test_a_namespace_goes_with_all_that_is_in_it(server):
+    server.kubectl("create", "namespace", "doomed")
+    server.apply(deployment("web", 2), "-n", "doomed")
+    server.wait_pods_ready("doomed", "app=web", 2)
+    server.kubectl("delete", "namespace", "doomed", "--timeout=60s", seconds=90)
+    assert "doomed" not in server.kubectl("get", "namespaces", "-o", "name")
+
+
+def test_rollouts_survive_the_death_of_the_api(server, ns):
+    server.apply(deployment("web", 3, more="  strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 1}}"), "-n", ns)
+    server.wait_pods_ready(ns, "app=web", 3)
+    for turn in range(3):
+        value = f"turn-{turn}"
+        server.kubectl("set", "env", "deploy/web", f"V={value}", "-n", ns)
+        wait_for("it began", lambda: len(server.get("rs", "-n", ns)["items"]) == turn + 2, every=0.05)
+        server.kill("api")
+        wait_for("the api is back", lambda: server.kubectl("get", "--raw", "/readyz", check=False).strip() == "ok", 60)
+        server.kubectl("rollout", "status", "deploy/web", "-n", ns, "--timeout=90s", seconds=100)
+        wait_for("only new pods are left", lambda: [p["spec"]["containers"][0]["env"][0]["value"] for p in server.pods(ns, "app=web")] == [value] * 3, 60)
