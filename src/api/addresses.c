@@ -321,17 +321,35 @@ static const struct json *same_port(const struct json *spec, const struct json *
     return NULL;
 }
 
-static void set_family(struct call *c, struct json *spec, struct str ip)
+static void add_families(struct call *c, struct json *spec, bool both)
+{
+    struct json *list = json_arr(c->pool);
+    json_append(list, json_str(c->pool, STR("IPv4")));
+    if (both)
+        json_append(list, json_str(c->pool, STR("IPv6")));
+    json_set(c->pool, spec, STR("ipFamilies"), list);
+}
+
+/* One family is served. A headless Service without selector may have endpoints of any, and is marked so. */
+static int set_family(struct call *c, struct json *spec, struct str ip, struct err **e)
 {
     struct pool *p = c->pool;
-    json_set_str(p, spec, STR("clusterIP"), ip);
+    bool any = str_eqz(ip, "None") && json_count(json_get(spec, STR("selector"))) == 0;
+    struct str policy = json_get_str(spec, "ipFamilyPolicy"), family = json_as_str(json_at(json_get(spec, STR("ipFamilies")), 0));
+    if (!any && str_eqz(policy, "RequireDualStack"))
+        return invalid(
+            c, e, "spec.ipFamilyPolicy", "Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services");
+    if (!any && str_eqz(family, "IPv6"))
+        return invalid(c, e, "spec.ipFamilies[0]", "Invalid value: \"IPv6\": not configured on this cluster");
     struct json *ips = json_arr(p);
+    json_set_str(p, spec, STR("clusterIP"), ip);
     json_append(ips, json_str(p, ip));
     json_set(p, spec, STR("clusterIPs"), ips);
-    if (json_count(json_get(spec, STR("ipFamilies"))) == 0)
-        json_append(json_put_arr(p, spec, STR("ipFamilies")), json_str(p, STR("IPv4")));
-    if (!json_get(spec, STR("ipFamilyPolicy")))
-        json_set_str(p, spec, STR("ipFamilyPolicy"), STR("SingleStack"));
+    if (str_empty(policy))
+        json_set_str(p, spec, STR("ipFamilyPolicy"), any ? STR("RequireDualStack") : STR("SingleStack"));
+    if (str_empty(family))
+        add_families(c, spec, any);
+    return 0;
 }
 
 static int service_ip(struct call *c, struct json *spec, const struct json *old, struct err **e)
@@ -359,8 +377,7 @@ static int service_ip(struct call *c, struct json *spec, const struct json *old,
             c, e, "spec.clusterIPs[0]", pool_printf(c->pool, "Invalid value: [\"%.*s\"]: may not change once set", STR_ARG(ip)).p);
     if (!same && !str_eqz(ip, "None") && take_ip(c, ip, &ip, e) < 0)
         return -(*e)->code;
-    set_family(c, spec, ip);
-    return 0;
+    return set_family(c, spec, ip, e);
 }
 
 static int service_ports(struct call *c, struct json *spec, const struct json *old, struct err **e)

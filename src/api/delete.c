@@ -211,6 +211,7 @@ static int delete_object(struct call *c, const struct obj *o, const struct delet
         if (r < 0)
             return r;
         addresses_release(c->api, *out);
+        nodes_forget(c->api, c->loop, *out);
         return 1;
     }
 }

@@ -139,6 +139,7 @@ void bootstrap_free(struct bootstrap *b);
 /* nodes.c */
 struct nodes *nodes_new(struct api *a);
 void nodes_free(struct nodes *n);
+void nodes_forget(struct api *a, struct loop *l, const struct obj *last); /* a Node has gone: its key too */
 /* quota.c, event.c */
 struct quota *quota_new(void);
 void quota_free(struct quota *q);

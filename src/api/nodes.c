@@ -186,6 +186,30 @@ static bool local_peer(const struct uplink_who *who)
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && (cred.uid == 0 || cred.uid == geteuid());
 }
 
+static void forgotten(struct api_call *c)
+{
+    struct pool *p = c->pool;
+    api_call_clear(c);
+    pool_free(p);
+}
+
+/* A Node was deleted: its name is free for another key. */
+void nodes_forget(struct api *a, struct loop *l, const struct obj *last)
+{
+    if (!a->res.nodes || last->res != a->res.nodes)
+        return;
+    struct pool *p = pool_new();
+    struct api_call *c = pool_new_of(p, struct api_call);
+    *c = (struct api_call){.verb = API_DELETE,
+        .group = STR(""),
+        .version = STR("v1"),
+        .resource = STR("secrets"),
+        .ns = STR("kube-system"),
+        .pool = p,
+        .name = pool_printf(p, "%.*s" KEY_SECRET_SUFFIX, STR_ARG(last->name))};
+    api_do(a, l, c, forgotten);
+}
+
 static struct str known_key(struct api *a, struct pool *p, struct str name)
 {
     _cleanup_(store_view_unrefp) struct store_view *v = store_view(a->store);

@@ -7,6 +7,7 @@
 
 #define TOKEN_MIN 600
 #define TOKEN_DEFAULT 3600
+#define POD_TOKEN 3607 /* what the kubelet asks for kube-api-access */
 #define TOKEN_MAX (INT64_C(1) << 32)
 
 static int invalid(struct call *c, const char *field, const char *why, struct err **e)
@@ -66,7 +67,8 @@ static struct json *named(struct pool *p, struct json *in, const char *key, stru
     return o;
 }
 
-static struct json *claims(struct call *c, const struct obj *sa, const struct json *auds, const struct bound *b, int64_t now, int64_t end)
+static struct json *claims(
+    struct call *c, const struct obj *sa, const struct json *auds, const struct bound *b, int64_t now, int64_t end, int64_t warn)
 {
     struct pool *p = c->pool;
     struct json *t = json_obj(p);
@@ -84,6 +86,8 @@ static struct json *claims(struct call *c, const struct obj *sa, const struct js
     if (!str_empty(b->kind))
         named(p, k, str_eqz(b->kind, "Pod") ? "pod" : str_eqz(b->kind, "Secret") ? "secret" : "node", b->name, b->uid);
     named(p, k, "serviceaccount", sa->name, sa->uid);
+    if (warn)
+        json_set_int(p, k, STR("warnafter"), warn);
     json_set_int(p, t, STR("nbf"), now);
     json_set_str(p, t, STR("sub"), pool_printf(p, "system:serviceaccount:%.*s:%.*s", STR_ARG(sa->ns), STR_ARG(sa->name)));
     return t;
@@ -110,7 +114,8 @@ int sub_token(struct call *c, struct err **e)
         return -(*e)->code;
     struct str node = node_of_user(c->user);
     if (!str_empty(node) && str_eqz(b.kind, "Pod") && !str_eq(b.node, node))
-        return err_set(e, ERR_FORBIDDEN, "serviceaccounts \"%.*s\" is forbidden: node requested token bound to a pod scheduled on a different node",
+        return err_set(e, ERR_FORBIDDEN,
+            "serviceaccounts \"%.*s\" is forbidden: node requested token bound to a pod scheduled on a different node",
             STR_ARG(c->ri.name));
     if (!str_empty(node) && !str_eqz(b.kind, "Pod"))
         return err_set(
@@ -118,8 +123,13 @@ int sub_token(struct call *c, struct err **e)
     if (json_count(auds) == 0)
         json_append(auds, json_str(c->pool, token_issuer(c->api, c->pool)));
     ttl = MIN(ttl, INT64_C(86400) * 366);
+    /* The token that every pod gets lives a year although it is renewed hourly: clients that read their file once go on, and a wrong clock
+     * does no harm (KEP-1205). It ends with its pod. */
+    bool ours = json_count(auds) == 1 && str_eq(json_as_str(json_at(auds, 0)), token_issuer(c->api, c->pool));
+    bool extend = ttl == POD_TOKEN && str_eqz(b.kind, "Pod") && ours;
+    int64_t end = now + (extend ? INT64_C(86400) * 365 : ttl);
     struct buf token = BUF_INIT;
-    if (jwt_sign(api_keys_service(c->api->keys), STR_NULL, claims(c, sa, auds, &b, now, now + ttl), &token, e) < 0) {
+    if (jwt_sign(api_keys_service(c->api->keys), STR_NULL, claims(c, sa, auds, &b, now, end, extend ? now + ttl : 0), &token, e) < 0) {
         buf_clear(&token);
         return -(*e)->code;
     }

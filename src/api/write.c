@@ -259,8 +259,10 @@ static int do_update(struct call *c, struct err **e)
         r = store_update(c->api->store, c->sres, c->pool, w->doc, w->expect_rev, c->store_flags | soft_flags(c), &o, e);
     if (r < 0)
         return on_conflict(c, e);
-    if (gone)
+    if (gone) {
         addresses_release(c->api, o);
+        nodes_forget(c->api, c->loop, o);
+    }
     return store_reply(c, c->code ? c->code : 200, o);
 }
 

@@ -228,6 +228,11 @@ TEST(who_has_no_token_does_not_join_and_a_name_belongs_to_its_first_key)
     UNTIL(f, n->refusal[0]);
     OK(str_find(str_of(n->refusal), STR("has joined with another key")) >= 0);
     node_free(n);
+    want(f, 201, "POST", "/api/v1/nodes", "{\"metadata\":{\"name\":\"n1\"}}");
+    want(f, 200, "DELETE", "/api/v1/nodes/n1", NULL); /* gives the name free */
+    n = node_new(f, test_tmpdir(), "n1", "agent-secret", NULL);
+    UNTIL(f, n->connected);
+    node_free(n);
     certs_clear(&cas);
     tls_ctx_free(TAKE(tls));
     fixture_free(f);
