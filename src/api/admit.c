@@ -46,8 +46,11 @@ int admit(struct call *c, struct err **e)
 
 int admit_after(struct call *c, struct err **e)
 {
-    if (str_empty(c->ri.group) && str_eqz(c->ri.res, "services") && str_empty(c->ri.sub) && addresses_service(c, e) < 0)
-        return -(*e)->code;
+    if (str_empty(c->ri.group) && str_eqz(c->ri.res, "services") && str_empty(c->ri.sub)) {
+        if (addresses_service(c, e) < 0)
+            return -(*e)->code;
+        schema_fill_zero(c->stored->type, c->pool, c->w.doc); /* its members in their order again: the same contents are the same bytes, so that writing them changes nothing */
+    }
     if (quota_begin(c, e) < 0) {
         addresses_undo(c);
         return -(*e)->code;

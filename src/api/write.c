@@ -160,8 +160,10 @@ int write_admit(struct call *c, struct err **e)
         return -(*e)->code;
     if (kind_validate(&k, w->doc, w->old, e) < 0)
         return -(*e)->code;
+    if (admit_after(c, e) < 0)
+        return -(*e)->code;
     write_head(w->doc);
-    return admit_after(c, e);
+    return 0;
 }
 
 bool write_finished(const struct json *doc)

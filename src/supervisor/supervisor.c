@@ -337,6 +337,7 @@ int supervisor_run(const struct options *o)
     s.loop = loop_new(&e);
     if (!s.loop || prepare(&s, &e) < 0 || loop_signals(s.loop, signals, 2, on_signal, &s, &e) < 0) {
         layout_clear(&s.layout);
+        loop_free(s.loop);
         return fail(e);
     }
     for (int i = 0; i < PROCS; i++)

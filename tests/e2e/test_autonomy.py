@@ -1,5 +1,6 @@
 """Life without the upper tier: the hub and the api process gone, kill -9 of everything, a start without any link."""
 import os
+import shutil
 import threading
 
 import pytest
@@ -88,19 +89,22 @@ def test_a_node_rebooted_without_any_link_serves_its_pods_by_name_and_cluster_ip
 
 
 def test_with_the_api_process_gone_pods_and_names_go_on(running):
-    """The store is out of reach, so the api process cannot serve; then kill -9 of everything and a start: the node needs none of it."""
+    """The store is damaged, so the api process cannot serve; kill -9 of everything and a start: the node needs none of it."""
     ip = running_ip(running)
     db = os.path.join(running.data, "server", "db")
     running.kill_everything()
     os.rename(db, db + ".away")
-    os.symlink("/nonexistent", db)
+    os.mkdir(db)
+    with open(os.path.join(db, "store.db"), "w") as f:
+        f.write("this is no database " * 1000)
     Process.start(running)
     try:
         wait_for("the Service answers", lambda: fetch(running, ip) == "hello from sampan\n", 60)
         assert running.host.run("dig", "+short", "+time=2", "+tries=1", "@10.43.0.10", "hello.run.svc.cluster.local").strip() == ip
+        assert "damaged" in running.log() or "not a database" in running.log()
     finally:
         running.stop()
-        os.unlink(db)
+        shutil.rmtree(db)
         os.rename(db + ".away", db)
     running.start()
     running.wait_node_ready("a")
