@@ -68,6 +68,7 @@ void net_x_in(struct nft *b, uint32_t reg, const struct net_cidr *c, bool in); /
 void net_services_clear(struct net *n);
 /* peer.c */
 void net_peers_clear(struct net *n);
+int net_peers_again(struct net *n, struct err **e) _must_check_; /* all of n->peers, after the node's own address or link changed */
 void net_routes_drop(struct net *n); /* our routes that no peer of n->peers has */
 /* link.c */
 int net_links(struct net *n, struct err **e) _must_check_;

@@ -144,10 +144,10 @@ static int overlay(struct net *n, struct err **e)
     net_mac_of(htonl(n->pod.base), mac);
     n->vx = rtnl_ifindex(NET_VXLAN);
     dev = net_iface_of(n->node_ip, NULL);
-    if (n->vx) { /* its local address cannot be changed: made anew; the peers' routes follow */
+    if (n->vx && rtnl_vxlan_is(n->rt, n->vx, n->node_ip, (uint32_t)n->mtu))
+        return 0; /* of an earlier run: whoever talks over it goes on */
+    if (n->vx) /* its local address cannot be changed: made anew, and the peers' routes with it */
         rtnl_link_del(n->rt, n->vx);
-        net_peers_clear(n);
-    }
     r = rtnl_vxlan_make(n->rt, NET_VXLAN, NET_VNI, NET_VXLAN_PORT, n->node_ip, dev, mac, (uint32_t)n->mtu);
     if (r < 0)
         return err_errno(e, -r, "make the overlay link " NET_VXLAN);

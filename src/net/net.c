@@ -11,6 +11,8 @@
 static void addresses_settled(struct timer *t)
 {
     struct net *n = container_of(t, struct net, addr_timer);
+    if (n->configured && map_count(&n->peers) && net_peers_again(n, NULL) < 0)
+        n->configured = false; /* the next net_configure does it all anew */
     if (n->o.on_addresses)
         n->o.on_addresses(n->o.arg);
 }
@@ -142,6 +144,8 @@ int net_configure(struct net *n, const struct net_config *c, struct err **e)
     r = net_links(n, e);
     if (r == 0)
         r = net_table_build(n, e);
+    if (r == 0 && map_count(&n->peers)) /* their link may be a new one, and routes by way of an address go when it goes */
+        r = net_peers_again(n, e);
     n->configured = r == 0;
     return r;
 }

@@ -25,7 +25,7 @@ static int peer_parse(struct net *n, const struct net_peer *p, struct net_peer_r
     return 0;
 }
 
-/* fresh: only what can stand in the kernel already without harm is done (the peers set is rebuilt by the caller). */
+/* Adding what stands there already is fine. */
 static int apply(struct net *n, const struct net_peer_rec *r, bool add, struct nft *b)
 {
     struct rtnl_route t = {.dst = htonl(r->range.base), .prefix = r->range.prefix, .src = n->gateway, .scope = RT_SCOPE_UNIVERSE};
@@ -102,6 +102,16 @@ void net_peers_clear(struct net *n)
 {
     map_clear(&n->peers, free);
     n->peers_known = false;
+}
+
+int net_peers_again(struct net *n, struct err **e)
+{
+    struct nft b;
+
+    nft_begin(&b);
+    map_for(&n->peers, it)
+        apply(n, it->value, true, &b);
+    return nft_commit(&b, n->nft, e);
 }
 
 static bool same(const struct net_peer_rec *a, const struct net_peer_rec *b)

@@ -29,6 +29,7 @@ int rtnl_link_make(int fd, const char *name, const char *kind, const uint8_t mac
 int rtnl_veth_make(int fd, const char *name, int master, const char *peer, int peer_netns, const uint8_t peer_mac[6], uint32_t mtu);
 int rtnl_hairpin(int fd, int ifindex); /* a bridge port may get its own frames back */
 int rtnl_vxlan_make(int fd, const char *name, uint32_t vni, uint16_t port, uint32_t local, int dev, const uint8_t mac[6], uint32_t mtu);
+bool rtnl_vxlan_is(int fd, int ifindex, uint32_t local, uint32_t mtu); /* the link has this local address and MTU */
 int rtnl_addr_add(int fd, int ifindex, uint32_t addr, int prefix, bool no_route);
 int rtnl_addr_del(int fd, int ifindex, uint32_t addr, int prefix);
 struct rtnl_route { uint32_t dst; int prefix; uint32_t gateway, src; int ifindex; bool onlink; uint8_t scope; uint32_t mtu; };

@@ -317,6 +317,16 @@ static void wire(int h1, int h2)
     close(fd);
 }
 
+static void move(int host, const char *from, const char *to)
+{
+    int fd;
+    enter(host);
+    fd = rtnl_socket();
+    OK(rtnl_addr_del(fd, rtnl_ifindex("lan"), inet_addr(from), 24) == 0);
+    OK(rtnl_addr_add(fd, rtnl_ifindex("lan"), inet_addr(to), 24, false) == 0);
+    close(fd);
+}
+
 static void two_nodes(const char *backend)
 {
     struct loop *l = loop_of();
@@ -359,6 +369,21 @@ static void two_nodes(const char *backend)
     FINE(net_services(n1, true, &s, 1, &e), e);
     EQ_Z(ask(a, "10.43.0.5", 80), "b 10.42.0.2");
     EQ_Z(ask(h1, "10.43.0.5", 80), "b 10.42.0.1");
+    /* a restart of the process on one side, before anybody has told it of peers */
+    net_close(n1);
+    n1 = open_in(l, test_tmpdir());
+    FINE(net_configure(n1, &c1, &e), e);
+    EQ_Z(ask(a, ip_b, 80), "b 10.42.0.2");
+    FINE(net_peers(n1, &p2, 1, &e), e);
+    EQ_Z(ask(a, ip_b, 80), "b 10.42.0.2");
+    /* the node's own address changes: the way to the peers stays, and theirs to us follows */
+    move(h1, "192.168.50.1", "192.168.50.7");
+    c1.node_ip = p1.ip = STR("192.168.50.7");
+    FINE(net_configure(n1, &c1, &e), e);
+    enter(h2);
+    FINE(net_peers(n2, &p1, 1, &e), e);
+    enter(h1);
+    EQ_Z(ask(a, ip_b, 80), "b 10.42.0.2");
     FINE(net_peers(n1, NULL, 0, &e), e);
     OK(strncmp(ask(a, ip_b, 80), "error", 5) == 0);
     stop(srv);
