@@ -6,7 +6,7 @@
  * admission, validation and RBAC hold for it as for anybody. There is no cache that could be stale: a read sees every write made before it, so nothing
  * like client-go's expectations is needed. Nothing polls; what must happen later (deadlines, leases, TTLs) stands in one heap of timers on the site clock.
  *
- * How to add one: docs/tour.md, "A controller".
+ * How to add one: docs/contributing.md, "A controller".
  */
 #pragma once
 #include "api/api.h"

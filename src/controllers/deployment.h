@@ -11,7 +11,7 @@ struct replica_set {
     const struct obj *o;
     struct json *tree;
     int64_t replicas;                           /* wanted */
-    int64_t actual, ready, available, observed; /* status */
+    int64_t actual, ready, available, observed, terminating; /* status; terminating -1: not told yet */
     int64_t revision;                           /* 0: none */
 };
 struct deployment {

@@ -15,6 +15,7 @@ static void read_tree(struct replica_set *r)
     r->actual = json_get_int(status, "replicas", 0);
     r->ready = json_get_int(status, "readyReplicas", 0);
     r->available = json_get_int(status, "availableReplicas", 0);
+    r->terminating = json_get_int(status, "terminatingReplicas", -1);
     r->observed = json_get_int(status, "observedGeneration", 0);
     r->revision = 0;
     str_to_i64(json_as_str(json_get(json_path(r->tree, "metadata", "annotations", NULL), ANN_REVISION)), &r->revision);

@@ -53,7 +53,7 @@ static void put(struct deployment *d, struct json *status, const char *name, int
         json_set_int(d->s->pool, status, str_of(name), n);
 }
 
-struct counts { int64_t replicas, updated, ready, available, unavailable; };
+struct counts { int64_t replicas, updated, ready, available, unavailable, terminating; };
 
 static struct counts count(const struct deployment *d)
 {
@@ -64,6 +64,7 @@ static struct counts count(const struct deployment *d)
         c.replicas += d->rs[i].actual;
         c.ready += d->rs[i].ready;
         c.available += d->rs[i].available;
+        c.terminating = c.terminating < 0 || d->rs[i].terminating < 0 ? -1 : c.terminating + d->rs[i].terminating;
     }
     c.updated = d->fresh ? d->fresh->actual : 0;
     c.unavailable = MAX(wanted - c.available, (int64_t)0);
@@ -161,6 +162,8 @@ int deployment_write_status(struct deployment *d, struct err **e)
     put(d, status, "readyReplicas", c.ready);
     put(d, status, "availableReplicas", c.available);
     put(d, status, "unavailableReplicas", c.unavailable);
+    if (c.terminating >= 0)
+        json_set_int(p, status, STR("terminatingReplicas"), c.terminating);
     if (conditions)
         json_set(p, status, STR("conditions"), json_clone(p, conditions));
     set_conditions(d, status, &c);

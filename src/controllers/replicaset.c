@@ -104,13 +104,24 @@ static void put_count(struct pool *p, struct json *status, const char *name, int
         json_set_int(p, status, str_of(name), n);
 }
 
+/* Pods on their way out: they count for nothing else, but their room is still taken. */
+static int64_t terminating(struct obj_array pods)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < pods.n; i++) {
+        enum pod_phase phase = pod_phase_of(pods.p[i]);
+        n += pods.p[i]->deleted && phase != POD_SUCCEEDED && phase != POD_FAILED;
+    }
+    return n;
+}
+
 static struct json *status_of(struct replicas *r, int64_t *again)
 {
     struct sync *s = r->s;
     struct json *status = json_obj(s->pool), *old = json_get(r->tree, STR("status"));
     const struct json *labels = json_path(r->spec, "template", "metadata", "labels", NULL);
     int64_t min_ready = json_get_int(r->spec, "minReadySeconds", 0) * NS_PER_S, labeled = 0, ready = 0, available = 0;
-    struct obj_array pods = active(s, sync_owned(s, R_PODS, r->owner->uid));
+    struct obj_array all = sync_owned(s, R_PODS, r->owner->uid), pods = active(s, all);
     size_t n = 0;
     for (size_t i = 0; i < pods.n; i++) {
         if (!obj_matches(pods.p[i], &r->sel))
@@ -124,6 +135,8 @@ static struct json *status_of(struct replicas *r, int64_t *again)
     put_count(s->pool, status, "fullyLabeledReplicas", labeled);
     put_count(s->pool, status, "readyReplicas", ready);
     put_count(s->pool, status, "availableReplicas", available);
+    if (r->kind == R_REPLICASETS)
+        json_set_int(s->pool, status, STR("terminatingReplicas"), terminating(all));
     put_count(s->pool, status, "observedGeneration", r->owner->generation);
     struct json *conditions = json_get(old, STR("conditions")) ? json_clone(s->pool, json_get(old, STR("conditions"))) : json_arr(s->pool);
     /* the first failure stands until it is over: each has another message, and a status that changes brings the key back at once */

@@ -166,6 +166,31 @@ TEST(a_silent_node_turns_unknown_and_its_pods_go_when_their_toleration_ends)
     world_close(&w);
 }
 
+TEST(an_autonomous_node_keeps_its_pods_while_it_is_out_of_reach)
+{
+    struct world w;
+    world_open(&w, "serviceaccount,node,taint-eviction");
+    world_node(&w, "n1", true);
+    world_node(&w, "n2", true);
+    lease(&w, "n1");
+    lease(&w, "n2");
+    world_do(&w, API_PATCH_MERGE, "/nodes", "", "n1", "", "{\"metadata\":{\"labels\":{\"node.sampan.io/autonomous\":\"true\"}}}", 200);
+    world_create(&w, "/pods", "default", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n1\",\"containers\":[{\"name\":\"c\",\"image\":\"a\"}]}}");
+    world_run(&w);
+    for (int i = 0; i < 40; i++) {
+        world_pass(&w, 10);
+        beat(&w, "n2");
+    }
+    OK(tainted(&w, "n1", "node.kubernetes.io/unreachable", "NoSchedule"));
+    OK(!tainted(&w, "n1", "node.kubernetes.io/unreachable", "NoExecute"));
+    OK(!world_get(&w, "/pods", "default", "p")->deleted);
+    beat(&w, "n1"); /* its link is back: so is its word */
+    world_do(&w, API_PATCH_MERGE, "/nodes", "", "n1", "status", "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"reason\":\"KubeletReady\"}]}}", 200);
+    world_run(&w);
+    OK(!tainted(&w, "n1", "node.kubernetes.io/unreachable", "NoSchedule"));
+    world_close(&w);
+}
+
 TEST(when_no_node_is_left_nobody_is_driven_away)
 {
     struct world w;

@@ -88,6 +88,7 @@ TEST(recreate_waits_until_the_old_pods_are_gone)
     set_image(&w, "a:2");
     EQ(world_count(&w, "/pods", "default"), 2);
     OK(world_nth(&w, "/pods", "default", 0)->deleted);
+    EQ(status(&w, "terminatingReplicas"), 2);
     world_remove_deleted(&w, "default");
     world_run(&w);
     EQ(world_count(&w, "/pods", "default"), 2);
