@@ -101,7 +101,7 @@ static void on_failed(struct timer *t)
 {
     struct registry_get *g = container_of(t, struct registry_get, timer);
     _cleanup_(err_freep) struct err *e = NULL;
-    err_set(&e, g->code, "%.*s", STR_ARG(buf_str(&g->why)));
+    err_set(&e, g->code ? g->code : ERR_INVALID, "%.*s", STR_ARG(buf_str(&g->why)));
     finish(g, e);
 }
 
@@ -137,7 +137,8 @@ void registry_refused(struct registry_get *g, enum err_code code, const char *fm
     va_start(ap, fmt);
     buf_vprintf(&g->why, fmt, ap);
     va_end(ap);
-    g->code = code;
+    if (!g->code || !g->place->ep.mirror) /* what the registry itself says counts */
+        g->code = code;
     try_place(g);
 }
 
@@ -292,7 +293,7 @@ void registry_send(struct registry_get *g)
 struct registry_get *registry_get(struct registry_session *s, struct str what, const char *accept, int64_t from, const struct registry_events *ev, void *arg)
 {
     struct registry_get *g = xcalloc(1, sizeof *g);
-    *g = (struct registry_get){.s = s, .pool = pool_new(), .accept = accept, .from = from, .ev = *ev, .arg = arg, .code = ERR_INVALID};
+    *g = (struct registry_get){.s = s, .pool = pool_new(), .accept = accept, .from = from, .ev = *ev, .arg = arg};
     g->what = pool_str(g->pool, what);
     g->why.limit = 4096;
     try_place(g);

@@ -40,7 +40,7 @@ struct registry_get {
     struct str location, challenge;
     struct buf body;               /* of an answer that is not 2xx, or of a token's */
     struct buf why;                /* what every endpoint said */
-    enum err_code code;
+    enum err_code code;            /* of the failure, as it stands */
     struct timer timer;            /* silence, or the failure to be told later */
     int64_t heard;
 };

@@ -220,3 +220,18 @@ def test_names_that_are_none_and_never(server, ns):
     assert wait_for("InvalidImageName", lambda: waiting(server, ns, "bad").get("reason") == "InvalidImageName")
     wait_for("ErrImageNeverPull", lambda: waiting(server, ns, "never").get("reason") == "ErrImageNeverPull")
     assert waiting(server, ns, "never")["message"] == 'Container image "sampan.io/not-there:1" is not present with pull policy of Never'
+
+
+def test_a_node_without_its_registry_starts_what_it_ran_with_always_too(server, ns, registry, make):
+    image = registry.push(make("offline"), "offline:1")
+    server.apply(pod("p", image, "Always"), "-n", ns)
+    old = running(server, ns, "p")["containerID"]
+    wait_for("its status on the node's disk", lambda: status(server, ns, "p")["imageID"])
+    server.kill_everything()
+    registry.stop()
+    try:
+        server.start()
+        wait_for("it runs anew", lambda: running(server, ns, "p", 5)["containerID"] != old, 60)
+    finally:
+        registry.start()
+    assert what(server, ns, "p") == "offline"
