@@ -58,7 +58,7 @@ int image_ref_normalize(struct str ref, struct buf *out, struct err **e)
     for (struct str parts = name; str_split(&parts, '/', &piece);)
         if (!component_ok(piece))
             goto bad;
-    if (str_empty(name))
+    if (str_empty(name) || host.n + 1 + (official ? strlen("library/") : 0) + name.n > 255) /* distribution's NameTotalLengthMax */
         goto bad;
     buf_printf(out, "%.*s/%s%.*s", STR_ARG(host), official ? "library/" : "", STR_ARG(name));
     if (!str_empty(tag) || str_empty(digest))
