@@ -1,5 +1,5 @@
-/* The time of a rolling update and of deleting a namespace: the real store (in memory), api and controllers; pods are ready as soon as they stand.
- * Usage: bench-controllers [pods]. */
+/* The time of a rolling update and of deleting a namespace: the real store (in memory), api and controllers; pods are ready as soon as they
+ * stand. Usage: bench-controllers [pods]. */
 #include "controllers/controllers.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,14 +13,30 @@ static struct api *a;
 static struct loop *l;
 static struct controllers *cs;
 
-struct request { struct api_call call; bool done; };
+struct request {
+    struct api_call call;
+    bool done;
+};
 
-static void on_done(struct api_call *c) { container_of(c, struct request, call)->done = true; }
-static void on_ready(void *arg) { *(bool *)arg = true; }
-
-static void request(enum api_verb verb, const char *group, const char *resource, struct str ns, struct str name, const char *sub, const char *body)
+static void on_done(struct api_call *c)
 {
-    struct request r = {.call = {.verb = verb, .ns = ns, .name = name, .sub = str_of(sub), .group = str_of(group), .resource = str_of(resource), .pool = pool_new()}};
+    container_of(c, struct request, call)->done = true;
+}
+static void on_ready(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static void request(
+    enum api_verb verb, const char *group, const char *resource, struct str ns, struct str name, const char *sub, const char *body)
+{
+    struct request r = {.call = {.verb = verb,
+                            .ns = ns,
+                            .name = name,
+                            .sub = str_of(sub),
+                            .group = str_of(group),
+                            .resource = str_of(resource),
+                            .pool = pool_new()}};
     if (body && json_parse(r.call.pool, str_of(body), NULL, &r.call.body, NULL) < 0)
         exit(2);
     api_do(a, l, &r.call, on_done);
@@ -46,7 +62,8 @@ static size_t make_ready(struct str ns)
         if (o->deleted || (p->flags & POD_READY))
             continue;
         request(API_PATCH_MERGE, "", "pods", o->ns, o->name, "status",
-            "{\"status\":{\"phase\":\"Running\",\"podIP\":\"10.42.0.9\",\"podIPs\":[{\"ip\":\"10.42.0.9\"}],\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"2026-01-01T00:00:00Z\"}]}}");
+            "{\"status\":{\"phase\":\"Running\",\"podIP\":\"10.42.0.9\",\"podIPs\":[{\"ip\":\"10.42.0.9\"}],\"conditions\":[{\"type\":"
+            "\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"2026-01-01T00:00:00Z\"}]}}");
         n++;
     }
     store_view_unref(v);
@@ -75,7 +92,10 @@ static bool stands(struct str ns)
     return is;
 }
 
-static double seconds(int64_t from) { return (double)(clock_mono(NULL) - from) / 1e9; }
+static double seconds(int64_t from)
+{
+    return (double)(clock_mono(NULL) - from) / 1e9;
+}
 
 int main(int argc, char **argv)
 {
@@ -90,9 +110,19 @@ int main(int argc, char **argv)
     l = loop_new(&e);
     if (!l || !mkdtemp(tls) || api_store_open(NULL, schema, clock, &store, &e) < 0)
         return 1;
-    struct api_config c = {.store = store, .schema = schema, .clock = clock, .version_git = STR("v1.36.2"), .tls_dir = tls, .service_cidr = STR("10.43.0.0/16"),
-        .cluster_cidr = STR("10.42.0.0/16"), .cluster_domain = STR("cluster.local"), .dns_ip = STR("10.43.0.10"), .advertise = STR("127.0.0.1"), .port = 6443,
-        .static_token_server = STR("s"), .static_token_agent = STR("a")};
+    struct api_config c = {.store = store,
+        .schema = schema,
+        .clock = clock,
+        .version_git = STR("v1.36.2"),
+        .tls_dir = tls,
+        .service_cidr = STR("10.43.0.0/16"),
+        .cluster_cidr = STR("10.42.0.0/16"),
+        .cluster_domain = STR("cluster.local"),
+        .dns_ip = STR("10.43.0.10"),
+        .advertise = STR("127.0.0.1"),
+        .port = 6443,
+        .static_token_server = STR("s"),
+        .static_token_agent = STR("a")};
     if (api_new(&c, &a, &e) < 0 || (api_on_ready(a, on_ready, &ready), api_start(a, l, &e)) < 0) {
         fprintf(stderr, "%s\n", err_msg(e));
         return 1;
@@ -102,23 +132,32 @@ int main(int argc, char **argv)
     struct controllers_config cc = {.api = a, .loop = l, .clock = clock};
     if (controllers_start(&cc, &cs, &e) < 0)
         return 1;
-    request(API_CREATE, "", "namespaces", STR(""), ns, "", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"bench\"}}");
+    request(
+        API_CREATE, "", "namespaces", STR(""), ns, "", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"bench\"}}");
     run();
-    request(API_CREATE, "", "services", ns, STR("web"), "", "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"selector\":{\"app\":\"web\"},\"ports\":[{\"port\":80}]}}");
+    request(API_CREATE, "", "services", ns, STR("web"), "",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"selector\":{\"app\":\"web\"},\"ports\":[{"
+        "\"port\":80}]}}");
     int64_t t = clock_mono(NULL);
-    snprintf(body, sizeof body, "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":%d,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},"
-        "\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a:1\"}]}}}}", pods);
+    snprintf(body, sizeof body,
+        "{\"apiVersion\":\"apps/"
+        "v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":%d,\"selector\":{\"matchLabels\":{\"app\":"
+        "\"web\"}},"
+        "\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a:1\"}]}}}}",
+        pods);
     request(API_CREATE, "apps", "deployments", ns, STR("web"), "", body);
     settle(ns);
     printf("scale to %d ready pods: %.2f s\n", pods, seconds(t));
     t = clock_mono(NULL);
-    request(API_PATCH_STRATEGIC, "apps", "deployments", ns, STR("web"), "", "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a:2\"}]}}}}");
+    request(API_PATCH_STRATEGIC, "apps", "deployments", ns, STR("web"), "",
+        "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a:2\"}]}}}}");
     settle(ns);
     printf("rolling update of %d pods: %.2f s\n", pods, seconds(t));
     for (int i = 0; i < 5000; i++) {
         char text[16];
         struct str name = str_make(text, (size_t)snprintf(text, sizeof text, "c%d", i));
-        snprintf(body, sizeof body, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"c%d\"},\"data\":{\"k\":\"v\"}}", i);
+        snprintf(
+            body, sizeof body, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"c%d\"},\"data\":{\"k\":\"v\"}}", i);
         request(API_CREATE, "", "configmaps", ns, name, "", body);
     }
     t = clock_mono(NULL);

@@ -80,7 +80,8 @@ static bool same_backend(const struct obj *a, const struct obj *b)
 {
     const struct pod_view *x = pod_view_of(a), *y = pod_view_of(b);
     return x && y && x->phase == y->phase && x->flags == y->flags && !a->deleted == !b->deleted &&
-        str_eq(pod_view_get(x, x->ip), pod_view_get(y, y->ip)) && str_eq(pod_view_get(x, x->node), pod_view_get(y, y->node)) && same_labels(a, b);
+           str_eq(pod_view_get(x, x->ip), pod_view_get(y, y->ip)) && str_eq(pod_view_get(x, x->node), pod_view_get(y, y->node)) &&
+           same_labels(a, b);
 }
 
 void services_on_pod(struct ctl *c, const struct change *ch)
@@ -131,7 +132,8 @@ static void find_ports(struct sync *s, const struct service *svc, struct backend
     b->ports = pool_array(s->pool, struct backend_port, MIN(json_count(list), (size_t)BACKENDS_PORTS) + 1);
     json_for ((struct json *)(uintptr_t)list, p) {
         struct json *target = json_get(p, STR("targetPort"));
-        struct backend_port out = {.name = json_get_str(p, "name"), .protocol = json_get_str(p, "protocol"), .app_protocol = json_get_str(p, "appProtocol")};
+        struct backend_port out = {
+            .name = json_get_str(p, "name"), .protocol = json_get_str(p, "protocol"), .app_protocol = json_get_str(p, "appProtocol")};
         if (json_is(target, JSON_STR))
             out.port = named_port(pod_view_of(b->pod), json_as_str(target), out.protocol);
         else
@@ -141,7 +143,10 @@ static void find_ports(struct sync *s, const struct service *svc, struct backend
     }
 }
 
-static bool is_ipv6(struct str ip) { return str_chr(ip, ':') >= 0; }
+static bool is_ipv6(struct str ip)
+{
+    return str_chr(ip, ':') >= 0;
+}
 
 /* Its address in the family; only a pod with several has to be parsed. */
 static struct str address_of(struct sync *s, const struct obj *pod, bool ipv6)

@@ -3,12 +3,16 @@
 #include "controllers/ctl.h"
 
 #define BACKENDS_PORTS 64
-struct backend_port { struct str name, protocol, app_protocol; int64_t port; };
+struct backend_port {
+    struct str name, protocol, app_protocol;
+    int64_t port;
+};
 struct backend {
     const struct obj *pod;
     struct str ip, node, zone, hostname; /* hostname: absent unless the Service names the pod */
     bool ready, serving, terminating;
-    struct backend_port *ports; size_t nports;
+    struct backend_port *ports;
+    size_t nports;
 };
 struct service {
     const struct obj *o;

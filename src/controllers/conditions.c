@@ -20,7 +20,8 @@ struct json *condition_find(const struct json *conditions, struct str type)
     return NULL;
 }
 
-bool condition_set(struct pool *p, struct json *conditions, const char *type, const char *status, const char *reason, struct str message, int64_t now, bool with_update_time)
+bool condition_set(struct pool *p, struct json *conditions, const char *type, const char *status, const char *reason, struct str message,
+    int64_t now, bool with_update_time)
 {
     struct json *c = condition_find(conditions, str_of(type));
     bool same_status = c && str_eqz(json_get_str(c, "status"), status);

@@ -5,12 +5,33 @@
 #include "controllers/inner.h"
 
 static const struct controller *const rows[] = {
-    &namespace_controller, &serviceaccount_controller, &root_ca_controller, &garbage_controller, &deployment_controller, &replicaset_controller,
-    &replication_controller, &statefulset_controller, &daemonset_controller, &job_controller,
-    &endpointslice_controller, &endpoints_controller, &node_controller, &taint_controller, &podgc_controller,
-    &cronjob_controller, &disruption_controller, &aggregation_controller, &csr_approving_controller, &csr_signing_controller,
-    &ttl_after_finished_controller, &quota_controller, &claim_protection_controller, &volume_protection_controller, &volume_controller,
-    &ephemeral_controller, &mirroring_controller,
+    &namespace_controller,
+    &serviceaccount_controller,
+    &root_ca_controller,
+    &garbage_controller,
+    &deployment_controller,
+    &replicaset_controller,
+    &replication_controller,
+    &statefulset_controller,
+    &daemonset_controller,
+    &job_controller,
+    &endpointslice_controller,
+    &endpoints_controller,
+    &node_controller,
+    &taint_controller,
+    &podgc_controller,
+    &cronjob_controller,
+    &disruption_controller,
+    &aggregation_controller,
+    &csr_approving_controller,
+    &csr_signing_controller,
+    &ttl_after_finished_controller,
+    &quota_controller,
+    &claim_protection_controller,
+    &volume_protection_controller,
+    &volume_controller,
+    &ephemeral_controller,
+    &mirroring_controller,
 };
 
 const struct ctl_res ctl_resources[R_RESOURCES] = {
@@ -184,7 +205,10 @@ static void deliver(struct controllers *cs, const struct change *ch)
                 w->fn(&cs->ctls[i], ch);
 }
 
-static void drop_orphan(void *o) { obj_unref(o); }
+static void drop_orphan(void *o)
+{
+    obj_unref(o);
+}
 
 /* Looks at everything that stands, as if it had just appeared, and watches from there on. */
 static int look_anew(struct controllers *cs, struct err **e)
@@ -234,7 +258,10 @@ void controllers_look_at_others(struct controllers *cs, struct store_view *v)
 
 enum { SLICE = 512 }; /* events per turn, so that queues and timers get theirs */
 
-static void on_defer(struct defer *d) { controllers_on_notify(container_of(d, struct controllers, defer)); }
+static void on_defer(struct defer *d)
+{
+    controllers_on_notify(container_of(d, struct controllers, defer));
+}
 
 void controllers_on_notify(void *arg)
 {

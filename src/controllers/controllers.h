@@ -1,10 +1,11 @@
 /* The controllers: what kube-controller-manager does, inside the api process, on the store itself.
  *
- * All of them take turns on one thread, the control loop's. A controller is a row of a table (controllers.c) and a file of its name. It hears of changes from
- * the store, in memory and at once; from them it computes keys ("namespace/name") and puts these on its work queue (base/queue.h). Syncing a key
- * means: read what stands now, compare with what should, write the difference through the api's own path as a user of its own, so that
- * admission, validation and RBAC hold for it as for anybody. There is no cache that could be stale: a read sees every write made before it, so nothing
- * like client-go's expectations is needed. Nothing polls; what must happen later (deadlines, leases, TTLs) stands in one heap of timers on the site clock.
+ * All of them take turns on one thread, the control loop's. A controller is a row of a table (controllers.c) and a file of its name. It
+ * hears of changes from the store, in memory and at once; from them it computes keys ("namespace/name") and puts these on its work queue
+ * (base/queue.h). Syncing a key means: read what stands now, compare with what should, write the difference through the api's own path as a
+ * user of its own, so that admission, validation and RBAC hold for it as for anybody. There is no cache that could be stale: a read sees
+ * every write made before it, so nothing like client-go's expectations is needed. Nothing polls; what must happen later (deadlines, leases,
+ * TTLs) stands in one heap of timers on the site clock.
  *
  * How to add one: docs/contributing.md, "A controller".
  */
@@ -16,17 +17,18 @@ struct ca;
 
 struct controllers_config {
     struct api *api;
-    struct loop *loop;              /* the control loop; everything runs on its thread */
+    struct loop *loop; /* the control loop; everything runs on its thread */
     struct clock *clock;
-    struct ca *client_ca;           /* signs client certificates; NULL: the api's own. Must live as long as the controllers */
-    struct ca *server_ca;           /* signs kubelets' serving certificates; likewise */
-    const char *only;               /* tests: a comma-separated list of the controllers to start; NULL: all */
+    struct ca *client_ca; /* signs client certificates; NULL: the api's own. Must live as long as the controllers */
+    struct ca *server_ca; /* signs kubelets' serving certificates; likewise */
+    const char *only;     /* tests: a comma-separated list of the controllers to start; NULL: all */
 };
 /* Starts them: everything that stands is looked at once. The configuration is copied. */
 int controllers_start(const struct controllers_config *c, struct controllers **out, struct err **e) _must_check_;
 void controllers_stop(struct controllers *cs);
 DEFINE_CLEANUP(struct controllers *, controllers_stop)
-/* Fires the timers that the site clock has passed, as the loop does by itself when the clock runs with the machine's. For tests with a bent clock. */
+/* Fires the timers that the site clock has passed, as the loop does by itself when the clock runs with the machine's. For tests with a bent
+ * clock. */
 void controllers_tick(struct controllers *cs);
 /* Keys waiting or in hand in all queues: 0 when all is done that can be done now. */
 size_t controllers_busy(const struct controllers *cs);

@@ -15,7 +15,8 @@ struct field {
     const char *const *names;
     size_t nnames;
 };
-static const struct field fields[5] = {{0, 59, NULL, 0}, {0, 23, NULL, 0}, {1, 31, NULL, 0}, {1, 12, month_names, 12}, {0, 6, day_names, 7}};
+static const struct field fields[5] = {
+    {0, 59, NULL, 0}, {0, 23, NULL, 0}, {1, 31, NULL, 0}, {1, 12, month_names, 12}, {0, 6, day_names, 7}};
 
 static bool read_value(const struct field *f, struct str s, uint64_t *out)
 {
@@ -27,7 +28,10 @@ static bool read_value(const struct field *f, struct str s, uint64_t *out)
     return s.n <= 4 && str_to_u64(s, out);
 }
 
-static bool is_any(struct str s) { return str_eqz(s, "*") || str_eqz(s, "?"); }
+static bool is_any(struct str s)
+{
+    return str_eqz(s, "*") || str_eqz(s, "?");
+}
 
 /* "1-5/2", "*", "*" with a step, "mon" */
 static bool read_range(const struct field *f, struct str s, uint64_t *bits)
@@ -87,9 +91,17 @@ static bool read_duration(struct str s, int64_t *out)
 
 static struct str expand(struct str s)
 {
-    static const struct { const char *name; struct str is; } rows[] = {
-        {"@yearly", {"0 0 1 1 *", 9}}, {"@annually", {"0 0 1 1 *", 9}}, {"@monthly", {"0 0 1 * *", 9}}, {"@weekly", {"0 0 * * 0", 9}},
-        {"@daily", {"0 0 * * *", 9}}, {"@midnight", {"0 0 * * *", 9}}, {"@hourly", {"0 * * * *", 9}},
+    static const struct {
+        const char *name;
+        struct str is;
+    } rows[] = {
+        {"@yearly", {"0 0 1 1 *", 9}},
+        {"@annually", {"0 0 1 1 *", 9}},
+        {"@monthly", {"0 0 1 * *", 9}},
+        {"@weekly", {"0 0 * * 0", 9}},
+        {"@daily", {"0 0 * * *", 9}},
+        {"@midnight", {"0 0 * * *", 9}},
+        {"@hourly", {"0 * * * *", 9}},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (str_eqz(s, rows[i].name))
@@ -104,7 +116,9 @@ int cron_parse(struct str text, struct cron *out, struct err **e)
     struct str rest = expand(str_trim(text)), word;
     size_t n = 0;
     if (str_starts(rest, STR("@every ")))
-        return read_duration(str_trim(str_sub(rest, 7, rest.n)), &c.every) ? (*out = c, 0) : err_set(e, ERR_INVALID, "failed to parse duration %.*s", STR_ARG(text));
+        return read_duration(str_trim(str_sub(rest, 7, rest.n)), &c.every)
+                   ? (*out = c, 0)
+                   : err_set(e, ERR_INVALID, "failed to parse duration %.*s", STR_ARG(text));
     while (str_split(&rest, ' ', &word)) {
         if (!word.n)
             continue;
@@ -122,12 +136,16 @@ int cron_parse(struct str text, struct cron *out, struct err **e)
 
 /* ---- dates ---- after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms". */
 
-struct date { int64_t year; unsigned month, day, weekday; };
+struct date {
+    int64_t year;
+    unsigned month, day, weekday;
+};
 
 static struct date date_of(int64_t days)
 {
     int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097;
-    unsigned doe = (unsigned)(z - era * 146097), yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365, doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+    unsigned doe = (unsigned)(z - era * 146097), yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365,
+             doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
     struct date d = {.day = doy - (153 * mp + 2) / 5 + 1, .month = mp < 10 ? mp + 3 : mp - 9, .weekday = (unsigned)(((days % 7) + 11) % 7)};
     d.year = (int64_t)yoe + era * 400 + (d.month <= 2);
     return d;
@@ -180,9 +198,9 @@ int64_t cron_next(const struct cron *c, int64_t after_ns)
 
 struct zone {
     size_t n;
-    int64_t *when;     /* n transitions */
-    int32_t *offset;   /* from each on */
-    int32_t first;     /* before them */
+    int64_t *when;   /* n transitions */
+    int32_t *offset; /* from each on */
+    int32_t first;   /* before them */
 };
 
 int64_t zone_offset(const struct zone *z, int64_t t)
@@ -206,7 +224,9 @@ static int64_t big_endian(const char *p, size_t n)
     return (int64_t)v;
 }
 
-struct header { size_t utc, std, leaps, times, types, chars; };
+struct header {
+    size_t utc, std, leaps, times, types, chars;
+};
 
 static bool read_header(struct str s, size_t at, struct header *h)
 {
@@ -222,7 +242,8 @@ static bool read_header(struct str s, size_t at, struct header *h)
     return h->types > 0;
 }
 
-/* The second, 64-bit block of the file. Its footer, which goes on where the table ends (2037), is not read: a schedule looks five years ahead. */
+/* The second, 64-bit block of the file. Its footer, which goes on where the table ends (2037), is not read: a schedule looks five years
+ * ahead. */
 static struct zone *read_zone(struct pool *pool, struct str s)
 {
     struct header h;

@@ -8,8 +8,8 @@ struct zone; /* from the system's zone files (TZif, RFC 8536) */
 struct cron {
     uint64_t minutes, hours, days, months, weekdays;
     bool any_day, any_weekday;
-    int64_t every;            /* ns; 0: by fields */
-    const struct zone *zone;  /* NULL: UTC */
+    int64_t every;           /* ns; 0: by fields */
+    const struct zone *zone; /* NULL: UTC */
 };
 int cron_parse(struct str text, struct cron *out, struct err **e) _must_check_; /* ERR_INVALID */
 int64_t cron_next(const struct cron *c, int64_t after); /* the first time later than `after`; INT64_MAX: none within five years */

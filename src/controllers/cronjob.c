@@ -1,4 +1,5 @@
-/* CronJobs: Jobs at set times. After kube-controller-manager's pkg/controller/cronjob. All times are the site clock's: a wall clock that is set starts nothing. */
+/* CronJobs: Jobs at set times. After kube-controller-manager's pkg/controller/cronjob. All times are the site clock's: a wall clock that is
+ * set starts nothing. */
 #include <stdlib.h>
 #include "controllers/cron.h"
 #include "controllers/ctl.h"
@@ -63,7 +64,8 @@ static void look_at_jobs(struct cronjob *c)
             json_append(list, known ? json_clone(c->s->pool, known) : reference(c->s, job));
         } else {
             if (known)
-                ctl_event(c->s->ctl, R_CRONJOBS, c->o, false, "SawCompletedJob", "Saw completed job: %.*s, condition: %.*s", STR_ARG(job->name), STR_ARG(end));
+                ctl_event(c->s->ctl, R_CRONJOBS, c->o, false, "SawCompletedJob", "Saw completed job: %.*s, condition: %.*s",
+                    STR_ARG(job->name), STR_ARG(end));
             if (str_eqz(end, "Complete"))
                 note_success(c, job);
         }
@@ -106,7 +108,7 @@ static int64_t newest_due(const struct cronjob *c)
         int64_t n = (c->s->now - from) / c->cron.every;
         return n > 0 ? from + n * c->cron.every : 0;
     }
-    for (int64_t back = 120 * NS_PER_S; ; back *= 4) {
+    for (int64_t back = 120 * NS_PER_S;; back *= 4) {
         int64_t start = MAX(c->s->now - back, from);
         for (int64_t t = cron_next(&c->cron, start); t <= c->s->now; t = cron_next(&c->cron, t))
             due = t;
@@ -127,7 +129,8 @@ static int start_job(struct cronjob *c, int64_t at, struct err **e)
     json_set_str(p, meta, STR("namespace"), c->s->ns);
     if (json_get(from, STR("labels")))
         json_set(p, meta, STR("labels"), json_clone(p, json_get(from, STR("labels"))));
-    struct json *notes = json_set(p, meta, STR("annotations"), json_get(from, STR("annotations")) ? json_clone(p, json_get(from, STR("annotations"))) : json_obj(p));
+    struct json *notes = json_set(
+        p, meta, STR("annotations"), json_get(from, STR("annotations")) ? json_clone(p, json_get(from, STR("annotations"))) : json_obj(p));
     json_set_str(p, notes, STR("batch.kubernetes.io/cronjob-scheduled-timestamp"), time_format(at, text));
     json_append(json_put_arr(p, meta, STR("ownerReferences")), owner_ref(p, R_CRONJOBS, c->o, true));
     json_set(p, job, STR("spec"), json_clone(p, json_get(template, STR("spec"))));
@@ -177,7 +180,8 @@ static int start_due(struct cronjob *c, struct err **e)
         return 0;
     }
     if (c->active.n && str_eqz(policy, "Forbid")) {
-        ctl_event(c->s->ctl, R_CRONJOBS, c->o, false, "JobAlreadyActive", "Not starting job because prior execution is running and concurrency policy is Forbid");
+        ctl_event(c->s->ctl, R_CRONJOBS, c->o, false, "JobAlreadyActive",
+            "Not starting job because prior execution is running and concurrency policy is Forbid");
         return 0;
     }
     int r = str_eqz(policy, "Replace") ? replace_active(c, e) : 0;
@@ -238,7 +242,10 @@ static int sync(struct sync *s, struct err **e)
     return r;
 }
 
-static void on_job(struct ctl *c, const struct change *ch) { ctl_add_owner(c, ch, R_CRONJOBS); }
+static void on_job(struct ctl *c, const struct change *ch)
+{
+    ctl_add_owner(c, ch, R_CRONJOBS);
+}
 
 const struct controller cronjob_controller = {
     .name = "cronjob",

@@ -22,7 +22,8 @@ int request_read(struct sync *s, const struct obj *o, struct request *r, struct 
     r->issued = json_str_at(r->tree, "status", "certificate", NULL).n > 0;
     json_for (json_get(r->spec, STR("usages")), u)
         r->usages |= cert_usage_of(json_as_str(u));
-    int rc = buf_unbase64(&pem, json_get_str(r->spec, "request")) ? csr_parse(buf_str(&pem), &r->csr, e) : err_set(e, ERR_INVALID, "spec.request is not base64");
+    int rc = buf_unbase64(&pem, json_get_str(r->spec, "request")) ? csr_parse(buf_str(&pem), &r->csr, e)
+                                                                  : err_set(e, ERR_INVALID, "spec.request is not base64");
     buf_clear(&pem);
     if (rc < 0)
         return rc;
@@ -48,7 +49,9 @@ static const char *kubelet_client(const struct request *r)
         return why;
     if (r->info->ndns || r->info->nips)
         return "subjectAltNames are not allowed";
-    return (r->usages & ~CERT_KEY_ENCIPHER) == (CERT_SIGNATURE | CERT_CLIENT) ? NULL : "usages did not match [client auth, digital signature, key encipherment]";
+    return (r->usages & ~CERT_KEY_ENCIPHER) == (CERT_SIGNATURE | CERT_CLIENT)
+               ? NULL
+               : "usages did not match [client auth, digital signature, key encipherment]";
 }
 
 static const char *kubelet_serving(const struct request *r)
@@ -60,7 +63,9 @@ static const char *kubelet_serving(const struct request *r)
         return "at least one DNS name or IP address is required";
     if (!str_eq(r->info->cn, r->username))
         return "CommonName in CSR is not the requester's name";
-    return (r->usages & ~CERT_KEY_ENCIPHER) == (CERT_SIGNATURE | CERT_SERVER) ? NULL : "usages did not match [digital signature, key encipherment, server auth]";
+    return (r->usages & ~CERT_KEY_ENCIPHER) == (CERT_SIGNATURE | CERT_SERVER)
+               ? NULL
+               : "usages did not match [digital signature, key encipherment, server auth]";
 }
 
 static const char *client(const struct request *r)
@@ -71,8 +76,13 @@ static const char *client(const struct request *r)
     return NULL;
 }
 
-static const struct { const char *signer; const char *(*check)(const struct request *r); } signers[] = {
-    {CLIENT, client}, {KUBELET_CLIENT, kubelet_client}, {KUBELET_SERVING, kubelet_serving},
+static const struct {
+    const char *signer;
+    const char *(*check)(const struct request *r);
+} signers[] = {
+    {CLIENT, client},
+    {KUBELET_CLIENT, kubelet_client},
+    {KUBELET_SERVING, kubelet_serving},
 };
 
 bool request_signer_known(struct str signer)
@@ -91,7 +101,8 @@ const char *request_trouble(const struct request *r)
     return "unknown signer";
 }
 
-int request_add_condition(struct sync *s, const struct request *r, const char *sub, const char *type, const char *reason, struct str message, struct err **e)
+int request_add_condition(
+    struct sync *s, const struct request *r, const char *sub, const char *type, const char *reason, struct str message, struct err **e)
 {
     struct json *status = json_put_obj(s->pool, r->tree, STR("status"));
     condition_set(s->pool, json_put_arr(s->pool, status, STR("conditions")), type, "True", reason, message, s->now, true);

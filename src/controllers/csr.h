@@ -8,8 +8,8 @@ struct request {
     struct json *tree;
     const struct json *spec;
     struct str signer, username;
-    struct csr *csr;               /* csr_free */
-    const struct cert_info *info;  /* of csr */
+    struct csr *csr;              /* csr_free */
+    const struct cert_info *info; /* of csr */
     unsigned usages;
     bool approved, denied, failed, issued;
 };
@@ -18,4 +18,5 @@ int request_read(struct sync *s, const struct obj *o, struct request *out, struc
 /* NULL when the request asks for what its signer gives; otherwise why not. */
 const char *request_trouble(const struct request *r);
 bool request_signer_known(struct str signer);
-int request_add_condition(struct sync *s, const struct request *r, const char *sub, const char *type, const char *reason, struct str message, struct err **e) _must_check_;
+int request_add_condition(struct sync *s, const struct request *r, const char *sub, const char *type, const char *reason,
+    struct str message, struct err **e) _must_check_;

@@ -23,7 +23,10 @@ static bool may(struct sync *s, const struct request *r, const char *sub)
     struct api_user user = {.name = r->username, .uid = json_get_str(r->spec, "uid"), .groups = list};
     json_for ((struct json *)(uintptr_t)groups, g)
         list[user.ngroups++] = json_as_str(g);
-    struct api_attrs at = {.verb = STR("create"), .group = STR("certificates.k8s.io"), .version = STR("v1"), .resource = STR("certificatesigningrequests"),
+    struct api_attrs at = {.verb = STR("create"),
+        .group = STR("certificates.k8s.io"),
+        .version = STR("v1"),
+        .resource = STR("certificatesigningrequests"),
         .subresource = str_of(sub)};
     return api_authorize(s->ctl->api, &user, &at, NULL) == 0;
 }
@@ -34,9 +37,11 @@ static int approve(struct sync *s, const struct request *r, struct err **e)
     if (!str_eqz(r->signer, "kubernetes.io/kube-apiserver-client-kubelet") || request_trouble(r))
         return 0;
     if (self && may(s, r, "selfnodeclient"))
-        return request_add_condition(s, r, "approval", "Approved", "AutoApproved", STR("Auto approving self kubelet client certificate after SubjectAccessReview."), e);
+        return request_add_condition(s, r, "approval", "Approved", "AutoApproved",
+            STR("Auto approving self kubelet client certificate after SubjectAccessReview."), e);
     if (may(s, r, "nodeclient"))
-        return request_add_condition(s, r, "approval", "Approved", "AutoApproved", STR("Auto approving kubelet client certificate after SubjectAccessReview."), e);
+        return request_add_condition(
+            s, r, "approval", "Approved", "AutoApproved", STR("Auto approving kubelet client certificate after SubjectAccessReview."), e);
     return 0;
 }
 

@@ -8,7 +8,7 @@
 #define HASH_LABEL STR("controller-revision-hash")
 #define GENERATION_LABEL STR("pod-template-generation")
 
-struct place {                     /* a node, and the pods of this DaemonSet that are on it or meant for it */
+struct place { /* a node, and the pods of this DaemonSet that are on it or meant for it */
     const struct obj *node;
     bool should_run, may_stay;
     struct obj_array pods;
@@ -19,8 +19,9 @@ struct daemonset {
     struct json *tree, *spec, *template;
     struct selector sel;
     struct history h;
-    struct place *places; size_t nplaces;
-    struct obj_array stray;        /* on nodes that are no more */
+    struct place *places;
+    size_t nplaces;
+    struct obj_array stray; /* on nodes that are no more */
     int64_t unavailable, surge, min_ready, again;
     bool rolling;
 };
@@ -38,13 +39,19 @@ static void tolerate(struct pool *p, struct json *list, const char *key, const c
 /* What every daemon puts up with. */
 static struct json *template_with_tolerations(struct sync *s, const struct json *template)
 {
-    static const struct { const char *key, *effect; } rows[] = {
-        {"node.kubernetes.io/not-ready", "NoExecute"}, {"node.kubernetes.io/unreachable", "NoExecute"},
-        {"node.kubernetes.io/disk-pressure", "NoSchedule"}, {"node.kubernetes.io/memory-pressure", "NoSchedule"},
-        {"node.kubernetes.io/pid-pressure", "NoSchedule"}, {"node.kubernetes.io/unschedulable", "NoSchedule"},
+    static const struct {
+        const char *key, *effect;
+    } rows[] = {
+        {"node.kubernetes.io/not-ready", "NoExecute"},
+        {"node.kubernetes.io/unreachable", "NoExecute"},
+        {"node.kubernetes.io/disk-pressure", "NoSchedule"},
+        {"node.kubernetes.io/memory-pressure", "NoSchedule"},
+        {"node.kubernetes.io/pid-pressure", "NoSchedule"},
+        {"node.kubernetes.io/unschedulable", "NoSchedule"},
         {"node.kubernetes.io/network-unavailable", "NoSchedule"},
     };
-    struct json *t = json_clone(s->pool, template), *spec = json_put_obj(s->pool, t, STR("spec")), *list = json_put_arr(s->pool, spec, STR("tolerations"));
+    struct json *t = json_clone(s->pool, template), *spec = json_put_obj(s->pool, t, STR("spec")),
+                *list = json_put_arr(s->pool, spec, STR("tolerations"));
     size_t n = ARRAY_LEN(rows) - !json_get_bool(spec, "hostNetwork", false);
     for (size_t i = 0; i < n; i++)
         tolerate(s->pool, list, rows[i].key, rows[i].effect);
@@ -54,7 +61,8 @@ static struct json *template_with_tolerations(struct sync *s, const struct json 
 /* The node that a pod not yet bound is meant for. */
 static struct str target_of(struct sync *s, const struct obj *pod)
 {
-    const struct json *terms = json_path(sync_tree(s, pod), "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms", NULL);
+    const struct json *terms = json_path(
+        sync_tree(s, pod), "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms", NULL);
     json_for ((struct json *)(uintptr_t)terms, term)
         json_for (json_get(term, STR("matchFields")), f)
             if (str_eqz(json_get_str(f, "key"), "metadata.name"))
@@ -78,7 +86,8 @@ static int find_places(struct daemonset *d, struct err **e)
     for (size_t i = 0; i < nodes.n; i++) {
         struct json *node = sync_tree(d->s, nodes.p[i]);
         bool selected = node_selected(nodes.p[i], spec), stay = selected && taints_tolerated(node, tolerations, "NoExecute");
-        d->places[d->nplaces++] = (struct place){.node = nodes.p[i], .may_stay = stay, .should_run = stay && taints_tolerated(node, tolerations, "NoSchedule")};
+        d->places[d->nplaces++] =
+            (struct place){.node = nodes.p[i], .may_stay = stay, .should_run = stay && taints_tolerated(node, tolerations, "NoSchedule")};
     }
     qsort(d->places, d->nplaces, sizeof *d->places, by_name);
     for (size_t i = 0; i < pods.n; i++) {
@@ -141,7 +150,8 @@ static int remove_ended(struct daemonset *d, struct place *at, size_t *running, 
                 continue;
             }
             ctl_event(d->s->ctl, R_DAEMONSETS, d->o, phase == POD_FAILED, phase == POD_FAILED ? "FailedDaemonPod" : "SucceededDaemonPod",
-                phase == POD_FAILED ? "Found failed daemon pod %.*s/%.*s on node %.*s, will try to kill it" : "Found succeeded daemon pod %.*s/%.*s on node %.*s, will try to delete it",
+                phase == POD_FAILED ? "Found failed daemon pod %.*s/%.*s on node %.*s, will try to kill it"
+                                    : "Found succeeded daemon pod %.*s/%.*s on node %.*s, will try to delete it",
                 STR_ARG(pod->ns), STR_ARG(pod->name), STR_ARG(at->node->name));
             int r = remove_pod(d, pod, e);
             if (r < 0)
@@ -210,7 +220,9 @@ static int manage(struct daemonset *d, struct err **e)
 
 /* ---- rolling ---- */
 
-struct old_new { const struct obj *old, *new; };
+struct old_new {
+    const struct obj *old, *new;
+};
 
 static struct old_new pair_of(const struct daemonset *d, const struct place *at)
 {
@@ -234,7 +246,7 @@ static int roll_in_place(struct daemonset *d, struct err **e)
     int r = 0;
     for (size_t i = 0; i < d->nplaces; i++) {
         struct old_new p = pair_of(d, &d->places[i]);
-        missing += d->places[i].should_run && !(p.new && available(d, p.new)) && !(p.old && available(d, p.old));
+        missing += d->places[i].should_run && !(p.new &&available(d, p.new)) && !(p.old && available(d, p.old));
     }
     for (int pass = 0; pass < 2; pass++) /* first those that do no good anyway */
         for (size_t i = 0; i < d->nplaces && r == 0; i++) {
@@ -398,7 +410,7 @@ static bool node_same(const struct obj *a, const struct obj *b)
     if (obj_parse(a, p, &x, NULL) < 0 || obj_parse(b, p, &y, NULL) < 0)
         return false;
     return json_equal(json_path(x, "spec", "taints", NULL), json_path(y, "spec", "taints", NULL)) &&
-        json_equal(json_path(x, "metadata", "labels", NULL), json_path(y, "metadata", "labels", NULL));
+           json_equal(json_path(x, "metadata", "labels", NULL), json_path(y, "metadata", "labels", NULL));
 }
 
 static void on_node(struct ctl *c, const struct change *ch)
@@ -407,7 +419,10 @@ static void on_node(struct ctl *c, const struct change *ch)
         add_all(c);
 }
 
-static void on_pod(struct ctl *c, const struct change *ch) { ctl_add_owner(c, ch, R_DAEMONSETS); }
+static void on_pod(struct ctl *c, const struct change *ch)
+{
+    ctl_add_owner(c, ch, R_DAEMONSETS);
+}
 
 const struct controller daemonset_controller = {
     .name = "daemonset",

@@ -2,7 +2,10 @@
 #include "controllers/deployment.h"
 #include <stdlib.h>
 
-static bool is_old(const struct deployment *d, const struct replica_set *r) { return r != d->fresh; }
+static bool is_old(const struct deployment *d, const struct replica_set *r)
+{
+    return r != d->fresh;
+}
 
 static int64_t total(const struct deployment *d)
 {
@@ -36,7 +39,12 @@ static int64_t proportion(const struct deployment *d, const struct replica_set *
     return add > 0 ? MIN(share, left) : MAX(share, left);
 }
 
-struct sized { struct replica_set *r; size_t age; bool up; int64_t size; };
+struct sized {
+    struct replica_set *r;
+    size_t age;
+    bool up;
+    int64_t size;
+};
 
 static int by_size(const void *pa, const void *pb) /* larger first; on a tie the newer when growing, the older when shrinking */
 {
@@ -118,7 +126,8 @@ static int reconcile_fresh(struct deployment *d, struct err **e)
     return deployment_scale(d, d->fresh, d->fresh->replicas > d->replicas ? d->replicas : deployment_fresh_size(d), e);
 }
 
-/* Takes up to `most` replicas from old ReplicaSets, oldest first; only as many of each as are not available when unhealthy. Returns how many. */
+/* Takes up to `most` replicas from old ReplicaSets, oldest first; only as many of each as are not available when unhealthy. Returns how
+ * many. */
 static int64_t shrink_old(struct deployment *d, int64_t most, bool unhealthy, struct err **e)
 {
     int64_t taken = 0;
@@ -293,7 +302,8 @@ static int sync(struct sync *s, struct err **e)
     if (r < 0)
         return r;
     if (d.sel.n == 0) {
-        ctl_event(s->ctl, R_DEPLOYMENTS, d.o, true, "SelectingAll", "This deployment is selecting all pods. A non-empty selector is required.");
+        ctl_event(
+            s->ctl, R_DEPLOYMENTS, d.o, true, "SelectingAll", "This deployment is selecting all pods. A non-empty selector is required.");
         return 0;
     }
     if (d.o->deleted) {

@@ -154,7 +154,8 @@ static int count_collision(struct deployment *d, struct str name, struct err **e
 {
     const struct obj *other = sync_get(d->s, R_REPLICASETS, d->o->ns, name);
     const struct obj_owner *w = other ? obj_controller(other) : NULL;
-    if (w && str_eq(w->uid, d->o->uid) && template_equal(json_path(sync_tree(d->s, other), "spec", "template", NULL), json_get(d->spec, STR("template"))))
+    if (w && str_eq(w->uid, d->o->uid) &&
+        template_equal(json_path(sync_tree(d->s, other), "spec", "template", NULL), json_get(d->spec, STR("template"))))
         return -ERR_CONFLICT; /* ours after all, made a moment ago */
     struct json *status = d->status ? json_clone(d->s->pool, d->status) : json_obj(d->s->pool);
     json_set_int(d->s->pool, status, STR("collisionCount"), json_get_int(status, "collisionCount", 0) + 1);
@@ -174,10 +175,12 @@ static int make_fresh(struct deployment *d, int64_t revision, struct err **e)
     if (err_is(&e2, ERR_EXISTS))
         return count_collision(d, name, e);
     if (r < 0) {
-        ctl_event(d->s->ctl, R_DEPLOYMENTS, d->o, true, "ReplicaSetCreateError", "Failed to create new replica set \"%.*s\": %s", STR_ARG(name), err_msg(e2));
+        ctl_event(d->s->ctl, R_DEPLOYMENTS, d->o, true, "ReplicaSetCreateError", "Failed to create new replica set \"%.*s\": %s",
+            STR_ARG(name), err_msg(e2));
         if (deployment_has_deadline(d) && d->status) {
             struct json *status = json_clone(d->s->pool, d->status);
-            deployment_set_progress(d, status, "False", "ReplicaSetCreateError", "Failed to create new replica set \"%.*s\": %s", STR_ARG(name), err_msg(e2));
+            deployment_set_progress(
+                d, status, "False", "ReplicaSetCreateError", "Failed to create new replica set \"%.*s\": %s", STR_ARG(name), err_msg(e2));
             if (sync_status(d->s, R_DEPLOYMENTS, d->o, d->tree, status, NULL) < 0)
                 log_debug("deployment=%.*s: status not written", STR_ARG(d->s->key));
         }
@@ -187,7 +190,8 @@ static int make_fresh(struct deployment *d, int64_t revision, struct err **e)
         d->fresh = &d->rs[d->nrs++];
         replica_set_read(d, d->fresh, made);
         if (size > 0)
-            ctl_event(d->s->ctl, R_DEPLOYMENTS, d->o, false, "ScalingReplicaSet", "Scaled up replica set %.*s from 0 to %" PRId64, STR_ARG(name), size);
+            ctl_event(d->s->ctl, R_DEPLOYMENTS, d->o, false, "ScalingReplicaSet", "Scaled up replica set %.*s from 0 to %" PRId64,
+                STR_ARG(name), size);
     }
     return r;
 }

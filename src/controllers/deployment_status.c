@@ -17,11 +17,15 @@ void deployment_set_progress(struct deployment *d, struct json *status, const ch
     va_start(ap, fmt);
     buf_vprintf(&message, fmt, ap);
     va_end(ap);
-    condition_set(d->s->pool, json_put_arr(d->s->pool, status, STR("conditions")), "Progressing", value, reason, buf_str(&message), d->s->now, true);
+    condition_set(
+        d->s->pool, json_put_arr(d->s->pool, status, STR("conditions")), "Progressing", value, reason, buf_str(&message), d->s->now, true);
     buf_clear(&message);
 }
 
-static const struct json *progress_of(const struct json *status) { return condition_find(json_get(status, STR("conditions")), STR("Progressing")); }
+static const struct json *progress_of(const struct json *status)
+{
+    return condition_find(json_get(status, STR("conditions")), STR("Progressing"));
+}
 
 int deployment_check_paused(struct deployment *d, struct err **e)
 {
@@ -53,7 +57,9 @@ static void put(struct deployment *d, struct json *status, const char *name, int
         json_set_int(d->s->pool, status, str_of(name), n);
 }
 
-struct counts { int64_t replicas, updated, ready, available, unavailable, terminating; };
+struct counts {
+    int64_t replicas, updated, ready, available, unavailable, terminating;
+};
 
 static struct counts count(const struct deployment *d)
 {
@@ -87,7 +93,7 @@ static bool moved(const struct deployment *d, const struct counts *c)
     const struct json *old = d->status;
     int64_t updated = json_get_int(old, "updatedReplicas", 0), others = json_get_int(old, "replicas", 0) - updated;
     return c->updated > updated || c->replicas - c->updated < others || c->ready > json_get_int(old, "readyReplicas", 0) ||
-        c->available > json_get_int(old, "availableReplicas", 0);
+           c->available > json_get_int(old, "availableReplicas", 0);
 }
 
 static int64_t deadline_of(const struct deployment *d, const struct json *progress)
@@ -98,7 +104,8 @@ static int64_t deadline_of(const struct deployment *d, const struct json *progre
 static bool waits_for_deadline(const struct json *progress)
 {
     struct str reason = json_get_str(progress, "reason");
-    return progress && !str_eqz(reason, "NewReplicaSetAvailable") && !str_eqz(reason, "ProgressDeadlineExceeded") && !str_eqz(reason, "DeploymentPaused");
+    return progress && !str_eqz(reason, "NewReplicaSetAvailable") && !str_eqz(reason, "ProgressDeadlineExceeded") &&
+           !str_eqz(reason, "DeploymentPaused");
 }
 
 static void set_progress(struct deployment *d, struct json *status, const struct counts *c)
@@ -112,13 +119,15 @@ static void set_progress(struct deployment *d, struct json *status, const struct
     if (!now && d->fresh)
         deployment_set_progress(d, status, "True", "NewReplicaSetCreated", "Created new replica set \"%.*s\"", STR_ARG(name));
     if (complete(d, c)) {
-        deployment_set_progress(d, status, "True", "NewReplicaSetAvailable", "%s \"%.*s\" has successfully progressed.", kind, STR_ARG(name));
+        deployment_set_progress(
+            d, status, "True", "NewReplicaSetAvailable", "%s \"%.*s\" has successfully progressed.", kind, STR_ARG(name));
     } else if (moved(d, c)) {
         struct json *conditions = json_put_arr(d->s->pool, status, STR("conditions"));
         deployment_set_progress(d, status, "True", "ReplicaSetUpdated", "%s \"%.*s\" is progressing.", kind, STR_ARG(name));
         json_set(d->s->pool, condition_find(conditions, STR("Progressing")), STR("lastUpdateTime"), time_json(d->s->pool, d->s->now));
     } else if (waits_for_deadline(now) && deadline_of(d, now) <= d->s->now) {
-        deployment_set_progress(d, status, "False", "ProgressDeadlineExceeded", "%s \"%.*s\" has timed out progressing.", kind, STR_ARG(name));
+        deployment_set_progress(
+            d, status, "False", "ProgressDeadlineExceeded", "%s \"%.*s\" has timed out progressing.", kind, STR_ARG(name));
     }
 }
 
@@ -136,16 +145,19 @@ static void set_conditions(struct deployment *d, struct json *status, const stru
     struct pool *p = d->s->pool;
     struct json *conditions = json_put_arr(p, status, STR("conditions"));
     if (c->available >= d->replicas - d->unavailable)
-        condition_set(p, conditions, "Available", "True", "MinimumReplicasAvailable", STR("Deployment has minimum availability."), d->s->now, true);
+        condition_set(
+            p, conditions, "Available", "True", "MinimumReplicasAvailable", STR("Deployment has minimum availability."), d->s->now, true);
     else
-        condition_set(p, conditions, "Available", "False", "MinimumReplicasUnavailable", STR("Deployment does not have minimum availability."), d->s->now, true);
+        condition_set(p, conditions, "Available", "False", "MinimumReplicasUnavailable",
+            STR("Deployment does not have minimum availability."), d->s->now, true);
     if (!d->paused)
         set_progress(d, status, c);
     if (!deployment_has_deadline(d))
         condition_del(conditions, STR("Progressing"));
     const struct json *failure = failure_of(d);
     if (failure)
-        condition_set(p, conditions, "ReplicaFailure", "True", pool_strz(p, json_get_str(failure, "reason")), json_get_str(failure, "message"), d->s->now, true);
+        condition_set(p, conditions, "ReplicaFailure", "True", pool_strz(p, json_get_str(failure, "reason")),
+            json_get_str(failure, "message"), d->s->now, true);
     else
         condition_del(conditions, STR("ReplicaFailure"));
 }

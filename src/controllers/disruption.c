@@ -4,7 +4,11 @@
 #define EVICTION_GRACE (120 * NS_PER_S) /* an eviction that was granted but did not delete its pod counts for so long */
 
 /* How many pods the controllers behind these pods want in all. */
-struct scales { struct str *uids; size_t n; int64_t total; };
+struct scales {
+    struct str *uids;
+    size_t n;
+    int64_t total;
+};
 
 static int64_t replicas_of(struct sync *s, enum ctl_resource kind, struct str ns, const struct obj_owner *w, struct str *uid)
 {
@@ -12,7 +16,8 @@ static int64_t replicas_of(struct sync *s, enum ctl_resource kind, struct str ns
     if (!o || !str_eq(o->uid, w->uid))
         return -1;
     const struct obj_owner *up = obj_controller(o);
-    if (kind == R_REPLICASETS && up && str_eqz(up->kind, "Deployment") && (above = sync_get(s, R_DEPLOYMENTS, ns, up->name)) && str_eq(above->uid, up->uid))
+    if (kind == R_REPLICASETS && up && str_eqz(up->kind, "Deployment") && (above = sync_get(s, R_DEPLOYMENTS, ns, up->name)) &&
+        str_eq(above->uid, up->uid))
         o = above;
     *uid = o->uid;
     return json_get_int(json_get(sync_tree(s, o), STR("spec")), "replicas", 1);
@@ -74,7 +79,8 @@ static struct json *still_disrupted(struct sync *s, const struct json *old)
 static struct json *status_of(struct sync *s, const struct obj *pdb, const struct json *tree, struct obj_array pods)
 {
     struct pool *p = s->pool;
-    struct json *status = json_obj(p), *old = json_get(tree, STR("status")), *disrupted = still_disrupted(s, json_get(old, STR("disruptedPods")));
+    struct json *status = json_obj(p), *old = json_get(tree, STR("status")),
+                *disrupted = still_disrupted(s, json_get(old, STR("disruptedPods")));
     struct json *conditions = json_get(old, STR("conditions")) ? json_clone(p, json_get(old, STR("conditions"))) : json_arr(p);
     int64_t expected, desired, current = 0;
     wanted(s, json_get(tree, STR("spec")), pods, &expected, &desired);
@@ -88,7 +94,8 @@ static struct json *status_of(struct sync *s, const struct obj *pdb, const struc
     json_set_int(p, status, STR("currentHealthy"), current);
     json_set_int(p, status, STR("desiredHealthy"), desired);
     json_set_int(p, status, STR("expectedPods"), expected);
-    condition_set(p, conditions, "DisruptionAllowed", allowed ? "True" : "False", allowed ? "SufficientPods" : "InsufficientPods", STR(""), s->now, false);
+    condition_set(p, conditions, "DisruptionAllowed", allowed ? "True" : "False", allowed ? "SufficientPods" : "InsufficientPods", STR(""),
+        s->now, false);
     struct json *c = condition_find(conditions, STR("DisruptionAllowed"));
     json_set_int(p, c, STR("observedGeneration"), pdb->generation);
     if (!json_get(c, STR("message")))
@@ -156,6 +163,7 @@ const struct controller disruption_controller = {
     .name = "disruption",
     .account = "disruption-controller",
     .component = "controllermanager",
-    .watches = {{R_PDBS, ctl_add_change}, {R_PODS, on_pod}, {R_DEPLOYMENTS, on_scale}, {R_REPLICASETS, on_scale}, {R_STATEFULSETS, on_scale}, {R_RCS, on_scale}},
+    .watches = {{R_PDBS, ctl_add_change}, {R_PODS, on_pod}, {R_DEPLOYMENTS, on_scale}, {R_REPLICASETS, on_scale},
+        {R_STATEFULSETS, on_scale}, {R_RCS, on_scale}},
     .sync = sync,
 };

@@ -87,7 +87,8 @@ static int write_endpoints(struct sync *s, const struct service *svc, struct jso
 {
     const struct obj *old = sync_self(s, R_ENDPOINTS);
     struct pool *p = s->pool;
-    struct json *tree = old ? sync_tree(s, old) : json_obj(p), *meta = json_put_obj(p, tree, STR("metadata")), *labels = labels_json(p, svc);
+    struct json *tree = old ? sync_tree(s, old) : json_obj(p), *meta = json_put_obj(p, tree, STR("metadata")),
+                *labels = labels_json(p, svc);
     struct json *was = json_get(tree, STR("subsets"));
     if (old && json_equal(labels, json_get(meta, STR("labels"))) && (json_count(subsets) ? json_equal(was, subsets) : json_count(was) == 0))
         return 0;
@@ -117,7 +118,10 @@ static int sync(struct sync *s, struct err **e)
     return write_endpoints(s, &svc, subsets, truncated, e);
 }
 
-static void on_endpoints(struct ctl *c, const struct change *ch) { ctl_add(c, ch->obj); }
+static void on_endpoints(struct ctl *c, const struct change *ch)
+{
+    ctl_add(c, ch->obj);
+}
 
 const struct controller endpoints_controller = {
     .name = "endpoints",

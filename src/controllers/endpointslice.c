@@ -19,7 +19,8 @@ struct slices {
     struct sync *s;
     struct service svc;
     bool ipv6;
-    struct wanted *want; size_t nwant;
+    struct wanted *want;
+    size_t nwant;
     struct obj_array have; /* of this family */
     size_t kept;
 };
@@ -76,7 +77,8 @@ static void want_all(struct slices *x)
     for (size_t i = 0; i < n; i++) {
         struct json *ports = ports_json(p, &list[i]);
         if (list[i].nports || json_count(json_get(x->svc.spec, STR("ports"))) == 0)
-            x->want[x->nwant++] = (struct wanted){.b = &list[i], .endpoint = endpoint_json(p, &list[i]), .ports = ports, .group = group_of(p, ports)};
+            x->want[x->nwant++] =
+                (struct wanted){.b = &list[i], .endpoint = endpoint_json(p, &list[i]), .ports = ports, .group = group_of(p, ports)};
     }
 }
 
@@ -106,7 +108,8 @@ static struct wanted *wanted_by_uid(struct slices *x, struct str uid, struct str
 static struct json *keep(struct slices *x, const struct obj *slice, struct str *group, bool *changed)
 {
     struct pool *p = x->s->pool;
-    struct json *tree = sync_tree(x->s, slice), *list = json_arr(p), *old = json_get(tree, STR("endpoints")), *ports = json_get(tree, STR("ports"));
+    struct json *tree = sync_tree(x->s, slice), *list = json_arr(p), *old = json_get(tree, STR("endpoints")),
+                *ports = json_get(tree, STR("ports"));
     struct json *labels = labels_json(x), *meta = json_get(tree, STR("metadata"));
     *group = group_of(p, json_is(ports, JSON_ARR) ? ports : json_arr(p));
     *changed = !json_equal(labels, json_get(meta, STR("labels")));

@@ -9,7 +9,8 @@ static int make_claim(struct sync *s, const struct obj *pod, const struct json *
     const struct obj *old = sync_get(s, R_PVCS, pod->ns, name);
     const struct obj_owner *w = old ? obj_controller(old) : NULL;
     if (old && (!w || !str_eq(w->uid, pod->uid))) {
-        ctl_event(s->ctl, R_PODS, pod, true, "FailedBinding", "ephemeral volume %.*s: PVC \"%.*s\" was not created for this pod", STR_ARG(json_get_str(volume, "name")), STR_ARG(name));
+        ctl_event(s->ctl, R_PODS, pod, true, "FailedBinding", "ephemeral volume %.*s: PVC \"%.*s\" was not created for this pod",
+            STR_ARG(json_get_str(volume, "name")), STR_ARG(name));
         return 0;
     }
     if (old)

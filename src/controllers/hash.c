@@ -53,7 +53,10 @@ struct str template_hash(struct pool *p, const struct json *template, int64_t co
     return str_make(out, digits.n);
 }
 
-static const struct json *labels_of(const struct json *t) { return json_path(t, "metadata", "labels", NULL); }
+static const struct json *labels_of(const struct json *t)
+{
+    return json_path(t, "metadata", "labels", NULL);
+}
 
 /* Members of a that are not equal in b, but for the hash label and empty ones. */
 static bool covers(const struct json *a, const struct json *b, bool labels)
@@ -84,5 +87,5 @@ static bool without_labels_equal(struct json *a, struct json *b)
 bool template_equal(const struct json *a, const struct json *b)
 {
     return json_equal(json_get(a, STR("spec")), json_get(b, STR("spec"))) && covers(labels_of(a), labels_of(b), true) &&
-        covers(labels_of(b), labels_of(a), true) && without_labels_equal(json_get(a, STR("metadata")), json_get(b, STR("metadata")));
+           covers(labels_of(b), labels_of(a), true) && without_labels_equal(json_get(a, STR("metadata")), json_get(b, STR("metadata")));
 }

@@ -29,7 +29,8 @@ static struct json *data_of(struct sync *s, const struct json *tree)
     return data;
 }
 
-static int make(struct sync *s, enum ctl_resource kind, const struct obj *owner, const struct json *tree, int64_t number, bool full_name, struct history *h, struct revision *out, struct err **e)
+static int make(struct sync *s, enum ctl_resource kind, const struct obj *owner, const struct json *tree, int64_t number, bool full_name,
+    struct history *h, struct revision *out, struct err **e)
 {
     struct pool *p = s->pool;
     struct json *data = data_of(s, tree);
@@ -65,7 +66,8 @@ static int renumber(struct sync *s, struct revision *r, int64_t number, struct e
     return rc;
 }
 
-int history_sync(struct sync *s, enum ctl_resource kind, const struct obj *owner, const struct json *tree, const struct selector *sel, bool full_name, struct history *h, struct err **e)
+int history_sync(struct sync *s, enum ctl_resource kind, const struct obj *owner, const struct json *tree, const struct selector *sel,
+    bool full_name, struct history *h, struct err **e)
 {
     struct obj_array all;
     struct json *wanted = data_of(s, tree);

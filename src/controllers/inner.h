@@ -11,12 +11,12 @@ struct controllers {
     size_t nctls;
     struct store_watch *watch;
     struct defer defer;
-    struct map orphans;                 /* "resource/ns/name" to a reference */
+    struct map orphans; /* "resource/ns/name" to a reference */
     struct timer timer;
-    struct map due;                     /* "controller key" to its place in the heap */
-    struct due **heap;                  /* by time, earliest first */
+    struct map due;    /* "controller key" to its place in the heap */
+    struct due **heap; /* by time, earliest first */
     size_t nheap, heap_cap;
-    size_t flying;                      /* keys in hand that wait for a write; controllers_stop leaves the freeing to the last of them */
+    size_t flying; /* keys in hand that wait for a write; controllers_stop leaves the freeing to the last of them */
     bool stopping;
 };
 void controllers_free(struct controllers *cs);

@@ -4,7 +4,10 @@
 #define BACKOFF_FIRST (10 * NS_PER_S)
 #define BACKOFF_MOST (600 * NS_PER_S)
 
-static struct json *conditions(struct job *j) { return json_put_arr(j->s->pool, j->status, STR("conditions")); }
+static struct json *conditions(struct job *j)
+{
+    return json_put_arr(j->s->pool, j->status, STR("conditions"));
+}
 
 static bool condition_true(struct job *j, const char *type)
 {
@@ -20,7 +23,10 @@ static bool set_condition(struct job *j, const char *type, const char *status, c
     return true;
 }
 
-static bool finished(struct job *j) { return condition_true(j, "Complete") || condition_true(j, "Failed"); }
+static bool finished(struct job *j)
+{
+    return condition_true(j, "Complete") || condition_true(j, "Failed");
+}
 
 /* ---- what is decided ---- */
 
@@ -42,7 +48,8 @@ static void decide_failure(struct job *j)
     const struct json *most_lost = json_get(j->spec, STR("maxFailedIndexes"));
     if (j->fail_reason)
         return;
-    if (j->failed > j->backoff_limit || (str_eqz(json_str_at(j->spec, "template", "spec", "restartPolicy", NULL), "OnFailure") && j->backoff_limit < INT32_MAX &&
+    if (j->failed > j->backoff_limit ||
+        (str_eqz(json_str_at(j->spec, "template", "spec", "restartPolicy", NULL), "OnFailure") && j->backoff_limit < INT32_MAX &&
             (j->backoff_limit ? restarts(j) >= j->backoff_limit : restarts(j) > 0))) {
         j->fail_reason = "BackoffLimitExceeded";
         j->fail_message = STR("Job has reached the specified backoff limit");
@@ -165,9 +172,14 @@ static void resume(struct job *j)
 static int conclude(struct job *j, bool failed, struct err **e)
 {
     const char *first = failed ? "FailureTarget" : "SuccessCriteriaMet", *last = failed ? "Failed" : "Complete";
-    const char *reason = failed ? j->fail_reason : success_policy_met(j) && j->succeeded < j->completions ? "SuccessPolicy" : "CompletionsReached";
-    struct str message = failed ? j->fail_message : str_eqz(str_of(reason), "SuccessPolicy") ? STR("Matched rules at index 0") : STR("Reached expected number of succeeded pods");
-    const struct json *told = condition_find(json_get(j->status, STR("conditions")), str_of(first)), *uncounted = json_get(j->status, STR("uncountedTerminatedPods"));
+    const char *reason = failed                                                   ? j->fail_reason
+                         : success_policy_met(j) && j->succeeded < j->completions ? "SuccessPolicy"
+                                                                                  : "CompletionsReached";
+    struct str message = failed                                     ? j->fail_message
+                         : str_eqz(str_of(reason), "SuccessPolicy") ? STR("Matched rules at index 0")
+                                                                    : STR("Reached expected number of succeeded pods");
+    const struct json *told = condition_find(json_get(j->status, STR("conditions")), str_of(first)),
+                      *uncounted = json_get(j->status, STR("uncountedTerminatedPods"));
     int r = delete_active(j, e);
     if (r < 0)
         return r;
@@ -312,7 +324,10 @@ static int sync(struct sync *s, struct err **e)
     return r;
 }
 
-static void on_pod(struct ctl *c, const struct change *ch) { ctl_add_owner(c, ch, R_JOBS); }
+static void on_pod(struct ctl *c, const struct change *ch)
+{
+    ctl_add_owner(c, ch, R_JOBS);
+}
 
 const struct controller job_controller = {
     .name = "job",

@@ -1,7 +1,8 @@
 /* Counting a Job's pods exactly once, whenever we are killed (KEP-2307).
  *
- * A pod bears a finalizer until it is counted. A pod that ended is first written into status.uncountedTerminatedPods, then loses its finalizer, and only then
- * moves from that list into the counter: at each point the status together with the finalizers says which pods were counted.
+ * A pod bears a finalizer until it is counted. A pod that ended is first written into status.uncountedTerminatedPods, then loses its
+ * finalizer, and only then moves from that list into the counter: at each point the status together with the finalizers says which pods
+ * were counted.
  */
 #include "controllers/job.h"
 

@@ -22,7 +22,8 @@ static void add_env(struct pool *p, struct json *containers)
 static void make_indexed(struct job *j, struct json *pod, int64_t index, int64_t failures)
 {
     struct pool *p = j->s->pool;
-    struct json *meta = json_get(pod, STR("metadata")), *spec = json_put_obj(p, pod, STR("spec")), *notes = json_put_obj(p, meta, STR("annotations"));
+    struct json *meta = json_get(pod, STR("metadata")), *spec = json_put_obj(p, pod, STR("spec")),
+                *notes = json_put_obj(p, meta, STR("annotations"));
     struct str text = pool_printf(p, "%" PRId64, index);
     json_set(p, meta, STR("generateName"), json_str_view(p, pool_printf(p, "%.*s-%.*s-", STR_ARG(j->o->name), STR_ARG(text))));
     json_set_str(p, notes, STR(JOB_INDEX), text);
@@ -43,7 +44,9 @@ static int64_t failures_of(struct job *j, int64_t index)
         int64_t n = 0;
         if (job_pod_index(j->pods.p[i]) != index || pod_phase_of(j->pods.p[i]) != POD_FAILED)
             continue;
-        str_to_i64(json_as_str(json_path(sync_tree(j->s, j->pods.p[i]), "metadata", "annotations", "batch.kubernetes.io/job-index-failure-count", NULL)), &n);
+        str_to_i64(json_as_str(json_path(
+                       sync_tree(j->s, j->pods.p[i]), "metadata", "annotations", "batch.kubernetes.io/job-index-failure-count", NULL)),
+            &n);
         most = MAX(most, n + 1);
     }
     return most;

@@ -49,9 +49,12 @@ void job_apply_policy(struct job *j, const struct obj *pod, const struct json *t
             continue;
         if (str_eqz(action, "FailJob") && !j->fail_reason) {
             j->fail_reason = "PodFailurePolicy";
-            j->fail_message = codes ? pool_printf(j->s->pool, "Container %.*s for pod %.*s/%.*s failed with exit code %" PRId64 " matching FailJob rule at index %zu",
-                                          STR_ARG(container), STR_ARG(pod->ns), STR_ARG(pod->name), code, index)
-                                    : pool_printf(j->s->pool, "Pod %.*s/%.*s has condition matching FailJob rule at index %zu", STR_ARG(pod->ns), STR_ARG(pod->name), index);
+            j->fail_message =
+                codes ? pool_printf(j->s->pool,
+                            "Container %.*s for pod %.*s/%.*s failed with exit code %" PRId64 " matching FailJob rule at index %zu",
+                            STR_ARG(container), STR_ARG(pod->ns), STR_ARG(pod->name), code, index)
+                      : pool_printf(j->s->pool, "Pod %.*s/%.*s has condition matching FailJob rule at index %zu", STR_ARG(pod->ns),
+                            STR_ARG(pod->name), index);
         }
         *ignore = str_eqz(action, "Ignore");
         *fail_index = str_eqz(action, "FailIndex");

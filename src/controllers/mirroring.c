@@ -1,4 +1,5 @@
-/* Endpoints that somebody writes by hand, for a Service without a selector, are mirrored as EndpointSlices: all who serve Services read only these. */
+/* Endpoints that somebody writes by hand, for a Service without a selector, are mirrored as EndpointSlices: all who serve Services read
+ * only these. */
 #include "controllers/ctl.h"
 
 #define LABEL_SERVICE "kubernetes.io/service-name"
@@ -7,7 +8,10 @@
 #define SKIP "endpointslice.kubernetes.io/skip-mirror"
 enum { ADDRESSES_MAX = 1000 };
 
-static bool is_ipv6(struct str ip) { return str_chr(ip, ':') >= 0; }
+static bool is_ipv6(struct str ip)
+{
+    return str_chr(ip, ':') >= 0;
+}
 
 static struct json *endpoint(struct pool *p, const struct json *address, bool ready)
 {
@@ -68,9 +72,10 @@ static struct json *slice(struct sync *s, const struct obj *o, const struct json
 static bool same_slice(struct sync *s, const struct obj *have, const struct json *want)
 {
     const struct json *tree = sync_tree(s, have);
-    return json_equal(json_get(tree, STR("endpoints")), json_get(want, STR("endpoints"))) && json_equal(json_get(tree, STR("ports")), json_get(want, STR("ports"))) &&
-        json_equal(json_get(tree, STR("addressType")), json_get(want, STR("addressType"))) &&
-        json_equal(json_path(tree, "metadata", "labels", NULL), json_path(want, "metadata", "labels", NULL));
+    return json_equal(json_get(tree, STR("endpoints")), json_get(want, STR("endpoints"))) &&
+           json_equal(json_get(tree, STR("ports")), json_get(want, STR("ports"))) &&
+           json_equal(json_get(tree, STR("addressType")), json_get(want, STR("addressType"))) &&
+           json_equal(json_path(tree, "metadata", "labels", NULL), json_path(want, "metadata", "labels", NULL));
 }
 
 static struct obj_array mirrored(struct sync *s)
@@ -86,8 +91,9 @@ static struct obj_array mirrored(struct sync *s)
 static bool wanted(struct sync *s, const struct obj *o)
 {
     const struct obj *svc = sync_get(s, R_SERVICES, s->ns, s->name);
-    return o && !o->deleted && svc && !str_eqz(obj_label(o, STR(SKIP)), "true") && json_count(json_path(sync_tree(s, svc), "spec", "selector", NULL)) == 0 &&
-        str_find(o->json, STR("\"control-plane.alpha.kubernetes.io/leader\"")) < 0; /* a lock of old, no addresses */
+    return o && !o->deleted && svc && !str_eqz(obj_label(o, STR(SKIP)), "true") &&
+           json_count(json_path(sync_tree(s, svc), "spec", "selector", NULL)) == 0 &&
+           str_find(o->json, STR("\"control-plane.alpha.kubernetes.io/leader\"")) < 0; /* a lock of old, no addresses */
 }
 
 static int sync(struct sync *s, struct err **e)

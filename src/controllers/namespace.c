@@ -1,4 +1,5 @@
-/* Namespaces on their way out: all content is deleted, the conditions say what is left, and the finalizer "kubernetes" goes when nothing is. */
+/* Namespaces on their way out: all content is deleted, the conditions say what is left, and the finalizer "kubernetes" goes when nothing
+ * is. */
 #include <stdlib.h>
 #include "controllers/ctl.h"
 
@@ -44,7 +45,8 @@ static void empty_resource(struct sync *s, const struct schema_resource *res, st
     left = view_count(v, store, s->name);
     r->objects += left;
     if (left)
-        buf_printf(&r->resources, "%s%.*s.%.*s has %zu resource instances", r->resources.n ? ", " : "", STR_ARG(res->resource), STR_ARG(res->group), left);
+        buf_printf(&r->resources, "%s%.*s.%.*s has %zu resource instances", r->resources.n ? ", " : "", STR_ARG(res->resource),
+            STR_ARG(res->group), left);
 }
 
 static void empty(struct sync *s, struct remains *r)
@@ -52,7 +54,9 @@ static void empty(struct sync *s, struct remains *r)
     struct schema *schema = api_schema_ref(s->ctl->api);
     const struct schema_resource *res;
     for (size_t i = 0; (res = schema_at(schema, i)); i++) {
-        struct store_res *store = res->namespaced && !res->virtual_only && str_eq(res->version, res->storage_version) ? store_find(s->ctl->store, res->storage) : NULL;
+        struct store_res *store = res->namespaced && !res->virtual_only && str_eq(res->version, res->storage_version)
+                                      ? store_find(s->ctl->store, res->storage)
+                                      : NULL;
         char storage[160];
         snprintf(storage, sizeof storage, "%.*s/%.*s", STR_ARG(res->group), STR_ARG(res->resource));
         if (store && str_eqz(res->storage, storage)) /* a resource stored under another's name is emptied there */
@@ -68,20 +72,25 @@ static bool set_conditions(struct sync *s, struct json *status, const struct rem
     struct str what = pool_printf(p, "Some resources are remaining: %.*s", STR_ARG(buf_str(&r->resources)));
     struct str who = pool_printf(p, "Some content in the namespace has finalizers remaining: %.*s", STR_ARG(buf_str(&r->finalizers)));
     struct str why = pool_printf(p, "Failed to delete all resource types: %s", err_msg(r->failure));
-    bool changed = condition_set(p, c, "NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered", STR("All resources successfully discovered"), s->now, false);
-    changed |= condition_set(p, c, "NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions", STR("All legacy kube types successfully parsed"), s->now, false);
+    bool changed = condition_set(p, c, "NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered",
+        STR("All resources successfully discovered"), s->now, false);
+    changed |= condition_set(p, c, "NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions",
+        STR("All legacy kube types successfully parsed"), s->now, false);
     if (r->failure)
         changed |= condition_set(p, c, "NamespaceDeletionContentFailure", "True", "ContentDeletionFailed", why, s->now, false);
     else
-        changed |= condition_set(p, c, "NamespaceDeletionContentFailure", "False", "ContentDeleted", STR("All content successfully deleted, may be waiting on finalization"), s->now, false);
+        changed |= condition_set(p, c, "NamespaceDeletionContentFailure", "False", "ContentDeleted",
+            STR("All content successfully deleted, may be waiting on finalization"), s->now, false);
     if (r->objects)
         changed |= condition_set(p, c, "NamespaceContentRemaining", "True", "SomeResourcesRemain", what, s->now, false);
     else
-        changed |= condition_set(p, c, "NamespaceContentRemaining", "False", "ContentRemoved", STR("All content successfully removed"), s->now, false);
+        changed |= condition_set(
+            p, c, "NamespaceContentRemaining", "False", "ContentRemoved", STR("All content successfully removed"), s->now, false);
     if (r->finalizing)
         changed |= condition_set(p, c, "NamespaceFinalizersRemaining", "True", "SomeFinalizersRemain", who, s->now, false);
     else
-        changed |= condition_set(p, c, "NamespaceFinalizersRemaining", "False", "ContentHasNoFinalizers", STR("All content-preserving finalizers finished"), s->now, false);
+        changed |= condition_set(p, c, "NamespaceFinalizersRemaining", "False", "ContentHasNoFinalizers",
+            STR("All content-preserving finalizers finished"), s->now, false);
     if (str_eqz(json_get_str(status, "phase"), "Terminating"))
         return changed;
     json_set_str(p, status, STR("phase"), STR("Terminating"));

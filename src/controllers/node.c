@@ -1,22 +1,23 @@
 /* Node lifecycle: a node whose lease is not renewed turns Unknown; conditions become taints; pods on a node that is not ready are told so.
  *
- * A node is taken to live while its lease or its status changes, by our clock, not by the node's. Each node has one timer, which looks again when the
- * grace is over: a beat by itself costs nothing but a note of the time.
+ * A node is taken to live while its lease or its status changes, by our clock, not by the node's. Each node has one timer, which looks
+ * again when the grace is over: a beat by itself costs nothing but a note of the time.
  *
- * When no node at all is ready, the fault is more likely ours (this machine lost its network): no pod is then driven away, as in Kubernetes' full
- * disruption. A node with the label node.sampan.io/autonomous=true is never tainted NoExecute while it is out of reach: its pods go on there.
+ * When no node at all is ready, the fault is more likely ours (this machine lost its network): no pod is then driven away, as in
+ * Kubernetes' full disruption. A node with the label node.sampan.io/autonomous=true is never tainted NoExecute while it is out of reach:
+ * its pods go on there.
  */
 #include <stdlib.h>
 #include "controllers/ctl.h"
 
-#define GRACE (50 * NS_PER_S)         /* kube-controller-manager's --node-monitor-grace-period */
+#define GRACE (50 * NS_PER_S) /* kube-controller-manager's --node-monitor-grace-period */
 #define LEASES "kube-node-lease"
 #define TAINT_NOT_READY "node.kubernetes.io/not-ready"
 #define TAINT_UNREACHABLE "node.kubernetes.io/unreachable"
 #define TAINT_UNSCHEDULABLE "node.kubernetes.io/unschedulable"
 
 struct health {
-    int64_t seen;  /* site time of the last sign of life */
+    int64_t seen; /* site time of the last sign of life */
     bool ready;
 };
 struct lifecycle {
@@ -65,7 +66,10 @@ static int mark_unknown(struct sync *s, const struct obj *node, struct json *tre
 
 /* ---- taints ---- */
 
-struct rule { const char *condition, *status, *key; bool execute; };
+struct rule {
+    const char *condition, *status, *key;
+    bool execute;
+};
 static const struct rule rules[] = {
     {"Ready", "False", TAINT_NOT_READY, true},
     {"Ready", "Unknown", TAINT_UNREACHABLE, true},
@@ -202,7 +206,8 @@ static void on_node(struct ctl *c, const struct change *ch)
     }
     if (!ch->before) {
         health_of(c, ch->obj->name);
-        ctl_event(c, R_NODES, ch->obj, false, "RegisteredNode", "Node %.*s event: Registered Node %.*s in Controller", STR_ARG(ch->obj->name), STR_ARG(ch->obj->name));
+        ctl_event(c, R_NODES, ch->obj, false, "RegisteredNode", "Node %.*s event: Registered Node %.*s in Controller",
+            STR_ARG(ch->obj->name), STR_ARG(ch->obj->name));
     }
     ctl_add(c, ch->obj);
 }

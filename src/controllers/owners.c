@@ -16,7 +16,8 @@ struct json *owner_ref(struct pool *p, enum ctl_resource kind, const struct obj 
     return ref;
 }
 
-/* What an adoption or a release may meet without harm: the object is gone, or it is no longer as it was (then the change brings the key back). */
+/* What an adoption or a release may meet without harm: the object is gone, or it is no longer as it was (then the change brings the key
+ * back). */
 static int forgive(int r, struct err **e)
 {
     return err_is(e, ERR_NOT_FOUND) || err_is(e, ERR_INVALID) ? 0 : r;
@@ -43,7 +44,8 @@ int sync_release(struct sync *s, enum ctl_resource r, const struct obj *o, struc
     return patch_ref(s, r, o, ref, e);
 }
 
-int sync_claim(struct sync *s, enum ctl_resource r, enum ctl_resource kind, const struct obj *owner, const struct selector *sel, struct obj_array *out, struct err **e)
+int sync_claim(struct sync *s, enum ctl_resource r, enum ctl_resource kind, const struct obj *owner, const struct selector *sel,
+    struct obj_array *out, struct err **e)
 {
     struct obj_array mine = sync_owned(s, r, owner->uid), all = {0};
     for (size_t i = 0; i < mine.n; i++) {

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include "controllers/ctl.h"
 
-enum { FINISHED_MAX = 12500 }; /* kube-controller-manager's --terminated-pod-gc-threshold */
+enum { FINISHED_MAX = 12500 };     /* kube-controller-manager's --terminated-pod-gc-threshold */
 #define QUARANTINE (40 * NS_PER_S) /* a node may come back under its name at once */
 #define KEY_FINISHED STR("finished")
 

@@ -45,7 +45,8 @@ bool pod_available(struct sync *s, const struct obj *o, int64_t min_ready_ns, in
     return false;
 }
 
-struct json *pod_from_template(struct sync *s, const struct json *template, enum ctl_resource kind, const struct obj *owner, struct str name)
+struct json *pod_from_template(
+    struct sync *s, const struct json *template, enum ctl_resource kind, const struct obj *owner, struct str name)
 {
     static const char *const kept[] = {"labels", "annotations", "finalizers"};
     struct pool *p = s->pool;
@@ -65,7 +66,8 @@ struct json *pod_from_template(struct sync *s, const struct json *template, enum
     return pod;
 }
 
-int sync_create_pod(struct sync *s, struct json *pod, enum ctl_resource kind, const struct obj *owner, const struct obj **out, struct err **e)
+int sync_create_pod(
+    struct sync *s, struct json *pod, enum ctl_resource kind, const struct obj *owner, const struct obj **out, struct err **e)
 {
     const struct obj *made;
     struct err *e2 = NULL;
@@ -111,7 +113,8 @@ static struct ranked ranked_of(struct sync *s, const struct obj *o, struct obj_a
 {
     struct json *tree = sync_tree(s, o);
     struct str node = pod_node(o);
-    struct ranked r = {.o = o, .assigned = node.n > 0, .ready = pod_ready(o), .ready_since = ready_since(tree), .restarts = restarts_of(tree)};
+    struct ranked r = {
+        .o = o, .assigned = node.n > 0, .ready = pod_ready(o), .ready_since = ready_since(tree), .restarts = restarts_of(tree)};
     enum pod_phase phase = pod_phase_of(o);
     r.phase = phase == POD_PENDING ? 0 : phase == POD_RUNNING ? 2 : 1;
     str_to_i64(json_get_str(json_path(tree, "metadata", "annotations", NULL), "controller.kubernetes.io/pod-deletion-cost"), &r.cost);
@@ -120,7 +123,11 @@ static struct ranked ranked_of(struct sync *s, const struct obj *o, struct obj_a
     return r;
 }
 
-#define BY(a, b) do { if ((a) != (b)) return (a) < (b) ? -1 : 1; } while (0)
+#define BY(a, b)                                                                                                                           \
+    do {                                                                                                                                   \
+        if ((a) != (b))                                                                                                                    \
+            return (a) < (b) ? -1 : 1;                                                                                                     \
+    } while (0)
 
 static int by_rank(const void *pa, const void *pb)
 {

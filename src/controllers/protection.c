@@ -1,4 +1,5 @@
-/* Claims in use by a pod, and volumes in use by a claim, are not removed before they are free: the finalizers that admission puts on them go then. */
+/* Claims in use by a pod, and volumes in use by a claim, are not removed before they are free: the finalizers that admission puts on them
+ * go then. */
 #include "controllers/ctl.h"
 
 #define CLAIM_FINALIZER "kubernetes.io/pvc-protection"

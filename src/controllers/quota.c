@@ -1,4 +1,5 @@
-/* ResourceQuotas: writes down what the namespace uses. Admission counts for itself, from the store; so a moment's delay here lets nobody through. */
+/* ResourceQuotas: writes down what the namespace uses. Admission counts for itself, from the store; so a moment's delay here lets nobody
+ * through. */
 #include "controllers/ctl.h"
 #include "schema/quantity.h"
 
@@ -17,7 +18,8 @@ static struct str resource_of(struct pool *p, struct str key)
         return STR("/services");
     if (str_ends(key, STR("requests.storage")))
         return STR("/persistentvolumeclaims");
-    if (str_starts(key, STR("requests.")) || str_starts(key, STR("limits.")) || str_eqz(key, "cpu") || str_eqz(key, "memory") || str_eqz(key, "ephemeral-storage"))
+    if (str_starts(key, STR("requests.")) || str_starts(key, STR("limits.")) || str_eqz(key, "cpu") || str_eqz(key, "memory") ||
+        str_eqz(key, "ephemeral-storage"))
         return STR("/pods");
     return pool_printf(p, "/%.*s", STR_ARG(key));
 }
@@ -34,7 +36,8 @@ static int64_t used(struct sync *s, const struct json *quota, struct str key)
     for (const struct obj *o; (o = iter_next(&it));) {
         _cleanup_(pool_freep) struct pool *p = pool_new();
         struct json *doc;
-        if (obj_parse(o, p, &doc, NULL) == 0 && api_quota_in_scope(quota, doc, obj_is(s->ctl, o, R_PODS)) && api_quota_usage(group, name, doc, key, &one))
+        if (obj_parse(o, p, &doc, NULL) == 0 && api_quota_in_scope(quota, doc, obj_is(s->ctl, o, R_PODS)) &&
+            api_quota_usage(group, name, doc, key, &one))
             total += one;
     }
     return total;
@@ -64,7 +67,10 @@ static int sync(struct sync *s, struct err **e)
     return err_is(e, ERR_NOT_FOUND) ? 0 : MIN(r, 0);
 }
 
-static bool ended(const struct obj *o) { return pod_phase_of(o) == POD_SUCCEEDED || pod_phase_of(o) == POD_FAILED; }
+static bool ended(const struct obj *o)
+{
+    return pod_phase_of(o) == POD_SUCCEEDED || pod_phase_of(o) == POD_FAILED;
+}
 
 /* Counts change when objects come and go, pods when they end, services and claims when they are edited. */
 static bool counts(struct ctl *c, const struct change *ch)

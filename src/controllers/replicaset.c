@@ -9,8 +9,8 @@ struct replicas {
     const struct obj *owner;
     struct json *tree, *spec;
     struct selector sel;
-    struct obj_array pods;  /* claimed, finished ones too */
-    const char *failed;     /* reason of the ReplicaFailure condition */
+    struct obj_array pods; /* claimed, finished ones too */
+    const char *failed;    /* reason of the ReplicaFailure condition */
     struct str failure;
 };
 
@@ -64,7 +64,7 @@ static int create(struct replicas *r, int64_t missing, struct err **e)
     return 0;
 }
 
-static int delete(struct replicas *r, struct obj_array pods, int64_t surplus, struct err **e)
+static int delete (struct replicas *r, struct obj_array pods, int64_t surplus, struct err **e)
 {
     if (surplus < (int64_t)pods.n)
         pods_rank(r->s, &pods, related_pods(r, pods));
@@ -84,7 +84,7 @@ static int manage(struct replicas *r, struct err **e)
 {
     struct obj_array pods = active(r->s, r->pods);
     int64_t diff = (int64_t)pods.n - json_get_int(r->spec, "replicas", 1);
-    int rc = diff < 0 ? create(r, -diff, e) : diff > 0 ? delete(r, pods, diff, e) : 0;
+    int rc = diff < 0 ? create(r, -diff, e) : diff > 0 ? delete (r, pods, diff, e) : 0;
     if (rc < 0 && e && *e)
         r->failure = pool_str(r->s->pool, str_of(err_msg(*e)));
     return rc;
@@ -188,13 +188,20 @@ void replicas_on_pod(struct ctl *c, const struct change *ch, enum ctl_resource k
     for (const struct obj *o; (o = iter_next(&it));) {
         struct json *tree;
         struct selector sel;
-        if (obj_parse(o, p, &tree, NULL) == 0 && selector_of(p, kind, json_get(tree, STR("spec")), &sel, NULL) == 0 && obj_matches(ch->obj, &sel))
+        if (obj_parse(o, p, &tree, NULL) == 0 && selector_of(p, kind, json_get(tree, STR("spec")), &sel, NULL) == 0 &&
+            obj_matches(ch->obj, &sel))
             ctl_add(c, o);
     }
 }
 
-static void on_pod(struct ctl *c, const struct change *ch) { replicas_on_pod(c, ch, R_REPLICASETS); }
-static int sync(struct sync *s, struct err **e) { return replicas_sync(s, R_REPLICASETS, e); }
+static void on_pod(struct ctl *c, const struct change *ch)
+{
+    replicas_on_pod(c, ch, R_REPLICASETS);
+}
+static int sync(struct sync *s, struct err **e)
+{
+    return replicas_sync(s, R_REPLICASETS, e);
+}
 
 const struct controller replicaset_controller = {
     .name = "replicaset",

@@ -9,7 +9,8 @@ static void fill(struct sync *s, struct json *map)
     json_set_str(s->pool, meta, STR("name"), STR(MAP_NAME));
     json_set_str(s->pool, meta, STR("namespace"), s->name);
     json_set_str(s->pool, json_put_obj(s->pool, meta, STR("annotations")), STR("kubernetes.io/description"),
-        STR("Holds the certificates by which clients inside the cluster verify the API server, for example at kubernetes.default.svc. Other uses are not guaranteed."));
+        STR("Holds the certificates by which clients inside the cluster verify the API server, for example at kubernetes.default.svc. "
+            "Other uses are not guaranteed."));
     json_set_str(s->pool, data, STR("ca.crt"), api_ca_pem(s->ctl->api));
 }
 

@@ -1,4 +1,5 @@
-/* StatefulSets: pods with names and volumes of their own, one after the other. After kube-controller-manager's pkg/controller/statefulset. */
+/* StatefulSets: pods with names and volumes of their own, one after the other. After kube-controller-manager's pkg/controller/statefulset.
+ */
 #include "controllers/statefulset.h"
 #include <stdlib.h>
 
@@ -30,7 +31,10 @@ static bool finished(const struct obj *pod)
     return phase == POD_FAILED || phase == POD_SUCCEEDED;
 }
 
-static struct str revision_of(const struct obj *pod) { return obj_label(pod, STR("controller-revision-hash")); }
+static struct str revision_of(const struct obj *pod)
+{
+    return obj_label(pod, STR("controller-revision-hash"));
+}
 
 /* Which revision a pod of this ordinal is made from: those below the partition stay at the current one. */
 static struct revision *revision_for(struct statefulset *d, int64_t ordinal)
@@ -58,9 +62,11 @@ static int create(struct statefulset *d, int64_t ordinal, struct err **e)
     if (err_is(&e2, ERR_EXISTS))
         return 0; /* a pod of that name that is not ours: its going brings us back */
     if (r < 0)
-        ctl_event(s->ctl, R_STATEFULSETS, d->o, true, "FailedCreate", "create Pod %.*s in StatefulSet %.*s failed error: %s", STR_ARG(name), STR_ARG(d->o->name), err_msg(e2));
+        ctl_event(s->ctl, R_STATEFULSETS, d->o, true, "FailedCreate", "create Pod %.*s in StatefulSet %.*s failed error: %s", STR_ARG(name),
+            STR_ARG(d->o->name), err_msg(e2));
     else
-        ctl_event(s->ctl, R_STATEFULSETS, d->o, false, "SuccessfulCreate", "create Pod %.*s in StatefulSet %.*s successful", STR_ARG(name), STR_ARG(d->o->name));
+        ctl_event(s->ctl, R_STATEFULSETS, d->o, false, "SuccessfulCreate", "create Pod %.*s in StatefulSet %.*s successful", STR_ARG(name),
+            STR_ARG(d->o->name));
     return r < 0 ? err_move(e, e2) : 0;
 }
 
@@ -69,9 +75,11 @@ static int remove_pod(struct statefulset *d, const struct obj *pod, struct err *
     struct err *e2 = NULL;
     int r = pod->deleted ? 0 : sync_delete(d->s, pod, NULL, &e2);
     if (r < 0)
-        ctl_event(d->s->ctl, R_STATEFULSETS, d->o, true, "FailedDelete", "delete Pod %.*s in StatefulSet %.*s failed error: %s", STR_ARG(pod->name), STR_ARG(d->o->name), err_msg(e2));
+        ctl_event(d->s->ctl, R_STATEFULSETS, d->o, true, "FailedDelete", "delete Pod %.*s in StatefulSet %.*s failed error: %s",
+            STR_ARG(pod->name), STR_ARG(d->o->name), err_msg(e2));
     else if (!pod->deleted)
-        ctl_event(d->s->ctl, R_STATEFULSETS, d->o, false, "SuccessfulDelete", "delete Pod %.*s in StatefulSet %.*s successful", STR_ARG(pod->name), STR_ARG(d->o->name));
+        ctl_event(d->s->ctl, R_STATEFULSETS, d->o, false, "SuccessfulDelete", "delete Pod %.*s in StatefulSet %.*s successful",
+            STR_ARG(pod->name), STR_ARG(d->o->name));
     return r < 0 ? err_move(e, e2) : 0;
 }
 
@@ -91,8 +99,8 @@ static int ensure_one(struct statefulset *d, int64_t i, struct err **e)
         return r < 0 ? r : d->ordered;
     }
     if (finished(pod) && !pod->deleted) {
-        ctl_event(d->s->ctl, R_STATEFULSETS, d->o, true, "RecreatingFailedPod", "StatefulSet %.*s/%.*s is recreating failed Pod %.*s", STR_ARG(d->o->ns),
-            STR_ARG(d->o->name), STR_ARG(pod->name));
+        ctl_event(d->s->ctl, R_STATEFULSETS, d->o, true, "RecreatingFailedPod", "StatefulSet %.*s/%.*s is recreating failed Pod %.*s",
+            STR_ARG(d->o->ns), STR_ARG(d->o->name), STR_ARG(pod->name));
         r = remove_pod(d, pod, e);
         return r < 0 ? r : d->ordered;
     }
@@ -302,7 +310,10 @@ static int sync(struct sync *s, struct err **e)
     return MIN(r, 0);
 }
 
-static void on_pod(struct ctl *c, const struct change *ch) { ctl_add_owner(c, ch, R_STATEFULSETS); }
+static void on_pod(struct ctl *c, const struct change *ch)
+{
+    ctl_add_owner(c, ch, R_STATEFULSETS);
+}
 
 const struct controller statefulset_controller = {
     .name = "statefulset",

@@ -8,11 +8,11 @@ struct statefulset {
     struct json *tree, *spec;
     struct selector sel;
     struct history h;
-    struct str current;            /* name of the current revision */
+    struct str current; /* name of the current revision */
     int64_t replicas, start, partition, max_unavailable, min_ready, again, made;
     bool ordered, rolling;
-    const struct obj **pods;       /* by ordinal from start; NULL: missing */
-    struct obj_array condemned;    /* of other ordinals, lowest first */
+    const struct obj **pods;    /* by ordinal from start; NULL: missing */
+    struct obj_array condemned; /* of other ordinals, lowest first */
     const struct obj *first_unhealthy;
 };
 /* statefulset_pod.c */

@@ -50,7 +50,8 @@ static bool goes(const struct statefulset *d, const char *when)
 static struct json *new_claim(struct statefulset *d, const struct json *template, struct str name)
 {
     struct pool *p = d->s->pool;
-    struct json *claim = json_clone(p, template), *meta = json_put_obj(p, claim, STR("metadata")), *labels = json_put_obj(p, meta, STR("labels"));
+    struct json *claim = json_clone(p, template), *meta = json_put_obj(p, claim, STR("metadata")),
+                *labels = json_put_obj(p, meta, STR("labels"));
     json_del(claim, STR("status"));
     json_set_str(p, claim, STR("apiVersion"), STR("v1"));
     json_set_str(p, claim, STR("kind"), STR("PersistentVolumeClaim"));
@@ -72,12 +73,14 @@ static bool owned_by(const struct obj *o, struct str uid)
 }
 
 /* Makes owner one of the claim's owners, or no longer. */
-static int set_owner(struct statefulset *d, const struct obj *claim, enum ctl_resource kind, const struct obj *owner, bool wanted, struct err **e)
+static int set_owner(
+    struct statefulset *d, const struct obj *claim, enum ctl_resource kind, const struct obj *owner, bool wanted, struct err **e)
 {
     struct pool *p = d->s->pool;
     if (owned_by(claim, owner->uid) == wanted)
         return 0;
-    struct json *tree = sync_tree(d->s, claim), *meta = json_get(tree, STR("metadata")), *refs = json_put_arr(p, meta, STR("ownerReferences"));
+    struct json *tree = sync_tree(d->s, claim), *meta = json_get(tree, STR("metadata")),
+                *refs = json_put_arr(p, meta, STR("ownerReferences"));
     if (wanted) {
         json_append(refs, owner_ref(p, kind, owner, false));
     } else {

@@ -6,7 +6,10 @@
 
 /* ---- keys ---- */
 
-void ctl_add_raw(struct ctl *c, struct str key) { queue_add(c->queue, key); }
+void ctl_add_raw(struct ctl *c, struct str key)
+{
+    queue_add(c->queue, key);
+}
 
 void ctl_add_key(struct ctl *c, struct str ns, struct str name)
 {
@@ -19,8 +22,14 @@ void ctl_add_key(struct ctl *c, struct str ns, struct str name)
     buf_clear(&b);
 }
 
-void ctl_add(struct ctl *c, const struct obj *o) { ctl_add_key(c, o->ns, o->name); }
-void ctl_add_change(struct ctl *c, const struct change *ch) { ctl_add(c, ch->obj); }
+void ctl_add(struct ctl *c, const struct obj *o)
+{
+    ctl_add_key(c, o->ns, o->name);
+}
+void ctl_add_change(struct ctl *c, const struct change *ch)
+{
+    ctl_add(c, ch->obj);
+}
 
 static void add_controller_of(struct ctl *c, const struct obj *o, enum ctl_resource owner)
 {
@@ -90,8 +99,14 @@ enum queue_result sync_run(void *arg, struct str key)
 
 /* ---- reading ---- */
 
-struct store_res *ctl_store_res(struct ctl *c, enum ctl_resource r) { return c->all->res[r]; }
-bool obj_is(struct ctl *c, const struct obj *o, enum ctl_resource r) { return o->res == c->all->res[r]; }
+struct store_res *ctl_store_res(struct ctl *c, enum ctl_resource r)
+{
+    return c->all->res[r];
+}
+bool obj_is(struct ctl *c, const struct obj *o, enum ctl_resource r)
+{
+    return o->res == c->all->res[r];
+}
 
 const struct obj *sync_get(struct sync *s, enum ctl_resource r, struct str ns, struct str name)
 {
@@ -99,7 +114,10 @@ const struct obj *sync_get(struct sync *s, enum ctl_resource r, struct str ns, s
     return res ? view_get(s->view, res, ns, name) : NULL;
 }
 
-const struct obj *sync_self(struct sync *s, enum ctl_resource r) { return sync_get(s, r, s->ns, s->name); }
+const struct obj *sync_self(struct sync *s, enum ctl_resource r)
+{
+    return sync_get(s, r, s->ns, s->name);
+}
 
 struct json *sync_tree(struct sync *s, const struct obj *o)
 {
@@ -110,7 +128,10 @@ struct json *sync_tree(struct sync *s, const struct obj *o)
     return tree;
 }
 
-static void unref_view(void *v) { store_view_unref(v); }
+static void unref_view(void *v)
+{
+    store_view_unref(v);
+}
 
 void sync_fresh(struct sync *s)
 {
@@ -263,7 +284,10 @@ int sync_call(struct sync *s, struct api_call *c, const struct obj **out, struct
 static struct api_call call_of(enum api_verb verb, enum ctl_resource r, const char *sub)
 {
     const struct ctl_res *k = &ctl_resources[r];
-    return (struct api_call){.verb = verb, .group = str_of(k->group), .version = str_of(k->version), .resource = str_of(k->resource),
+    return (struct api_call){.verb = verb,
+        .group = str_of(k->group),
+        .version = str_of(k->version),
+        .resource = str_of(k->resource),
         .sub = sub ? str_of(sub) : STR("")};
 }
 
@@ -272,7 +296,8 @@ int sync_create(struct sync *s, enum ctl_resource r, struct str ns, struct json 
     const struct ctl_res *k = &ctl_resources[r];
     struct api_call c = call_of(API_CREATE, r, NULL);
     if (!json_get(body, STR("apiVersion"))) {
-        json_set(s->pool, body, STR("apiVersion"), json_str(s->pool, pool_printf(s->pool, "%s%s%s", k->group, *k->group ? "/" : "", k->version)));
+        json_set(s->pool, body, STR("apiVersion"),
+            json_str(s->pool, pool_printf(s->pool, "%s%s%s", k->group, *k->group ? "/" : "", k->version)));
         json_set_str(s->pool, body, STR("kind"), str_of(k->kind));
     }
     c.ns = ns;
@@ -281,7 +306,8 @@ int sync_create(struct sync *s, enum ctl_resource r, struct str ns, struct json 
     return sync_call(s, &c, out, e);
 }
 
-int sync_update(struct sync *s, enum ctl_resource r, const struct obj *o, const char *sub, struct json *tree, const struct obj **out, struct err **e)
+int sync_update(
+    struct sync *s, enum ctl_resource r, const struct obj *o, const char *sub, struct json *tree, const struct obj **out, struct err **e)
 {
     struct api_call c = call_of(API_UPDATE, r, sub);
     c.ns = o->ns;
@@ -290,7 +316,8 @@ int sync_update(struct sync *s, enum ctl_resource r, const struct obj *o, const 
     return sync_call(s, &c, out, e);
 }
 
-static int patch_with(struct sync *s, enum api_verb verb, enum ctl_resource r, const struct obj *o, const char *sub, struct json *patch, const struct obj **out, struct err **e)
+static int patch_with(struct sync *s, enum api_verb verb, enum ctl_resource r, const struct obj *o, const char *sub, struct json *patch,
+    const struct obj **out, struct err **e)
 {
     struct api_call c = call_of(verb, r, sub);
     c.ns = o->ns;
@@ -300,7 +327,8 @@ static int patch_with(struct sync *s, enum api_verb verb, enum ctl_resource r, c
     return sync_call(s, &c, out, e);
 }
 
-int sync_patch(struct sync *s, enum ctl_resource r, const struct obj *o, const char *sub, struct json *patch, const struct obj **out, struct err **e)
+int sync_patch(
+    struct sync *s, enum ctl_resource r, const struct obj *o, const char *sub, struct json *patch, const struct obj **out, struct err **e)
 {
     return patch_with(s, API_PATCH_MERGE, r, o, sub, patch, out, e);
 }
@@ -338,8 +366,14 @@ static int delete_with(struct sync *s, const struct obj *o, const char *propagat
     return r == -ERR_NOT_FOUND || r == -ERR_CONFLICT ? (err_free(e2), 0) : r < 0 ? err_move(e, e2) : r;
 }
 
-int sync_delete(struct sync *s, const struct obj *o, const char *propagation, struct err **e) { return delete_with(s, o, propagation, false, e); }
-int sync_delete_now(struct sync *s, const struct obj *o, struct err **e) { return delete_with(s, o, NULL, true, e); }
+int sync_delete(struct sync *s, const struct obj *o, const char *propagation, struct err **e)
+{
+    return delete_with(s, o, propagation, false, e);
+}
+int sync_delete_now(struct sync *s, const struct obj *o, struct err **e)
+{
+    return delete_with(s, o, NULL, true, e);
+}
 
 int sync_status(struct sync *s, enum ctl_resource r, const struct obj *o, struct json *tree, struct json *status, struct err **e)
 {
@@ -367,7 +401,7 @@ void ctl_event(struct ctl *c, enum ctl_resource r, const struct obj *about, bool
     buf_vprintf(&message, fmt, ap);
     va_end(ap);
     snprintf(api_version, sizeof api_version, "%s%s%s", k->group, *k->group ? "/" : "", k->version);
-    api_event(c->api, c->loop, about, str_of(k->kind), str_of(api_version), warning, reason, str_of(c->row->component ? c->row->component : c->row->account), "%s",
-        buf_str(&message).p);
+    api_event(c->api, c->loop, about, str_of(k->kind), str_of(api_version), warning, reason,
+        str_of(c->row->component ? c->row->component : c->row->account), "%s", buf_str(&message).p);
     buf_clear(&message);
 }

@@ -1,7 +1,10 @@
 /* Taint eviction: pods that do not tolerate a NoExecute taint of their node go, at once or when their toleration runs out. */
 #include "controllers/ctl.h"
 
-static bool has_execute(const struct obj *node) { return str_find(node->json, STR("\"NoExecute\"")) >= 0; }
+static bool has_execute(const struct obj *node)
+{
+    return str_find(node->json, STR("\"NoExecute\"")) >= 0;
+}
 
 /* For how long the pod may stay under this taint, in seconds: 0 not at all, -1 for ever. */
 static int64_t allowance(const struct json *tolerations, const struct json *taint)
@@ -24,7 +27,8 @@ static int evict(struct sync *s, const struct obj *pod, struct err **e)
         if (r < 0)
             return err_is(e, ERR_NOT_FOUND) ? 0 : r;
     }
-    ctl_event(s->ctl, R_PODS, pod, false, "TaintManagerEviction", "Marking for deletion Pod %.*s/%.*s", STR_ARG(pod->ns), STR_ARG(pod->name));
+    ctl_event(
+        s->ctl, R_PODS, pod, false, "TaintManagerEviction", "Marking for deletion Pod %.*s/%.*s", STR_ARG(pod->ns), STR_ARG(pod->name));
     return MIN(sync_delete(s, pod, NULL, e), 0);
 }
 
@@ -49,7 +53,9 @@ static int sync(struct sync *s, struct err **e)
     return 0;
 }
 
-struct add { struct ctl *c; };
+struct add {
+    struct ctl *c;
+};
 
 static bool add_one(void *arg, const struct obj *pod)
 {

@@ -1,5 +1,5 @@
-/* The binder of claims and volumes (kube-controller-manager's pkg/controller/volume/persistentvolume). Volumes are made and unmade by external provisioners;
- * this brings claim and volume together, both ways, and says when a volume is free again.
+/* The binder of claims and volumes (kube-controller-manager's pkg/controller/volume/persistentvolume). Volumes are made and unmade by
+ * external provisioners; this brings claim and volume together, both ways, and says when a volume is free again.
  *
  * Keys: "v|<volume>" and "c|<namespace>/<claim>".
  */
@@ -26,7 +26,10 @@ static void annotate(struct sync *s, struct json *tree, const char *name, struct
     json_set_str(s->pool, json_put_obj(s->pool, json_put_obj(s->pool, tree, STR("metadata")), STR("annotations")), str_of(name), value);
 }
 
-static int forgive(int r, struct err **e) { return err_is(e, ERR_NOT_FOUND) ? 0 : MIN(r, 0); }
+static int forgive(int r, struct err **e)
+{
+    return err_is(e, ERR_NOT_FOUND) ? 0 : MIN(r, 0);
+}
 
 /* ---- volumes ---- */
 
@@ -41,7 +44,8 @@ static int set_phase(struct sync *s, const struct obj *o, const char *phase, str
     return forgive(sync_status(s, R_PVS, o, tree, status, e), e);
 }
 
-/* Its claim is gone. A volume that we bound to it and nobody made for it is free for others only by hand (Retain); Delete is its provisioner's. */
+/* Its claim is gone. A volume that we bound to it and nobody made for it is free for others only by hand (Retain); Delete is its
+ * provisioner's. */
 static int released(struct sync *s, const struct obj *o, const struct json *tree, struct err **e)
 {
     const struct json *ref = json_path(tree, "spec", "claimRef", NULL);
@@ -70,7 +74,7 @@ static int sync_volume(struct sync *s, struct str name, struct err **e)
     if (str_eq(volume, o->name))
         return set_phase(s, o, "Bound", e);
     if (!annotation_of(tree, ANN_BOUND_BY).n)
-        return 0; /* reserved by hand for a claim that went elsewhere */
+        return 0;                                           /* reserved by hand for a claim that went elsewhere */
     json_del(json_get(tree, STR("spec")), STR("claimRef")); /* we bound it, and the claim found another */
     json_del(json_path(tree, "metadata", "annotations", NULL), STR(ANN_BOUND_BY));
     return forgive(sync_update(s, R_PVS, o, NULL, tree, NULL, e), e);
@@ -140,10 +144,13 @@ static int want_provisioning(struct claim *c, struct err **e)
     bool late = str_eqz(json_get_str(c->class_tree, "volumeBindingMode"), "WaitForFirstConsumer");
     if (!c->class_tree) {
         ctl_event(c->s->ctl, R_PVCS, c->o, true, c->class.n ? "ProvisioningFailed" : "FailedBinding",
-            c->class.n ? "storageclass.storage.k8s.io \"%.*s\" not found" : "no persistent volumes available for this claim and no storage class is set%.*s", STR_ARG(c->class));
+            c->class.n ? "storageclass.storage.k8s.io \"%.*s\" not found"
+                       : "no persistent volumes available for this claim and no storage class is set%.*s",
+            STR_ARG(c->class));
     } else if (str_eqz(provisioner, "kubernetes.io/no-provisioner")) {
         ctl_event(c->s->ctl, R_PVCS, c->o, false, late && !c->selected_node.n ? "WaitForFirstConsumer" : "FailedBinding",
-            late && !c->selected_node.n ? "waiting for first consumer to be created before binding" : "no persistent volumes available for this claim");
+            late && !c->selected_node.n ? "waiting for first consumer to be created before binding"
+                                        : "no persistent volumes available for this claim");
     } else if (late && !c->selected_node.n) {
         ctl_event(c->s->ctl, R_PVCS, c->o, false, "WaitForFirstConsumer", "waiting for first consumer to be created before binding");
     } else {
@@ -157,7 +164,8 @@ static int want_provisioning(struct claim *c, struct err **e)
             claim_read(c->s, now, c);
         }
         ctl_event(c->s->ctl, R_PVCS, c->o, false, "ExternalProvisioning",
-            "Waiting for a volume to be created either by the external provisioner '%.*s' or manually by the system administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered.",
+            "Waiting for a volume to be created either by the external provisioner '%.*s' or manually by the system administrator. If "
+            "volume creation is delayed, please verify that the provisioner is running and correctly registered.",
             STR_ARG(provisioner));
     }
     return claim_status(c, "Pending", NULL, e);

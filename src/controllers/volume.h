@@ -12,10 +12,10 @@ struct claim {
     const struct obj *o;
     struct json *tree, *spec;
     struct str class, volume, selected_node;
-    const struct json *class_tree;      /* NULL: none of that name */
+    const struct json *class_tree; /* NULL: none of that name */
 };
 void claim_read(struct sync *s, const struct obj *o, struct claim *out);
 /* The volume made for this claim, or else the smallest that fits; NULL: none. */
 const struct obj *claim_find_volume(struct claim *c);
-bool volume_is_for(const struct json *volume, const struct obj *claim);  /* claimRef names it, with its uid or none */
+bool volume_is_for(const struct json *volume, const struct obj *claim); /* claimRef names it, with its uid or none */
 struct str annotation_of(const struct json *tree, const char *name);

@@ -21,7 +21,8 @@ bool volume_is_for(const struct json *volume, const struct obj *claim)
 {
     const struct json *ref = json_path(volume, "spec", "claimRef", NULL);
     struct str uid = json_get_str(ref, "uid");
-    return ref && str_eq(json_get_str(ref, "name"), claim->name) && str_eq(json_get_str(ref, "namespace"), claim->ns) && (!uid.n || str_eq(uid, claim->uid));
+    return ref && str_eq(json_get_str(ref, "name"), claim->name) && str_eq(json_get_str(ref, "namespace"), claim->ns) &&
+           (!uid.n || str_eq(uid, claim->uid));
 }
 
 static int compare_size(const struct json *a, const struct json *b)
@@ -44,7 +45,10 @@ static bool modes_fit(const struct json *offered, const struct json *asked)
     return true;
 }
 
-static bool block_mode(const struct json *spec) { return str_eqz(json_get_str(spec, "volumeMode"), "Block"); }
+static bool block_mode(const struct json *spec)
+{
+    return str_eqz(json_get_str(spec, "volumeMode"), "Block");
+}
 
 static bool reachable(struct claim *c, const struct json *volume)
 {
@@ -52,7 +56,8 @@ static bool reachable(struct claim *c, const struct json *volume)
     const struct obj *node = c->selected_node.n ? sync_get(c->s, R_NODES, STR(""), c->selected_node) : NULL;
     if (!required || !c->selected_node.n)
         return true;
-    struct json *spec = json_obj(c->s->pool), *affinity = json_put_obj(c->s->pool, json_put_obj(c->s->pool, spec, STR("affinity")), STR("nodeAffinity"));
+    struct json *spec = json_obj(c->s->pool),
+                *affinity = json_put_obj(c->s->pool, json_put_obj(c->s->pool, spec, STR("affinity")), STR("nodeAffinity"));
     json_set(c->s->pool, affinity, STR("requiredDuringSchedulingIgnoredDuringExecution"), json_clone(c->s->pool, required));
     return node && node_selected(node, spec);
 }
@@ -62,7 +67,8 @@ static bool fits(struct claim *c, const struct obj *o, const struct json *volume
     const struct json *spec = json_get(volume, STR("spec")), *selector = json_get(c->spec, STR("selector"));
     struct str class = json_get_str(spec, "storageClassName");
     struct selector sel;
-    if (o->deleted || json_get(spec, STR("claimRef")) || !str_eq(class.p ? class : STR(""), c->class.p ? c->class : STR("")) || block_mode(spec) != block_mode(c->spec))
+    if (o->deleted || json_get(spec, STR("claimRef")) || !str_eq(class.p ? class : STR(""), c->class.p ? c->class : STR("")) ||
+        block_mode(spec) != block_mode(c->spec))
         return false;
     if (!modes_fit(json_get(spec, STR("accessModes")), json_get(c->spec, STR("accessModes"))) || !reachable(c, volume))
         return false;

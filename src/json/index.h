@@ -1,4 +1,5 @@
-/* A hash table over the members of one object, for the places where looking each of many keys up in turn would be quadratic. Inside the room. */
+/* A hash table over the members of one object, for the places where looking each of many keys up in turn would be quadratic. Inside the
+ * room. */
 #pragma once
 #include "json/json.h"
 

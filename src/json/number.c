@@ -6,17 +6,20 @@
 
 /* Powers of ten that a double holds exactly: a mantissa below 2^53 times or over one of them is rounded once, hence correctly
  * (Clinger, "How to read floating point numbers accurately", PLDI 1990). */
-static const double exact_power[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17,
-    1e18, 1e19, 1e20, 1e21, 1e22};
+static const double exact_power[] = {
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
 struct scanned {
-    const char *from, *end; /* the whole literal */
+    const char *from, *end;       /* the whole literal */
     bool negative, integer, many; /* many: the mantissa did not fit */
     uint64_t mantissa;
     int64_t exponent;
 };
 
-static inline bool is_digit(const char *p, const char *end) { return p < end && *p >= '0' && *p <= '9'; }
+static inline bool is_digit(const char *p, const char *end)
+{
+    return p < end && *p >= '0' && *p <= '9';
+}
 
 static const char *digits(const char *p, const char *end, struct scanned *s)
 {

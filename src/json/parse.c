@@ -17,7 +17,7 @@ enum {
 struct parser {
     const char *start, *p, *end;
     const char *original; /* what the caller gave: start may be a copy in which escapes were resolved */
-    bool in_place; /* the text is our own copy: escapes may be resolved inside it */
+    bool in_place;        /* the text is our own copy: escapes may be resolved inside it */
     bool strict;
     struct pool *pool;
     struct json *node, *node_end;
@@ -67,7 +67,10 @@ static struct json *more_nodes(struct parser *ps)
     return ps->node++;
 }
 
-static inline struct json *new_node(struct parser *ps) { return likely(ps->node < ps->node_end) ? ps->node++ : more_nodes(ps); }
+static inline struct json *new_node(struct parser *ps)
+{
+    return likely(ps->node < ps->node_end) ? ps->node++ : more_nodes(ps);
+}
 
 static inline void skip_space(struct parser *ps)
 {
@@ -187,7 +190,8 @@ static int read_escaped(struct parser *ps, const char *begin, const char *p, str
             o += n;
             p += n;
         } else {
-            return fail_at(ps, p, ERR_PARSE, (unsigned char)*p < 0x20 ? "control character in string literal" : "invalid UTF-8 in string literal");
+            return fail_at(
+                ps, p, ERR_PARSE, (unsigned char)*p < 0x20 ? "control character in string literal" : "invalid UTF-8 in string literal");
         }
     }
     *out = str_make(base, (size_t)(o - base));
@@ -212,7 +216,8 @@ static inline int read_string(struct parser *ps, struct str *out)
             return read_escaped(ps, begin, p, out);
         size_t n = (unsigned char)*p >= 0x80 ? scan_utf8(p, ps->end) : 0;
         if (n == 0)
-            return fail_at(ps, p, ERR_PARSE, (unsigned char)*p < 0x20 ? "control character in string literal" : "invalid UTF-8 in string literal");
+            return fail_at(
+                ps, p, ERR_PARSE, (unsigned char)*p < 0x20 ? "control character in string literal" : "invalid UTF-8 in string literal");
         p += n;
     }
 }
@@ -288,7 +293,17 @@ static inline int read_value(struct parser *ps, struct json *v)
         return read_word(ps, v, "false", 5, JSON_BOOL, false);
     case 'n':
         return read_word(ps, v, "null", 4, JSON_NULL, false);
-    case '-': case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
+    case '-':
+    case '0':
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+    case '5':
+    case '6':
+    case '7':
+    case '8':
+    case '9':
         return read_number(ps, v);
     default:
         return unexpected(ps, "looking for beginning of value");
@@ -462,7 +477,8 @@ static int read_document(struct parser *ps, struct json **out)
     return 0;
 }
 
-int json_parse_dups(struct pool *pool, struct str text, const struct json_limits *limits, struct json **out, struct json_dup **dups, struct err **e)
+int json_parse_dups(
+    struct pool *pool, struct str text, const struct json_limits *limits, struct json **out, struct json_dup **dups, struct err **e)
 {
     static const struct json_limits defaults;
     const struct json_limits *l = limits ? limits : &defaults;

@@ -3,10 +3,10 @@
 #include "json/pointer.h"
 
 enum {
-    OPS_MAX = 10000,          /* as kube-apiserver's */
-    COPY_MAX = 3 << 20,       /* bytes that "copy" may add in all, as kube-apiserver's */
-    DEPTH_MAX = 512,          /* as the parser's: later recursion over the result stays bounded */
-    WALK_MAX = 50 * 1000000,  /* siblings passed while looking for places */
+    OPS_MAX = 10000,         /* as kube-apiserver's */
+    COPY_MAX = 3 << 20,      /* bytes that "copy" may add in all, as kube-apiserver's */
+    DEPTH_MAX = 512,         /* as the parser's: later recursion over the result stays bounded */
+    WALK_MAX = 50 * 1000000, /* siblings passed while looking for places */
 };
 
 struct patch {
@@ -48,7 +48,8 @@ static int walk_limit(struct patch *pt)
     return pt->walked > WALK_MAX ? err_set(pt->e, ERR_LIMIT, "the patch needs too many steps through the document") : 0;
 }
 
-/* One step down: sets place->value and place->at from parent and token. An index that is no index is an error, one out of range finds nothing. */
+/* One step down: sets place->value and place->at from parent and token. An index that is no index is an error, one out of range finds
+ * nothing. */
 static int step(struct patch *pt, struct place *pl, const char *op)
 {
     size_t at = 0;
@@ -65,7 +66,8 @@ static int step(struct patch *pt, struct place *pl, const char *op)
         return 0;
     }
     if (!pointer_index(pl->token, &at))
-        return err_set(pt->e, ERR_INVALID, "%s operation does not apply: \"%.*s\" is no array index in path: %.*s", op, STR_ARG(pl->token), STR_ARG(pl->path));
+        return err_set(pt->e, ERR_INVALID, "%s operation does not apply: \"%.*s\" is no array index in path: %.*s", op, STR_ARG(pl->token),
+            STR_ARG(pl->path));
     pl->at = at;
     pl->value = json_at(pl->parent, at);
     return 0;
@@ -77,7 +79,8 @@ static int find(struct patch *pt, struct str path, const char *op, struct place 
     *pl = (struct place){.path = path, .value = pt->doc};
     while (rest.n) {
         if (!json_is(pl->value, JSON_OBJ) && !json_is(pl->value, JSON_ARR))
-            return err_set(pt->e, ERR_INVALID, "%s operation does not apply: doc is missing path: \"%.*s\": missing value", op, STR_ARG(path));
+            return err_set(
+                pt->e, ERR_INVALID, "%s operation does not apply: doc is missing path: \"%.*s\": missing value", op, STR_ARG(path));
         pl->parent = pl->value;
         int r = pointer_token(pt->pool, &rest, path, &pl->token, pt->e);
         if (r == 0)
@@ -105,7 +108,8 @@ static int add_at(struct patch *pt, struct place *pl, struct json *value, const 
         json_set(pt->pool, pl->parent, pl->token, value);
     } else {
         if (pl->at > pl->parent->n)
-            return err_set(pt->e, ERR_INVALID, "%s operation does not apply: Unable to access invalid index: %zu: invalid index referenced", op, pl->at);
+            return err_set(pt->e, ERR_INVALID, "%s operation does not apply: Unable to access invalid index: %zu: invalid index referenced",
+                op, pl->at);
         json_insert(pl->parent, pl->at, value);
     }
     return 0;
@@ -166,7 +170,8 @@ static int op_copy(struct patch *pt, struct place *pl, struct place *from, const
         return missing(pt, from, "copy");
     pt->copied += size_of(from->value);
     if (pt->copied > COPY_MAX)
-        return err_set(pt->e, ERR_LIMIT, "Unable to complete the copy, the accumulated size increase of copy is %zu, exceeding the limit %d", pt->copied, COPY_MAX);
+        return err_set(pt->e, ERR_LIMIT,
+            "Unable to complete the copy, the accumulated size increase of copy is %zu, exceeding the limit %d", pt->copied, COPY_MAX);
     return add_at(pt, pl, fresh(pt->pool, from->value), "copy");
 }
 
@@ -180,7 +185,8 @@ static int op_move(struct patch *pt, struct place *pl, struct place *from, const
     if (str_eq(pl->path, from->path))
         return 0;
     if (str_starts(pl->path, from->path) && pl->path.p[from->path.n] == '/')
-        return err_set(pt->e, ERR_INVALID, "move operation does not apply: \"%.*s\" lies inside \"%.*s\"", STR_ARG(pl->path), STR_ARG(from->path));
+        return err_set(
+            pt->e, ERR_INVALID, "move operation does not apply: \"%.*s\" lies inside \"%.*s\"", STR_ARG(pl->path), STR_ARG(from->path));
     int r = remove_at(pt, from, "move");
     if (r == 0)
         r = find(pt, pl->path, "move", &to);

@@ -46,9 +46,18 @@ struct str json_str_at(const struct json *j, ...)
     return json_as_str(j);
 }
 
-struct str json_get_str(const struct json *obj, const char *key) { return json_as_str(json_get(obj, str_of(key))); }
-int64_t json_get_int(const struct json *obj, const char *key, int64_t absent) { return json_as_int(json_get(obj, str_of(key)), absent); }
-bool json_get_bool(const struct json *obj, const char *key, bool absent) { return json_as_bool(json_get(obj, str_of(key)), absent); }
+struct str json_get_str(const struct json *obj, const char *key)
+{
+    return json_as_str(json_get(obj, str_of(key)));
+}
+int64_t json_get_int(const struct json *obj, const char *key, int64_t absent)
+{
+    return json_as_int(json_get(obj, str_of(key)), absent);
+}
+bool json_get_bool(const struct json *obj, const char *key, bool absent)
+{
+    return json_as_bool(json_get(obj, str_of(key)), absent);
+}
 
 /* Members usually stand in the same order on both sides: the cursor into b follows along, and only a miss is looked up. */
 static bool equal_objects(const struct json *a, const struct json *b)

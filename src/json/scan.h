@@ -13,7 +13,10 @@ static inline bool scan_word_special(uint64_t w)
     return (((w - ones * 0x20) | (quote - ones) | (slash - ones) | w) & high) != 0;
 }
 
-static inline bool scan_plain_byte(unsigned char c) { return c >= 0x20 && c < 0x80 && c != '"' && c != '\\'; }
+static inline bool scan_plain_byte(unsigned char c)
+{
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+}
 
 /* How many bytes from p are printable ASCII other than quote and backslash. */
 static inline size_t scan_plain(const char *from, const char *end)

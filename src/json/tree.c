@@ -9,9 +9,18 @@ static struct json *node(struct pool *p, enum json_type type)
     return j;
 }
 
-struct json *json_null(struct pool *p) { return node(p, JSON_NULL); }
-struct json *json_arr(struct pool *p) { return node(p, JSON_ARR); }
-struct json *json_obj(struct pool *p) { return node(p, JSON_OBJ); }
+struct json *json_null(struct pool *p)
+{
+    return node(p, JSON_NULL);
+}
+struct json *json_arr(struct pool *p)
+{
+    return node(p, JSON_ARR);
+}
+struct json *json_obj(struct pool *p)
+{
+    return node(p, JSON_OBJ);
+}
 
 struct json *json_bool(struct pool *p, bool v)
 {
@@ -125,8 +134,14 @@ static struct json *put(struct pool *p, struct json *obj, struct str key, enum j
     return json_is(m, type) ? m : json_set(p, obj, key, node(p, type));
 }
 
-struct json *json_put_obj(struct pool *p, struct json *obj, struct str key) { return put(p, obj, key, JSON_OBJ); }
-struct json *json_put_arr(struct pool *p, struct json *obj, struct str key) { return put(p, obj, key, JSON_ARR); }
+struct json *json_put_obj(struct pool *p, struct json *obj, struct str key)
+{
+    return put(p, obj, key, JSON_OBJ);
+}
+struct json *json_put_arr(struct pool *p, struct json *obj, struct str key)
+{
+    return put(p, obj, key, JSON_ARR);
+}
 
 struct json *json_append(struct json *arr, struct json *value)
 {

@@ -20,14 +20,29 @@ static size_t write_special(struct buf *b, const char *p, const char *end)
         return n ? n : 1;
     }
     switch (c) {
-    case '"': two = "\\\""; break;
-    case '\\': two = "\\\\"; break;
-    case '\b': two = "\\b"; break;
-    case '\f': two = "\\f"; break;
-    case '\n': two = "\\n"; break;
-    case '\r': two = "\\r"; break;
-    case '\t': two = "\\t"; break;
-    default: break;
+    case '"':
+        two = "\\\"";
+        break;
+    case '\\':
+        two = "\\\\";
+        break;
+    case '\b':
+        two = "\\b";
+        break;
+    case '\f':
+        two = "\\f";
+        break;
+    case '\n':
+        two = "\\n";
+        break;
+    case '\r':
+        two = "\\r";
+        break;
+    case '\t':
+        two = "\\t";
+        break;
+    default:
+        break;
     }
     if (two)
         buf_add(b, two, 2);

@@ -43,8 +43,15 @@ static struct writing *writing(struct scheduler *s, const struct obj *o, enum ap
     w->s = s;
     w->pool = pool_new();
     w->o = obj_ref(o);
-    w->call = (struct api_call){.verb = verb, .group = STR(""), .version = STR("v1"), .resource = str_of(resource), .sub = str_of(sub), .ns = w->o->ns,
-        .name = w->o->name, .pool = w->pool, .user = &user};
+    w->call = (struct api_call){.verb = verb,
+        .group = STR(""),
+        .version = STR("v1"),
+        .resource = str_of(resource),
+        .sub = str_of(sub),
+        .ns = w->o->ns,
+        .name = w->o->name,
+        .pool = w->pool,
+        .user = &user};
     w->call.body = json_obj(w->pool);
     return w;
 }
@@ -63,7 +70,8 @@ static void after_binding(struct writing *w)
     int64_t now = clock_now(s->cfg.clock);
     struct pending *p = map_get(&s->queue.all, w->o->uid);
     if (!e) {
-        event(s, w->o, false, "Scheduled", pool_printf(w->pool, "Successfully assigned %.*s/%.*s to %.*s", STR_ARG(w->o->ns), STR_ARG(w->o->name), STR_ARG(w->node)));
+        event(s, w->o, false, "Scheduled",
+            pool_printf(w->pool, "Successfully assigned %.*s/%.*s to %.*s", STR_ARG(w->o->ns), STR_ARG(w->o->name), STR_ARG(w->node)));
         return;
     }
     struct pod_info *info = cache_pod(&s->cache, w->o->uid);
@@ -137,7 +145,8 @@ void evict_victim(struct scheduler *s, const struct obj *victim, const struct ob
     json_set_str(w->pool, c, STR("type"), STR("DisruptionTarget"));
     json_set_str(w->pool, c, STR("status"), STR("True"));
     json_set_str(w->pool, c, STR("reason"), STR("PreemptionByScheduler"));
-    json_set(w->pool, c, STR("message"), json_str_view(w->pool, pool_printf(w->pool, "%.*s: preempting to accommodate a higher priority pod", STR_ARG(s->names[0]))));
+    json_set(w->pool, c, STR("message"),
+        json_str_view(w->pool, pool_printf(w->pool, "%.*s: preempting to accommodate a higher priority pod", STR_ARG(s->names[0]))));
     json_set_str(w->pool, c, STR("lastTransitionTime"), time_format(clock_now(s->cfg.clock), text));
     event(s, victim, false, "Preempted", pool_printf(w->pool, "Preempted by pod %.*s on node %.*s", STR_ARG(by->uid), STR_ARG(node)));
     go(w);

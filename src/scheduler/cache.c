@@ -2,7 +2,8 @@
 #include <stdlib.h>
 #include "schema/quantity.h"
 
-/* What a pod that asks for nothing is taken to need when nodes are ranked (kube-scheduler's DefaultMilliCPURequest and DefaultMemoryRequest). */
+/* What a pod that asks for nothing is taken to need when nodes are ranked (kube-scheduler's DefaultMilliCPURequest and
+ * DefaultMemoryRequest). */
 #define FLOOR_CPU 100
 #define FLOOR_MEMORY (INT64_C(200) << 20)
 
@@ -12,7 +13,10 @@ bool pod_finished(const struct obj *o)
     return v && (v->phase == POD_SUCCEEDED || v->phase == POD_FAILED);
 }
 
-struct str node_label(const struct node_info *n, struct str key) { return n->o ? obj_label(n->o, key) : STR_NULL; }
+struct str node_label(const struct node_info *n, struct str key)
+{
+    return n->o ? obj_label(n->o, key) : STR_NULL;
+}
 
 /* ---- resources ---- */
 
@@ -158,7 +162,8 @@ void cache_put_node(struct cache *c, const struct obj *o)
     n->pool = pool_new();
     if (obj_parse(o, n->pool, &n->tree, NULL) < 0)
         n->tree = json_obj(n->pool);
-    const struct json *spec = json_get(n->tree, STR("spec")), *status = json_get(n->tree, STR("status")), *can = json_get(status, STR("allocatable"));
+    const struct json *spec = json_get(n->tree, STR("spec")), *status = json_get(n->tree, STR("status")),
+                      *can = json_get(status, STR("allocatable"));
     n->unschedulable = json_get_bool(spec, "unschedulable", false);
     n->taints = json_get(spec, STR("taints"));
     json_for ((struct json *)(uintptr_t)can, r) {
@@ -260,7 +265,10 @@ void cache_put_back(struct pod_info *p)
     list_push(&p->node->pods, &p->on_node);
 }
 
-struct pod_info *cache_pod(const struct cache *c, struct str uid) { return map_get(&c->pods, uid); }
+struct pod_info *cache_pod(const struct cache *c, struct str uid)
+{
+    return map_get(&c->pods, uid);
+}
 
 void cache_drop_pod(struct cache *c, struct str uid)
 {

@@ -36,7 +36,10 @@ static const struct pod_view_port *ports_of(const struct pod_view *v)
     return (const struct pod_view_port *)(const void *)((const char *)v + v->ports_at);
 }
 
-static bool any_address(struct str ip) { return ip.n == 0 || str_eqz(ip, "0.0.0.0") || str_eqz(ip, "::"); }
+static bool any_address(struct str ip)
+{
+    return ip.n == 0 || str_eqz(ip, "0.0.0.0") || str_eqz(ip, "::");
+}
 
 static bool ports_collide(const struct pod_view *a, const struct pod_view *b)
 {
@@ -44,7 +47,8 @@ static bool ports_collide(const struct pod_view *a, const struct pod_view *b)
         for (uint32_t k = 0; k < b->nports; k++) {
             const struct pod_view_port *x = &ports_of(a)[i], *y = &ports_of(b)[k];
             struct str xi = pod_view_get(a, x->host_ip), yi = pod_view_get(b, y->host_ip);
-            if (x->host_port && x->host_port == y->host_port && x->proto == y->proto && (any_address(xi) || any_address(yi) || str_eq(xi, yi)))
+            if (x->host_port && x->host_port == y->host_port && x->proto == y->proto &&
+                (any_address(xi) || any_address(yi) || str_eq(xi, yi)))
                 return true;
         }
     return false;

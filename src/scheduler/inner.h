@@ -6,41 +6,44 @@
 /* ---- pending pods (pending.c) ---- */
 enum pending_state { PENDING_READY, PENDING_BACKOFF, PENDING_SLEEPING, PENDING_BINDING };
 struct pending {
-    const struct obj *o;        /* a reference */
-    struct str uid;             /* in o */
+    const struct obj *o; /* a reference */
+    struct str uid;      /* in o */
     int32_t priority;
-    int64_t since;              /* when it first came */
-    int64_t until;              /* BACKOFF: not before */
+    int64_t since; /* when it first came */
+    int64_t until; /* BACKOFF: not before */
     unsigned attempts;
     enum pending_state state;
-    bool moved;                 /* something changed while it was tried: do not sleep */
+    bool moved; /* something changed while it was tried: do not sleep */
     size_t heap_at;
-    struct str nominated;       /* status.nominatedNodeName: room was made for it there; malloc'ed */
+    struct str nominated; /* status.nominatedNodeName: room was made for it there; malloc'ed */
     struct list with_nomination;
 };
-struct pending_heap { struct pending **at; size_t n, cap; };
+struct pending_heap {
+    struct pending **at;
+    size_t n, cap;
+};
 struct pending_queue {
-    struct map all;             /* uid to struct pending */
+    struct map all; /* uid to struct pending */
     struct pending_heap ready, backoff;
     size_t nbinding;
-    struct list nominated;      /* pods with a nomination */
+    struct list nominated; /* pods with a nomination */
 };
 void pending_init(struct pending_queue *q);
 void pending_nominate(struct pending_queue *q, struct pending *p, struct str node); /* empty: no longer */
-void pending_put(struct pending_queue *q, const struct obj *o, int64_t now);  /* new or changed: to be tried */
+void pending_put(struct pending_queue *q, const struct obj *o, int64_t now);        /* new or changed: to be tried */
 void pending_drop(struct pending_queue *q, struct str uid);
-struct pending *pending_pop(struct pending_queue *q);                         /* stays known; the caller sets its state; NULL: none ready */
-void pending_sleep(struct pending_queue *q, struct pending *p, int64_t now);  /* it fits nowhere: until pending_move */
-void pending_retry(struct pending_queue *q, struct pending *p, int64_t now);  /* after its back-off */
+struct pending *pending_pop(struct pending_queue *q);                        /* stays known; the caller sets its state; NULL: none ready */
+void pending_sleep(struct pending_queue *q, struct pending *p, int64_t now); /* it fits nowhere: until pending_move */
+void pending_retry(struct pending_queue *q, struct pending *p, int64_t now); /* after its back-off */
 /* Something changed: sleepers may try after their back-off; with `near`, only those that look at other pods. */
 void pending_move(struct pending_queue *q, int64_t now, bool near);
-int64_t pending_due(const struct pending_queue *q);                           /* the end of the earliest back-off; INT64_MAX: none */
-void pending_wake(struct pending_queue *q, int64_t now);                      /* back-offs that are over */
+int64_t pending_due(const struct pending_queue *q);      /* the end of the earliest back-off; INT64_MAX: none */
+void pending_wake(struct pending_queue *q, int64_t now); /* back-offs that are over */
 void pending_clear(struct pending_queue *q);
 
 /* ---- one cycle ---- */
-struct term;                    /* interpod.c */
-struct spread;                  /* spread.c */
+struct term;   /* interpod.c */
+struct spread; /* spread.c */
 struct cycle {
     struct scheduler *s;
     struct cache *cache;
@@ -51,28 +54,43 @@ struct cycle {
     const struct json *tolerations, *node_selector, *affinity;
     struct resources req;
     const struct pod_view *pv;
-    struct term *terms; size_t nterms;
-    struct spread *spreads; size_t nspreads;
+    struct term *terms;
+    size_t nterms;
+    struct spread *spreads;
+    size_t nspreads;
     const struct json *volumes; /* volumes.c */
     void *volume_state;
-    struct str why;             /* set by a prefilter that refuses the pod on all nodes */
+    struct str why; /* set by a prefilter that refuses the pod on all nodes */
 };
 #define REASONS_MAX 16
-struct reasons { struct str text[REASONS_MAX]; bool preemptible[REASONS_MAX]; size_t n; };
+struct reasons {
+    struct str text[REASONS_MAX];
+    bool preemptible[REASONS_MAX];
+    size_t n;
+};
 void reason_add(struct reasons *r, struct str text, bool preemptible);
 
 /* A row of filter.c: adds a reason when the node cannot take the pod. */
-struct filter { const char *name; void (*fn)(struct cycle *c, const struct node_info *n, struct reasons *r); };
+struct filter {
+    const char *name;
+    void (*fn)(struct cycle *c, const struct node_info *n, struct reasons *r);
+};
 bool filter_node(struct cycle *c, const struct node_info *n, struct reasons *r);
 /* A row of score.c. Raw scores of all candidates, then spread over 0..100; reverse: the lowest is best. */
 enum normalize { NORM_NONE, NORM_UP, NORM_DOWN };
-struct score { const char *name; int weight; enum normalize norm; void (*fn)(struct cycle *c, struct node_info **nodes, size_t n, int64_t *out); };
+struct score {
+    const char *name;
+    int weight;
+    enum normalize norm;
+    void (*fn)(struct cycle *c, struct node_info **nodes, size_t n, int64_t *out);
+};
 struct node_info *score_best(struct cycle *c, struct node_info **nodes, size_t n);
 
 /* match.c */
 bool node_selector_term(const struct json *term, const struct node_info *n);
-bool node_affinity_matches(const struct cycle *c, const struct node_info *n);   /* nodeSelector and required node affinity */
-const struct json *taint_untolerated(const struct json *tolerations, const struct node_info *n, bool prefer); /* the first; NULL: none. prefer: PreferNoSchedule only */
+bool node_affinity_matches(const struct cycle *c, const struct node_info *n); /* nodeSelector and required node affinity */
+const struct json *taint_untolerated(
+    const struct json *tolerations, const struct node_info *n, bool prefer); /* the first; NULL: none. prefer: PreferNoSchedule only */
 bool toleration_matches(const struct json *toleration, struct str key, struct str value, struct str effect);
 bool labels_match(const struct obj *o, const struct selector *sel);
 
@@ -99,13 +117,15 @@ struct scheduler {
     struct store_watch *watch;
     struct defer defer;
     struct timer timer;
-    struct str *names; size_t nnames;
-    size_t flying;              /* writes on their way; scheduler_stop leaves the freeing to the last of them */
+    struct str *names;
+    size_t nnames;
+    size_t flying; /* writes on their way; scheduler_stop leaves the freeing to the last of them */
     bool stopping;
 };
 void scheduler_free(struct scheduler *s);
 
-/* preempt.c: makes room on one of the nodes whose place in helpful[] says that it could help. The node nominated, or absent; *why goes behind "preemption: ". */
+/* preempt.c: makes room on one of the nodes whose place in helpful[] says that it could help. The node nominated, or absent; *why goes
+ * behind "preemption: ". */
 struct str preempt(struct cycle *c, struct pending *p, const bool *helpful, struct str *why);
 /* bind.c */
 void evict_victim(struct scheduler *s, const struct obj *victim, const struct obj *by, struct str node);

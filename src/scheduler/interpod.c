@@ -20,13 +20,18 @@ struct term {
 };
 
 struct relations {
-    struct topology *forbidden; size_t nforbidden; /* by standing pods' anti-affinity */
-    struct topology *liked; size_t nliked;         /* by their preferences */
+    struct topology *forbidden;
+    size_t nforbidden; /* by standing pods' anti-affinity */
+    struct topology *liked;
+    size_t nliked; /* by their preferences */
 };
 
 /* ---- numbers by topology value ---- */
 
-static void clear_values(void *m) { map_clear(m, NULL); }
+static void clear_values(void *m)
+{
+    map_clear(m, NULL);
+}
 
 static void add_value(struct topology *t, struct str value, int64_t by)
 {
@@ -95,12 +100,14 @@ static size_t count_terms(const struct json *affinity)
     size_t n = 0;
     for (size_t i = 0; i < 2; i++) {
         const struct json *k = json_get(affinity, str_of(kinds[i]));
-        n += json_count(json_get(k, STR("requiredDuringSchedulingIgnoredDuringExecution"))) + json_count(json_get(k, STR("preferredDuringSchedulingIgnoredDuringExecution")));
+        n += json_count(json_get(k, STR("requiredDuringSchedulingIgnoredDuringExecution"))) +
+             json_count(json_get(k, STR("preferredDuringSchedulingIgnoredDuringExecution")));
     }
     return n;
 }
 
-static int read_terms(struct cycle *c, struct pool *p, const struct json *affinity, struct str own_ns, struct term **out, size_t *n, struct err **e)
+static int read_terms(
+    struct cycle *c, struct pool *p, const struct json *affinity, struct str own_ns, struct term **out, size_t *n, struct err **e)
 {
     *out = pool_array(p, struct term, count_terms(affinity) + 1);
     *n = 0;
@@ -165,7 +172,10 @@ static int hear_others(struct cycle *c, struct relations *rel, struct err **e)
 }
 
 /* The terms of the pod itself stand in c->terms; the relations behind them, as one term more that no loop over nterms sees. */
-static struct relations *relations_of(const struct cycle *c) { return (struct relations *)(void *)&c->terms[c->nterms]; }
+static struct relations *relations_of(const struct cycle *c)
+{
+    return (struct relations *)(void *)&c->terms[c->nterms];
+}
 
 int interpod_prepare(struct cycle *c, struct err **e)
 {

@@ -178,7 +178,7 @@ void pending_sleep(struct pending_queue *q, struct pending *p, int64_t now)
 static bool looks_at_pods(const struct obj *o)
 {
     return str_find(o->json, STR("\"podAffinity\"")) >= 0 || str_find(o->json, STR("\"podAntiAffinity\"")) >= 0 ||
-        str_find(o->json, STR("\"topologySpreadConstraints\"")) >= 0;
+           str_find(o->json, STR("\"topologySpreadConstraints\"")) >= 0;
 }
 
 void pending_move(struct pending_queue *q, int64_t now, bool near)
@@ -193,7 +193,10 @@ void pending_move(struct pending_queue *q, int64_t now, bool near)
     }
 }
 
-int64_t pending_due(const struct pending_queue *q) { return q->backoff.n ? q->backoff.at[0]->until : INT64_MAX; }
+int64_t pending_due(const struct pending_queue *q)
+{
+    return q->backoff.n ? q->backoff.at[0]->until : INT64_MAX;
+}
 
 void pending_wake(struct pending_queue *q, int64_t now)
 {

@@ -1,22 +1,31 @@
 /* Preemption: when a pod fits nowhere, lesser pods on one node make room for it (kube-scheduler's DefaultPreemption).
  *
- * On each node that removing pods could help: all lesser pods are lifted off the picture; if the pod then fits, as many of them as possible are put back, those
- * first whose budget would be violated and then the more important ones. The node that costs least is chosen; its victims are deleted, the pod is
- * nominated for it (status.nominatedNodeName), and comes back when they are gone. Until then its place counts as taken for lesser pods.
+ * On each node that removing pods could help: all lesser pods are lifted off the picture; if the pod then fits, as many of them as possible
+ * are put back, those first whose budget would be violated and then the more important ones. The node that costs least is chosen; its
+ * victims are deleted, the pod is nominated for it (status.nominatedNodeName), and comes back when they are gone. Until then its place
+ * counts as taken for lesser pods.
  */
 #include <stdlib.h>
 #include "scheduler/inner.h"
 
-struct victim { struct pod_info *p; bool violates, stays; };
+struct victim {
+    struct pod_info *p;
+    bool violates, stays;
+};
 struct plan {
     struct node_info *n;
-    struct victim *pods; size_t npods; /* lesser pods; those that stay and those that go */
+    struct victim *pods;
+    size_t npods; /* lesser pods; those that stay and those that go */
     size_t gone;
     int64_t violations, sum;
     int32_t highest;
-    int64_t newest;                    /* creation of the newest of the highest */
+    int64_t newest; /* creation of the newest of the highest */
 };
-struct budget { struct str ns; struct selector sel; int64_t left; };
+struct budget {
+    struct str ns;
+    struct selector sel;
+    int64_t left;
+};
 
 /* ---- budgets ---- */
 
@@ -32,7 +41,8 @@ static size_t read_budgets(struct cycle *c, struct budget **out)
     for (const struct obj *o; (o = iter_next(&it));) {
         struct json *tree;
         struct budget *b = &(*out)[n];
-        if (obj_parse(o, c->pool, &tree, NULL) < 0 || selector_from_json(c->pool, json_path(tree, "spec", "selector", NULL), &b->sel, NULL) < 0)
+        if (obj_parse(o, c->pool, &tree, NULL) < 0 ||
+            selector_from_json(c->pool, json_path(tree, "spec", "selector", NULL), &b->sel, NULL) < 0)
             continue;
         b->ns = o->ns;
         b->left = json_get_int(json_get(tree, STR("status")), "disruptionsAllowed", 0);
@@ -182,7 +192,8 @@ struct str preempt(struct cycle *c, struct pending *p, const bool *helpful, stru
         struct str b = pool_printf(c->pool, "%zu Preemption is not helpful for scheduling", all - tried);
         bool both = tried && all > tried;
         struct str first = !tried ? b : both && str_cmp(b, a) < 0 ? b : a, second = str_eq(first, a) ? b : a;
-        *why = pool_printf(c->pool, "0/%zu nodes are available: %.*s%s%.*s.", all, STR_ARG(first), both ? ", " : "", both ? (int)second.n : 0, second.p);
+        *why = pool_printf(
+            c->pool, "0/%zu nodes are available: %.*s%s%.*s.", all, STR_ARG(first), both ? ", " : "", both ? (int)second.n : 0, second.p);
         return STR_NULL;
     }
     for (size_t i = 0; i < best.npods; i++)

@@ -7,7 +7,10 @@ enum { CYCLES = 32 /* pods tried in one turn */, SLEEP_MAX_S = 600 };
 
 /* ---- a cycle ---- */
 
-struct tally { struct str text; size_t n; };
+struct tally {
+    struct str text;
+    size_t n;
+};
 
 static int by_text(const void *a, const void *b)
 {
@@ -129,7 +132,10 @@ static void try_one(struct scheduler *s, struct pending *p)
 /* ---- turns ---- */
 
 static void on_defer(struct defer *d);
-static void on_timer(struct timer *t) { scheduler_tick(container_of(t, struct scheduler, timer)); }
+static void on_timer(struct timer *t)
+{
+    scheduler_tick(container_of(t, struct scheduler, timer));
+}
 
 static void arm(struct scheduler *s)
 {
@@ -162,8 +168,14 @@ void scheduler_tick(struct scheduler *s)
     go_on(s);
 }
 
-size_t scheduler_waiting(const struct scheduler *s) { return map_count(&s->queue.all); }
-size_t scheduler_ready(const struct scheduler *s) { return s->queue.ready.n + s->queue.nbinding; }
+size_t scheduler_waiting(const struct scheduler *s)
+{
+    return map_count(&s->queue.all);
+}
+size_t scheduler_ready(const struct scheduler *s)
+{
+    return s->queue.ready.n + s->queue.nbinding;
+}
 
 /* ---- changes ---- */
 
@@ -191,7 +203,7 @@ static bool same_wish(const struct obj *a, const struct obj *b)
 {
     const struct pod_view *x = pod_view_of(a), *y = pod_view_of(b);
     return x && y && a->generation == b->generation && (x->flags & POD_GATED) == (y->flags & POD_GATED) && x->cpu_milli == y->cpu_milli &&
-        x->memory == y->memory && same_labels(a, b);
+           x->memory == y->memory && same_labels(a, b);
 }
 
 /* A nomination that stands in the object, from before we were started or by another hand. */
@@ -249,8 +261,9 @@ static bool same_node(const struct node_info *n, const struct obj *o)
 {
     struct json *tree;
     _cleanup_(pool_freep) struct pool *p = pool_new();
-    return n && n->o && same_labels(n->o, o) && obj_parse(o, p, &tree, NULL) == 0 && json_equal(json_get(tree, STR("spec")), json_get(n->tree, STR("spec"))) &&
-        json_equal(json_path(tree, "status", "allocatable", NULL), json_path(n->tree, "status", "allocatable", NULL));
+    return n && n->o && same_labels(n->o, o) && obj_parse(o, p, &tree, NULL) == 0 &&
+           json_equal(json_get(tree, STR("spec")), json_get(n->tree, STR("spec"))) &&
+           json_equal(json_path(tree, "status", "allocatable", NULL), json_path(n->tree, "status", "allocatable", NULL));
 }
 
 static void on_node(struct scheduler *s, const struct obj *o, bool gone)

@@ -3,7 +3,10 @@
 
 #define BEST 100
 
-static int64_t asked(int64_t request, int64_t floor) { return request ? request : floor; }
+static int64_t asked(int64_t request, int64_t floor)
+{
+    return request ? request : floor;
+}
 
 /* Room left over on average of CPU and memory. */
 static void least_allocated(struct cycle *c, struct node_info **nodes, size_t n, int64_t *out)
@@ -130,7 +133,8 @@ struct node_info *score_best(struct cycle *c, struct node_info **nodes, size_t n
     for (size_t k = 1; k < n; k++) {
         int64_t d = total[k] - total[best];
         if (d == 0) /* the emptier of two equals, then by name: the same pods give the same placement */
-            d = nodes[k]->npods != nodes[best]->npods ? (nodes[k]->npods < nodes[best]->npods ? 1 : -1) : str_cmp(nodes[best]->name, nodes[k]->name);
+            d = nodes[k]->npods != nodes[best]->npods ? (nodes[k]->npods < nodes[best]->npods ? 1 : -1)
+                                                      : str_cmp(nodes[best]->name, nodes[k]->name);
         if (d > 0)
             best = k;
     }

@@ -1,5 +1,5 @@
-/* Pods spread over zones and nodes: topologySpreadConstraints, and, for pods that have none, kube-scheduler's soft defaults over the pods of the same
- * controller. */
+/* Pods spread over zones and nodes: topologySpreadConstraints, and, for pods that have none, kube-scheduler's soft defaults over the pods
+ * of the same controller. */
 #include <math.h>
 #include "scheduler/inner.h"
 
@@ -8,12 +8,15 @@ struct spread {
     struct selector sel;
     int64_t max_skew, min_domains;
     bool hard, self, honor_affinity, honor_taints;
-    struct str owner;          /* default constraints: count pods of this controller instead of the selector's */
-    struct map counts;         /* topology value to matching pods + 1 */
-    int64_t least;             /* fewest in any domain */
+    struct str owner;  /* default constraints: count pods of this controller instead of the selector's */
+    struct map counts; /* topology value to matching pods + 1 */
+    int64_t least;     /* fewest in any domain */
 };
 
-static void clear_counts(void *m) { map_clear(m, NULL); }
+static void clear_counts(void *m)
+{
+    map_clear(m, NULL);
+}
 
 static int64_t count_of(const struct spread *x, struct str value)
 {
@@ -24,7 +27,7 @@ static int64_t count_of(const struct spread *x, struct str value)
 static bool eligible(const struct cycle *c, const struct spread *x, const struct node_info *n)
 {
     return node_label(n, x->key).p && (!x->honor_affinity || node_affinity_matches(c, n)) &&
-        (!x->honor_taints || !taint_untolerated(c->tolerations, n, false));
+           (!x->honor_taints || !taint_untolerated(c->tolerations, n, false));
 }
 
 static int64_t matching_on(const struct cycle *c, const struct spread *x, struct node_info *n)
@@ -100,7 +103,8 @@ int spread_prepare(struct cycle *c, struct err **e)
     }
     if (!json_count(list) && w) {
         c->spreads[c->nspreads++] = (struct spread){.key = STR("kubernetes.io/hostname"), .owner = w->uid, .max_skew = 3, .min_domains = 1};
-        c->spreads[c->nspreads++] = (struct spread){.key = STR("topology.kubernetes.io/zone"), .owner = w->uid, .max_skew = 5, .min_domains = 1};
+        c->spreads[c->nspreads++] =
+            (struct spread){.key = STR("topology.kubernetes.io/zone"), .owner = w->uid, .max_skew = 5, .min_domains = 1};
     }
     for (size_t i = 0; i < c->nspreads; i++)
         count_domains(c, &c->spreads[i]);

@@ -1,5 +1,6 @@
-/* Volumes: a pod waits for its claims, and goes where their volumes can be reached. A claim whose class waits for its first consumer is told the chosen node
- * (annotation volume.kubernetes.io/selected-node); its provisioner then makes the volume, and the pod is bound when the claim is. */
+/* Volumes: a pod waits for its claims, and goes where their volumes can be reached. A claim whose class waits for its first consumer is
+ * told the chosen node (annotation volume.kubernetes.io/selected-node); its provisioner then makes the volume, and the pod is bound when
+ * the claim is. */
 #include "scheduler/inner.h"
 
 struct claim {
@@ -8,7 +9,10 @@ struct claim {
     const struct json *affinity; /* of its volume; NULL: anywhere */
     struct str selected;         /* the node it was promised, while unbound */
 };
-struct claims { struct claim *list; size_t n; };
+struct claims {
+    struct claim *list;
+    size_t n;
+};
 
 static const struct json *tree_of(struct cycle *c, const struct obj *o)
 {

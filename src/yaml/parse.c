@@ -12,7 +12,7 @@ struct reader {
     yaml_event_t event; /* the one in hand */
     bool have_event;
     struct pool *pool;
-    struct map anchors;  /* name to node, of this document; &open while the node is not complete */
+    struct map anchors; /* name to node, of this document; &open while the node is not complete */
     size_t depth_max, nodes_left, alias_bytes_left;
     struct err **e;
 };
@@ -190,7 +190,7 @@ static bool is_merge_key(const yaml_event_t *ev)
 {
     struct scalar_value v;
     return ev->type == YAML_SCALAR_EVENT && ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && !ev->data.scalar.tag &&
-        scalar_resolve(event_text(ev), &v) == SCALAR_MERGE;
+           scalar_resolve(event_text(ev), &v) == SCALAR_MERGE;
 }
 
 /* The members of one mapping by key, its own apart from those that only a merge brought. */
@@ -360,7 +360,8 @@ static int read_stream(struct reader *r, size_t documents_max, struct json ***do
     }
 }
 
-static int parse_yaml(struct pool *pool, struct str text, const struct yaml_limits *l, size_t bytes, struct json ***docs, size_t *ndocs, struct err **e)
+static int parse_yaml(
+    struct pool *pool, struct str text, const struct yaml_limits *l, size_t bytes, struct json ***docs, size_t *ndocs, struct err **e)
 {
     struct json **found = NULL;
     size_t n = 0;

@@ -6,21 +6,52 @@ static const struct word {
     enum scalar is;
     bool b;
 } words[] = {
-    {"y", SCALAR_BOOL, true}, {"Y", SCALAR_BOOL, true}, {"yes", SCALAR_BOOL, true}, {"Yes", SCALAR_BOOL, true}, {"YES", SCALAR_BOOL, true},
-    {"true", SCALAR_BOOL, true}, {"True", SCALAR_BOOL, true}, {"TRUE", SCALAR_BOOL, true},
-    {"on", SCALAR_BOOL, true}, {"On", SCALAR_BOOL, true}, {"ON", SCALAR_BOOL, true},
-    {"n", SCALAR_BOOL, false}, {"N", SCALAR_BOOL, false}, {"no", SCALAR_BOOL, false}, {"No", SCALAR_BOOL, false}, {"NO", SCALAR_BOOL, false},
-    {"false", SCALAR_BOOL, false}, {"False", SCALAR_BOOL, false}, {"FALSE", SCALAR_BOOL, false},
-    {"off", SCALAR_BOOL, false}, {"Off", SCALAR_BOOL, false}, {"OFF", SCALAR_BOOL, false},
-    {"", SCALAR_NULL, false}, {"~", SCALAR_NULL, false}, {"null", SCALAR_NULL, false}, {"Null", SCALAR_NULL, false}, {"NULL", SCALAR_NULL, false},
-    {".nan", SCALAR_NO_JSON, false}, {".NaN", SCALAR_NO_JSON, false}, {".NAN", SCALAR_NO_JSON, false},
-    {".inf", SCALAR_NO_JSON, false}, {".Inf", SCALAR_NO_JSON, false}, {".INF", SCALAR_NO_JSON, false},
-    {"+.inf", SCALAR_NO_JSON, false}, {"+.Inf", SCALAR_NO_JSON, false}, {"+.INF", SCALAR_NO_JSON, false},
-    {"-.inf", SCALAR_NO_JSON, false}, {"-.Inf", SCALAR_NO_JSON, false}, {"-.INF", SCALAR_NO_JSON, false},
+    {"y", SCALAR_BOOL, true},
+    {"Y", SCALAR_BOOL, true},
+    {"yes", SCALAR_BOOL, true},
+    {"Yes", SCALAR_BOOL, true},
+    {"YES", SCALAR_BOOL, true},
+    {"true", SCALAR_BOOL, true},
+    {"True", SCALAR_BOOL, true},
+    {"TRUE", SCALAR_BOOL, true},
+    {"on", SCALAR_BOOL, true},
+    {"On", SCALAR_BOOL, true},
+    {"ON", SCALAR_BOOL, true},
+    {"n", SCALAR_BOOL, false},
+    {"N", SCALAR_BOOL, false},
+    {"no", SCALAR_BOOL, false},
+    {"No", SCALAR_BOOL, false},
+    {"NO", SCALAR_BOOL, false},
+    {"false", SCALAR_BOOL, false},
+    {"False", SCALAR_BOOL, false},
+    {"FALSE", SCALAR_BOOL, false},
+    {"off", SCALAR_BOOL, false},
+    {"Off", SCALAR_BOOL, false},
+    {"OFF", SCALAR_BOOL, false},
+    {"", SCALAR_NULL, false},
+    {"~", SCALAR_NULL, false},
+    {"null", SCALAR_NULL, false},
+    {"Null", SCALAR_NULL, false},
+    {"NULL", SCALAR_NULL, false},
+    {".nan", SCALAR_NO_JSON, false},
+    {".NaN", SCALAR_NO_JSON, false},
+    {".NAN", SCALAR_NO_JSON, false},
+    {".inf", SCALAR_NO_JSON, false},
+    {".Inf", SCALAR_NO_JSON, false},
+    {".INF", SCALAR_NO_JSON, false},
+    {"+.inf", SCALAR_NO_JSON, false},
+    {"+.Inf", SCALAR_NO_JSON, false},
+    {"+.INF", SCALAR_NO_JSON, false},
+    {"-.inf", SCALAR_NO_JSON, false},
+    {"-.Inf", SCALAR_NO_JSON, false},
+    {"-.INF", SCALAR_NO_JSON, false},
     {"<<", SCALAR_MERGE, false},
 };
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
 
 static int digit_value(char c)
 {

@@ -27,8 +27,8 @@ static size_t decode(const char *p, const char *end, uint32_t *c)
 /* May stand in a YAML stream as it is (YAML 1.1 section 5.1), line breaks aside. */
 static bool printable(uint32_t c)
 {
-    return (c >= 0x20 && c < 0x7f) || (c >= 0xa0 && c < 0xd800 && c != 0x2028 && c != 0x2029) || (c >= 0xe000 && c < 0xfffd && c != 0xfeff) ||
-        c == 0xfffd || (c >= 0x10000 && c < 0x110000);
+    return (c >= 0x20 && c < 0x7f) || (c >= 0xa0 && c < 0xd800 && c != 0x2028 && c != 0x2029) ||
+           (c >= 0xe000 && c < 0xfffd && c != 0xfeff) || c == 0xfffd || (c >= 0x10000 && c < 0x110000);
 }
 
 static bool all_printable(struct str s, bool newlines)

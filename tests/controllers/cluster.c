@@ -23,7 +23,8 @@ TEST(a_deleted_namespace_goes_when_all_in_it_has_gone)
     world_open(&w, "namespace,serviceaccount,root-ca");
     world_create(&w, "/namespaces", "", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"n\"}}");
     world_run(&w);
-    world_create(&w, "/configmaps", "n", "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"held\",\"finalizers\":[\"example.com/hold\"]}}");
+    world_create(&w, "/configmaps", "n",
+        "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"held\",\"finalizers\":[\"example.com/hold\"]}}");
     world_create(&w, "/configmaps", "n", "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"plain\"}}");
     world_do(&w, API_DELETE, "/namespaces", "", "n", "", NULL, 0);
     world_run(&w);
@@ -42,9 +43,11 @@ static const struct obj *config_map(struct world *w, const char *name, const str
 {
     struct str refs = STR("");
     if (owner)
-        refs = pool_printf(w->pool, ",\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"%s\",\"name\":\"%.*s\",\"uid\":\"%.*s\",\"blockOwnerDeletion\":%s}]", kind,
-            STR_ARG(owner->name), STR_ARG(owner->uid), block ? "true" : "false");
-    world_create(w, "/configmaps", "default", pool_printf(w->pool, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"%s\"%.*s}}", name, STR_ARG(refs)).p);
+        refs = pool_printf(w->pool,
+            ",\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"%s\",\"name\":\"%.*s\",\"uid\":\"%.*s\",\"blockOwnerDeletion\":%s}]",
+            kind, STR_ARG(owner->name), STR_ARG(owner->uid), block ? "true" : "false");
+    world_create(w, "/configmaps", "default",
+        pool_printf(w->pool, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"%s\"%.*s}}", name, STR_ARG(refs)).p);
     return world_get(w, "/configmaps", "default", name);
 }
 
@@ -122,14 +125,19 @@ static void beat(struct world *w, const char *node)
 {
     char now[TIME_MAX];
     struct str t = time_format_micro(clock_now(w->clock), now);
-    world_do(w, API_PATCH_MERGE, "coordination.k8s.io/leases", "kube-node-lease", node, "", pool_printf(w->pool, "{\"spec\":{\"renewTime\":\"%.*s\"}}", STR_ARG(t)).p, 200);
+    world_do(w, API_PATCH_MERGE, "coordination.k8s.io/leases", "kube-node-lease", node, "",
+        pool_printf(w->pool, "{\"spec\":{\"renewTime\":\"%.*s\"}}", STR_ARG(t)).p, 200);
     world_run(w);
 }
 
 static void lease(struct world *w, const char *node)
 {
     world_create(w, "coordination.k8s.io/leases", "kube-node-lease",
-        pool_printf(w->pool, "{\"apiVersion\":\"coordination.k8s.io/v1\",\"kind\":\"Lease\",\"metadata\":{\"name\":\"%s\"},\"spec\":{\"holderIdentity\":\"%s\"}}", node, node).p);
+        pool_printf(w->pool,
+            "{\"apiVersion\":\"coordination.k8s.io/"
+            "v1\",\"kind\":\"Lease\",\"metadata\":{\"name\":\"%s\"},\"spec\":{\"holderIdentity\":\"%s\"}}",
+            node, node)
+            .p);
 }
 
 TEST(a_silent_node_turns_unknown_and_its_pods_go_when_their_toleration_ends)
@@ -143,8 +151,10 @@ TEST(a_silent_node_turns_unknown_and_its_pods_go_when_their_toleration_ends)
     world_run(&w);
     OK(!tainted(&w, "n1", "node.kubernetes.io/not-ready", "NoSchedule"));
     world_create(&w, "/pods", "default",
-        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n1\",\"containers\":[{\"name\":\"c\",\"image\":\"a\"}],"
-        "\"tolerations\":[{\"key\":\"node.kubernetes.io/unreachable\",\"operator\":\"Exists\",\"effect\":\"NoExecute\",\"tolerationSeconds\":100}]}}");
+        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n1\",\"containers\":[{\"name\":"
+        "\"c\",\"image\":\"a\"}],"
+        "\"tolerations\":[{\"key\":\"node.kubernetes.io/"
+        "unreachable\",\"operator\":\"Exists\",\"effect\":\"NoExecute\",\"tolerationSeconds\":100}]}}");
     world_pod_status(&w, world_get(&w, "/pods", "default", "p"), "Running", true);
     for (int i = 0; i < 7; i++) {
         world_pass(&w, 10);
@@ -175,7 +185,9 @@ TEST(an_autonomous_node_keeps_its_pods_while_it_is_out_of_reach)
     lease(&w, "n1");
     lease(&w, "n2");
     world_do(&w, API_PATCH_MERGE, "/nodes", "", "n1", "", "{\"metadata\":{\"labels\":{\"node.sampan.io/autonomous\":\"true\"}}}", 200);
-    world_create(&w, "/pods", "default", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n1\",\"containers\":[{\"name\":\"c\",\"image\":\"a\"}]}}");
+    world_create(&w, "/pods", "default",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n1\",\"containers\":[{\"name\":"
+        "\"c\",\"image\":\"a\"}]}}");
     world_run(&w);
     for (int i = 0; i < 40; i++) {
         world_pass(&w, 10);
@@ -185,7 +197,8 @@ TEST(an_autonomous_node_keeps_its_pods_while_it_is_out_of_reach)
     OK(!tainted(&w, "n1", "node.kubernetes.io/unreachable", "NoExecute"));
     OK(!world_get(&w, "/pods", "default", "p")->deleted);
     beat(&w, "n1"); /* its link is back: so is its word */
-    world_do(&w, API_PATCH_MERGE, "/nodes", "", "n1", "status", "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"reason\":\"KubeletReady\"}]}}", 200);
+    world_do(&w, API_PATCH_MERGE, "/nodes", "", "n1", "status",
+        "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"reason\":\"KubeletReady\"}]}}", 200);
     world_run(&w);
     OK(!tainted(&w, "n1", "node.kubernetes.io/unreachable", "NoSchedule"));
     world_close(&w);
@@ -209,7 +222,9 @@ TEST(pods_of_a_node_that_was_removed_are_collected)
     struct world w;
     world_open(&w, "serviceaccount,podgc");
     world_node(&w, "n1", true);
-    world_create(&w, "/pods", "default", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n1\",\"containers\":[{\"name\":\"c\",\"image\":\"a\"}]}}");
+    world_create(&w, "/pods", "default",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n1\",\"containers\":[{\"name\":"
+        "\"c\",\"image\":\"a\"}]}}");
     world_do(&w, API_DELETE, "/nodes", "", "n1", "", NULL, 200);
     world_run(&w);
     OK(world_get(&w, "/pods", "default", "p"));
@@ -222,11 +237,16 @@ TEST(endpoint_slices_follow_pods)
 {
     struct world w;
     world_open(&w, "serviceaccount,endpointslice,endpoints");
-    world_create(&w, "/services", "default", "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"s\"},\"spec\":{\"selector\":{\"app\":\"s\"},\"ports\":[{\"name\":\"http\",\"port\":80,\"targetPort\":\"web\"}]}}");
+    world_create(&w, "/services", "default",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"s\"},\"spec\":{\"selector\":{\"app\":\"s\"},\"ports\":[{"
+        "\"name\":\"http\",\"port\":80,\"targetPort\":\"web\"}]}}");
     world_run(&w);
     EQ(world_count(&w, "discovery.k8s.io/endpointslices", "default"), 2); /* ours, and that of the kubernetes Service */
     for (int i = 0; i < 2; i++) {
-        struct str body = pool_printf(w.pool, "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p%d\",\"labels\":{\"app\":\"s\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a\",\"ports\":[{\"name\":\"web\",\"containerPort\":8080}]}]}}", i);
+        struct str body = pool_printf(w.pool,
+            "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p%d\",\"labels\":{\"app\":\"s\"}},\"spec\":{\"containers\":[{"
+            "\"name\":\"c\",\"image\":\"a\",\"ports\":[{\"name\":\"web\",\"containerPort\":8080}]}]}}",
+            i);
         world_create(&w, "/pods", "default", body.p);
         world_pod_status(&w, world_get(&w, "/pods", "default", pool_printf(w.pool, "p%d", i).p), "Running", i == 0);
     }
@@ -246,8 +266,10 @@ TEST(endpoint_slices_follow_pods)
     EQ(json_count(json_path(world_tree(&w, "/endpoints", "default", "s"), "subsets", NULL)), 1);
     EQ_STR(world_str(&w, "/endpoints", "default", "s", "/subsets/0/addresses/0/targetRef/name"), STR("p0"));
     EQ_STR(world_str(&w, "/endpoints", "default", "s", "/subsets/0/notReadyAddresses/0/targetRef/name"), STR("p1"));
-    world_do(&w, API_DELETE, "/pods", "default", "p0", "", "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}", 200);
-    world_do(&w, API_DELETE, "/pods", "default", "p1", "", "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}", 200);
+    world_do(
+        &w, API_DELETE, "/pods", "default", "p0", "", "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}", 200);
+    world_do(
+        &w, API_DELETE, "/pods", "default", "p1", "", "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}", 200);
     world_run(&w);
     EQ(world_count(&w, "discovery.k8s.io/endpointslices", "default"), 2);
     EQ(json_count(json_path(world_tree(&w, "/endpoints", "default", "s"), "subsets", NULL)), 0);
@@ -258,9 +280,11 @@ TEST(endpoints_written_by_hand_are_mirrored)
 {
     struct world w;
     world_open(&w, "endpointslice-mirroring,endpointslice,endpoints,garbage");
-    world_create(&w, "/services", "default", "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"ext\"},\"spec\":{\"ports\":[{\"port\":80}]}}");
+    world_create(&w, "/services", "default",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"ext\"},\"spec\":{\"ports\":[{\"port\":80}]}}");
     world_create(&w, "/endpoints", "default",
-        "{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{\"name\":\"ext\"},\"subsets\":[{\"addresses\":[{\"ip\":\"192.0.2.1\"}],\"notReadyAddresses\":[{\"ip\":\"192.0.2.2\"}],\"ports\":[{\"port\":8080}]}]}");
+        "{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{\"name\":\"ext\"},\"subsets\":[{\"addresses\":[{\"ip\":\"192.0.2.1\"}]"
+        ",\"notReadyAddresses\":[{\"ip\":\"192.0.2.2\"}],\"ports\":[{\"port\":8080}]}]}");
     world_run(&w);
     EQ(world_count(&w, "discovery.k8s.io/endpointslices", "default"), 2);
     const struct obj *slice = NULL;

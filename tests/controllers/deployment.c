@@ -1,12 +1,16 @@
 #include "fixture.h"
 
-#define WEB(replicas, image, more) "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"replicas\":" replicas "," more \
-    "\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"" image "\"}]}}}}"
+#define WEB(replicas, image, more)                                                                                                         \
+    "{\"apiVersion\":\"apps/"                                                                                                              \
+    "v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"replicas\":" replicas "," more     \
+    "\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"containers\":" \
+    "[{\"name\":\"c\",\"image\":\"" image "\"}]}}}}"
 #define SET "serviceaccount,deployment,replicaset"
 
 static void set_image(struct world *w, const char *image)
 {
-    struct str body = pool_printf(w->pool, "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"%s\"}]}}}}", image);
+    struct str body =
+        pool_printf(w->pool, "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"%s\"}]}}}}", image);
     world_do(w, API_PATCH_STRATEGIC, "apps/deployments", "default", "web", "", body.p, 200);
     world_run(w);
 }
@@ -52,7 +56,8 @@ TEST(a_rollout_keeps_within_surge_and_unavailable_and_can_be_undone)
 {
     struct world w;
     world_open(&w, SET);
-    world_create(&w, "apps/deployments", "default", WEB("4", "a:1", "\"strategy\":{\"type\":\"RollingUpdate\",\"rollingUpdate\":{\"maxSurge\":1,\"maxUnavailable\":1}},"));
+    world_create(&w, "apps/deployments", "default",
+        WEB("4", "a:1", "\"strategy\":{\"type\":\"RollingUpdate\",\"rollingUpdate\":{\"maxSurge\":1,\"maxUnavailable\":1}},"));
     world_run(&w);
     world_all_ready(&w, "default");
     set_image(&w, "a:2");
@@ -82,7 +87,12 @@ TEST(recreate_waits_until_the_old_pods_are_gone)
     for (size_t i = 0; i < 2; i++) { /* on a node, so that they take their time to go */
         struct str name = world_nth(&w, "/pods", "default", i)->name;
         world_do(&w, API_CREATE, "/pods", "default", pool_strz(w.pool, name), "binding",
-            pool_printf(w.pool, "{\"apiVersion\":\"v1\",\"kind\":\"Binding\",\"metadata\":{\"name\":\"%.*s\"},\"target\":{\"kind\":\"Node\",\"name\":\"n1\"}}", STR_ARG(name)).p, 201);
+            pool_printf(w.pool,
+                "{\"apiVersion\":\"v1\",\"kind\":\"Binding\",\"metadata\":{\"name\":\"%.*s\"},\"target\":{\"kind\":\"Node\",\"name\":"
+                "\"n1\"}}",
+                STR_ARG(name))
+                .p,
+            201);
     }
     world_all_ready(&w, "default");
     set_image(&w, "a:2");
@@ -151,9 +161,13 @@ TEST(pods_that_match_and_have_no_controller_are_adopted_and_others_let_go)
 {
     struct world w;
     world_open(&w, SET);
-    world_create(&w, "/pods", "default", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"stray\",\"labels\":{\"app\":\"rs\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a\"}]}}");
+    world_create(&w, "/pods", "default",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"stray\",\"labels\":{\"app\":\"rs\"}},\"spec\":{\"containers\":[{"
+        "\"name\":\"c\",\"image\":\"a\"}]}}");
     world_create(&w, "apps/replicasets", "default",
-        "{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"rs\"},\"spec\":{\"replicas\":2,\"selector\":{\"matchLabels\":{\"app\":\"rs\"}},"
+        "{\"apiVersion\":\"apps/"
+        "v1\",\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"rs\"},\"spec\":{\"replicas\":2,\"selector\":{\"matchLabels\":{\"app\":"
+        "\"rs\"}},"
         "\"template\":{\"metadata\":{\"labels\":{\"app\":\"rs\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a\"}]}}}}");
     world_run(&w);
     EQ(world_count(&w, "/pods", "default"), 2);
@@ -170,8 +184,10 @@ TEST(a_replica_set_that_may_not_make_pods_says_so)
 {
     struct world w;
     world_open(&w, SET);
-    world_create(&w, "/resourcequotas", "default", "{\"apiVersion\":\"v1\",\"kind\":\"ResourceQuota\",\"metadata\":{\"name\":\"q\"},\"spec\":{\"hard\":{\"pods\":\"0\"}}}");
-    world_do(&w, API_PATCH_MERGE, "/resourcequotas", "default", "q", "status", "{\"status\":{\"hard\":{\"pods\":\"0\"},\"used\":{\"pods\":\"0\"}}}", 200);
+    world_create(&w, "/resourcequotas", "default",
+        "{\"apiVersion\":\"v1\",\"kind\":\"ResourceQuota\",\"metadata\":{\"name\":\"q\"},\"spec\":{\"hard\":{\"pods\":\"0\"}}}");
+    world_do(&w, API_PATCH_MERGE, "/resourcequotas", "default", "q", "status",
+        "{\"status\":{\"hard\":{\"pods\":\"0\"},\"used\":{\"pods\":\"0\"}}}", 200);
     world_create(&w, "apps/deployments", "default", WEB("1", "a:1", ""));
     world_run(&w);
     EQ(world_count(&w, "/pods", "default"), 0);

@@ -1,4 +1,5 @@
-/* Controllers that are stopped between any two steps, and started anew, end where they would have without it, and break no promise on the way. */
+/* Controllers that are stopped between any two steps, and started anew, end where they would have without it, and break no promise on the
+ * way. */
 #include "fixture.h"
 
 static void restart(struct world *w, const char *only)
@@ -15,7 +16,9 @@ static void steps(struct world *w, int n)
         loop_step(w->loop, 0);
 }
 
-struct count { size_t live, ready, fresh; };
+struct count {
+    size_t live, ready, fresh;
+};
 
 static struct count count(struct world *w, const char *image)
 {
@@ -53,16 +56,21 @@ TEST(a_rollout_survives_its_controllers_being_stopped_at_any_step)
         struct world w;
         world_open(&w, set);
         world_create(&w, "apps/deployments", "default",
-            "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":6,\"strategy\":{\"rollingUpdate\":{\"maxSurge\":2,\"maxUnavailable\":1}},"
-            "\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"img:1\"}]}}}}");
+            "{\"apiVersion\":\"apps/"
+            "v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":6,\"strategy\":{\"rollingUpdate\":{"
+            "\"maxSurge\":2,\"maxUnavailable\":1}},"
+            "\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{"
+            "\"containers\":[{\"name\":\"c\",\"image\":\"img:1\"}]}}}}");
         world_run(&w);
         world_all_ready(&w, "default");
-        world_do(&w, API_PATCH_STRATEGIC, "apps/deployments", "default", "web", "", "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"img:2\"}]}}}}", 200);
+        world_do(&w, API_PATCH_STRATEGIC, "apps/deployments", "default", "web", "",
+            "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"img:2\"}]}}}}", 200);
         for (int turn = 0; turn < 400; turn++) {
             steps(&w, stride);
             restart(&w, set);
             if (turn % 3 == 0) /* somebody else writes too: conflicts */
-                world_do(&w, API_PATCH_MERGE, "apps/deployments", "default", "web", "", pool_printf(w.pool, "{\"metadata\":{\"annotations\":{\"turn\":\"%d\"}}}", turn).p, 200);
+                world_do(&w, API_PATCH_MERGE, "apps/deployments", "default", "web", "",
+                    pool_printf(w.pool, "{\"metadata\":{\"annotations\":{\"turn\":\"%d\"}}}", turn).p, 200);
             steps(&w, stride);
             struct count c = count(&w, "img:2");
             OK(c.live <= 8);
@@ -87,7 +95,9 @@ TEST(a_job_counts_each_pod_once_although_its_controller_is_stopped_at_any_step)
     for (int stride = 1; stride < 8; stride++) {
         struct world w;
         world_open(&w, set);
-        world_create(&w, "batch/jobs", "default", "{\"apiVersion\":\"batch/v1\",\"kind\":\"Job\",\"metadata\":{\"name\":\"j\"},\"spec\":{\"completions\":8,\"parallelism\":3,\"backoffLimit\":100,"
+        world_create(&w, "batch/jobs", "default",
+            "{\"apiVersion\":\"batch/"
+            "v1\",\"kind\":\"Job\",\"metadata\":{\"name\":\"j\"},\"spec\":{\"completions\":8,\"parallelism\":3,\"backoffLimit\":100,"
             "\"template\":{\"spec\":{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"c\",\"image\":\"a\"}]}}}}");
         int won = 0, lost = 0;
         for (int turn = 0; turn < 400; turn++) {

@@ -4,7 +4,10 @@
 
 #define START (INT64_C(1800000000) * NS_PER_S)
 
-static void on_ready(void *arg) { *(bool *)arg = true; }
+static void on_ready(void *arg)
+{
+    *(bool *)arg = true;
+}
 
 void world_open(struct world *w, const char *only)
 {
@@ -19,9 +22,19 @@ void world_open(struct world *w, const char *only)
     attached = true;
     w->loop = loop_new(&e);
     FINE(api_store_open(NULL, schema, w->clock, &w->store, &e), e);
-    struct api_config c = {.store = w->store, .schema = schema, .clock = w->clock, .version_git = STR("v1.36.2+test"), .tls_dir = tls,
-        .service_cidr = STR("10.43.0.0/16"), .cluster_cidr = STR("10.42.0.0/16"), .cluster_domain = STR("cluster.local"), .dns_ip = STR("10.43.0.10"),
-        .advertise = STR("127.0.0.1"), .port = 6443, .static_token_server = STR("s"), .static_token_agent = STR("a")};
+    struct api_config c = {.store = w->store,
+        .schema = schema,
+        .clock = w->clock,
+        .version_git = STR("v1.36.2+test"),
+        .tls_dir = tls,
+        .service_cidr = STR("10.43.0.0/16"),
+        .cluster_cidr = STR("10.42.0.0/16"),
+        .cluster_domain = STR("cluster.local"),
+        .dns_ip = STR("10.43.0.10"),
+        .advertise = STR("127.0.0.1"),
+        .port = 6443,
+        .static_token_server = STR("s"),
+        .static_token_agent = STR("a")};
     FINE(api_new(&c, &w->api, &e), e);
     api_on_ready(w->api, on_ready, &ready);
     FINE(api_start(w->api, w->loop, &e), e);
@@ -70,9 +83,13 @@ struct request {
     bool done;
 };
 
-static void on_done(struct api_call *c) { container_of(c, struct request, call)->done = true; }
+static void on_done(struct api_call *c)
+{
+    container_of(c, struct request, call)->done = true;
+}
 
-int world_do(struct world *w, enum api_verb verb, const char *resource, const char *ns, const char *name, const char *sub, const char *body, int code)
+int world_do(struct world *w, enum api_verb verb, const char *resource, const char *ns, const char *name, const char *sub, const char *body,
+    int code)
 {
     struct request r = {.call = {.verb = verb, .ns = str_of(ns), .name = str_of(name), .sub = str_of(sub), .pool = w->pool}};
     struct err *e = NULL;
@@ -87,12 +104,16 @@ int world_do(struct world *w, enum api_verb verb, const char *resource, const ch
     OK(r.done);
     int got = r.call.code;
     if (code && got != code)
-        test_fail(__FILE__, __LINE__, "verb %d on %s %s/%s gave %d: %s", verb, resource, ns, name, got, r.call.err ? err_msg(r.call.err) : "");
+        test_fail(
+            __FILE__, __LINE__, "verb %d on %s %s/%s gave %d: %s", verb, resource, ns, name, got, r.call.err ? err_msg(r.call.err) : "");
     api_call_clear(&r.call);
     return got;
 }
 
-static void unref_view(void *v) { store_view_unref(v); }
+static void unref_view(void *v)
+{
+    store_view_unref(v);
+}
 
 static struct store_view *view(struct world *w)
 {
@@ -132,7 +153,10 @@ const struct obj *world_nth(struct world *w, const char *resource, const char *n
     return o;
 }
 
-struct str world_text(struct world *w, const struct json *j) { return j ? json_to_pool(w->pool, j) : STR(""); }
+struct str world_text(struct world *w, const struct json *j)
+{
+    return j ? json_to_pool(w->pool, j) : STR("");
+}
 
 static struct json *at(struct world *w, const char *resource, const char *ns, const char *name, const char *pointer)
 {
@@ -167,7 +191,8 @@ void world_pod_status(struct world *w, const struct obj *pod, const char *phase,
     char now[TIME_MAX];
     struct str t = time_format(clock_now(w->clock), now);
     struct str body = pool_printf(w->pool,
-        "{\"status\":{\"phase\":\"%s\",\"podIP\":\"10.42.0.%u\",\"podIPs\":[{\"ip\":\"10.42.0.%u\"}],\"conditions\":[{\"type\":\"Ready\",\"status\":\"%s\",\"lastTransitionTime\":\"%.*s\"}]}}",
+        "{\"status\":{\"phase\":\"%s\",\"podIP\":\"10.42.0.%u\",\"podIPs\":[{\"ip\":\"10.42.0.%u\"}],\"conditions\":[{\"type\":\"Ready\","
+        "\"status\":\"%s\",\"lastTransitionTime\":\"%.*s\"}]}}",
         phase, (unsigned)(pod->rev % 250) + 1, (unsigned)(pod->rev % 250) + 1, ready ? "True" : "False", STR_ARG(t));
     world_do(w, API_PATCH_MERGE, "/pods", pool_strz(w->pool, pod->ns), pool_strz(w->pool, pod->name), "status", body.p, 200);
 }
@@ -196,7 +221,8 @@ void world_remove_deleted(struct world *w, const char *ns)
     for (size_t i = 0; i < world_count(w, "/pods", ns);) {
         const struct obj *o = world_nth(w, "/pods", ns, i);
         if (o->deleted && !o->finalizers)
-            world_do(w, API_DELETE, "/pods", ns, pool_strz(w->pool, o->name), "", "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}", 200);
+            world_do(w, API_DELETE, "/pods", ns, pool_strz(w->pool, o->name), "",
+                "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}", 200);
         else
             i++;
     }
@@ -206,9 +232,14 @@ void world_node(struct world *w, const char *name, bool ready)
 {
     char now[TIME_MAX];
     struct str t = time_format(clock_now(w->clock), now);
-    world_create(w, "/nodes", "", pool_printf(w->pool, "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"%s\",\"labels\":{\"kubernetes.io/hostname\":\"%s\"}}}", name, name).p);
+    world_create(w, "/nodes", "",
+        pool_printf(w->pool,
+            "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"%s\",\"labels\":{\"kubernetes.io/hostname\":\"%s\"}}}", name,
+            name)
+            .p);
     struct str body = pool_printf(w->pool,
-        "{\"status\":{\"allocatable\":{\"cpu\":\"4\",\"memory\":\"8Gi\",\"pods\":\"110\"},\"capacity\":{\"cpu\":\"4\",\"memory\":\"8Gi\",\"pods\":\"110\"},"
+        "{\"status\":{\"allocatable\":{\"cpu\":\"4\",\"memory\":\"8Gi\",\"pods\":\"110\"},\"capacity\":{\"cpu\":\"4\",\"memory\":\"8Gi\","
+        "\"pods\":\"110\"},"
         "\"conditions\":[{\"type\":\"Ready\",\"status\":\"%s\",\"reason\":\"KubeletReady\",\"lastTransitionTime\":\"%.*s\"}]}}",
         ready ? "True" : "False", STR_ARG(t));
     world_do(w, API_PATCH_MERGE, "/nodes", "", name, "status", body.p, 200);

@@ -5,7 +5,10 @@ TEST(finished_jobs_go_when_their_time_is_over)
 {
     struct world w;
     world_open(&w, "serviceaccount,job,ttl-after-finished,garbage");
-    world_create(&w, "batch/jobs", "default", "{\"apiVersion\":\"batch/v1\",\"kind\":\"Job\",\"metadata\":{\"name\":\"j\"},\"spec\":{\"ttlSecondsAfterFinished\":60,\"template\":{\"spec\":{\"restartPolicy\":\"Never\","
+    world_create(&w, "batch/jobs", "default",
+        "{\"apiVersion\":\"batch/"
+        "v1\",\"kind\":\"Job\",\"metadata\":{\"name\":\"j\"},\"spec\":{\"ttlSecondsAfterFinished\":60,\"template\":{\"spec\":{"
+        "\"restartPolicy\":\"Never\","
         "\"containers\":[{\"name\":\"c\",\"image\":\"a\"}]}}}}");
     world_run(&w);
     world_pod_status(&w, world_nth(&w, "/pods", "default", 0), "Succeeded", false);
@@ -18,8 +21,10 @@ TEST(finished_jobs_go_when_their_time_is_over)
     world_close(&w);
 }
 
-#define CRON(more) "{\"apiVersion\":\"batch/v1\",\"kind\":\"CronJob\",\"metadata\":{\"name\":\"c\"},\"spec\":{\"schedule\":\"*/5 * * * *\"," more \
-    "\"jobTemplate\":{\"spec\":{\"template\":{\"spec\":{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"c\",\"image\":\"a\"}]}}}}}}"
+#define CRON(more)                                                                                                                         \
+    "{\"apiVersion\":\"batch/v1\",\"kind\":\"CronJob\",\"metadata\":{\"name\":\"c\"},\"spec\":{\"schedule\":\"*/5 * * * *\"," more         \
+    "\"jobTemplate\":{\"spec\":{\"template\":{\"spec\":{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"c\",\"image\":\"a\"}]}}}}" \
+    "}}"
 
 static void end_jobs(struct world *w)
 {
@@ -79,20 +84,33 @@ TEST(a_budget_says_how_many_pods_may_go)
     struct world w;
     world_open(&w, "serviceaccount,deployment,replicaset,disruption");
     world_create(&w, "apps/deployments", "default",
-        "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":4,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},"
+        "{\"apiVersion\":\"apps/"
+        "v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":4,\"selector\":{\"matchLabels\":{\"app\":"
+        "\"web\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},"
         "\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a\"}]}}}}");
     world_create(&w, "policy/poddisruptionbudgets", "default",
-        "{\"apiVersion\":\"policy/v1\",\"kind\":\"PodDisruptionBudget\",\"metadata\":{\"name\":\"b\"},\"spec\":{\"maxUnavailable\":\"25%\",\"selector\":{\"matchLabels\":{\"app\":\"web\"}}}}");
+        "{\"apiVersion\":\"policy/"
+        "v1\",\"kind\":\"PodDisruptionBudget\",\"metadata\":{\"name\":\"b\"},\"spec\":{\"maxUnavailable\":\"25%\",\"selector\":{"
+        "\"matchLabels\":{\"app\":\"web\"}}}}");
     world_run(&w);
     EQ(world_int(&w, "policy/poddisruptionbudgets", "default", "b", "/status/disruptionsAllowed"), 0);
     world_all_ready(&w, "default");
     EQ(world_int(&w, "policy/poddisruptionbudgets", "default", "b", "/status/expectedPods"), 4);
     EQ(world_int(&w, "policy/poddisruptionbudgets", "default", "b", "/status/desiredHealthy"), 3);
     EQ(world_int(&w, "policy/poddisruptionbudgets", "default", "b", "/status/disruptionsAllowed"), 1);
-    const char *pod = pool_strz(w.pool, world_nth(&w, "/pods", "default", 0)->name), *second = pool_strz(w.pool, world_nth(&w, "/pods", "default", 1)->name);
-    world_do(&w, API_CREATE, "/pods", "default", pod, "eviction", pool_printf(w.pool, "{\"apiVersion\":\"policy/v1\",\"kind\":\"Eviction\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"default\"}}", pod).p, 201);
+    const char *pod = pool_strz(w.pool, world_nth(&w, "/pods", "default", 0)->name),
+               *second = pool_strz(w.pool, world_nth(&w, "/pods", "default", 1)->name);
+    world_do(&w, API_CREATE, "/pods", "default", pod, "eviction",
+        pool_printf(
+            w.pool, "{\"apiVersion\":\"policy/v1\",\"kind\":\"Eviction\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"default\"}}", pod)
+            .p,
+        201);
     world_run(&w);
-    world_do(&w, API_CREATE, "/pods", "default", second, "eviction", pool_printf(w.pool, "{\"apiVersion\":\"policy/v1\",\"kind\":\"Eviction\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"default\"}}", second).p, 429);
+    world_do(&w, API_CREATE, "/pods", "default", second, "eviction",
+        pool_printf(
+            w.pool, "{\"apiVersion\":\"policy/v1\",\"kind\":\"Eviction\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"default\"}}", second)
+            .p,
+        429);
     world_all_ready(&w, "default");
     EQ(world_int(&w, "policy/poddisruptionbudgets", "default", "b", "/status/disruptionsAllowed"), 1);
     world_close(&w);
@@ -103,9 +121,13 @@ TEST(aggregated_roles_hold_the_rules_of_their_parts)
     struct world w;
     world_open(&w, "clusterrole-aggregation");
     world_create(&w, "rbac.authorization.k8s.io/clusterroles", "",
-        "{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":\"ClusterRole\",\"metadata\":{\"name\":\"all\"},\"aggregationRule\":{\"clusterRoleSelectors\":[{\"matchLabels\":{\"part\":\"yes\"}}]},\"rules\":[]}");
+        "{\"apiVersion\":\"rbac.authorization.k8s.io/"
+        "v1\",\"kind\":\"ClusterRole\",\"metadata\":{\"name\":\"all\"},\"aggregationRule\":{\"clusterRoleSelectors\":[{\"matchLabels\":{"
+        "\"part\":\"yes\"}}]},\"rules\":[]}");
     world_create(&w, "rbac.authorization.k8s.io/clusterroles", "",
-        "{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":\"ClusterRole\",\"metadata\":{\"name\":\"one\",\"labels\":{\"part\":\"yes\"}},\"rules\":[{\"apiGroups\":[\"\"],\"resources\":[\"pods\"],\"verbs\":[\"get\"]}]}");
+        "{\"apiVersion\":\"rbac.authorization.k8s.io/"
+        "v1\",\"kind\":\"ClusterRole\",\"metadata\":{\"name\":\"one\",\"labels\":{\"part\":\"yes\"}},\"rules\":[{\"apiGroups\":[\"\"],"
+        "\"resources\":[\"pods\"],\"verbs\":[\"get\"]}]}");
     world_run(&w);
     EQ(json_count(json_get(world_tree(&w, "rbac.authorization.k8s.io/clusterroles", "", "all"), STR("rules"))), 1);
     world_do(&w, API_DELETE, "rbac.authorization.k8s.io/clusterroles", "", "one", "", NULL, 200);
@@ -125,11 +147,17 @@ TEST(an_approved_request_is_signed_and_an_unfit_one_refused)
     struct cert_spec spec = {.cn = STR("jane")};
     FINE(csr_make(key, &spec, &pem, &e), e);
     buf_base64(&text, pem.p, pem.n);
-    static const struct { const char *name, *usage; } rows[] = {{"good", "client auth"}, {"bad", "server auth"}};
+    static const struct {
+        const char *name, *usage;
+    } rows[] = {{"good", "client auth"}, {"bad", "server auth"}};
     for (int i = 0; i < 2; i++) {
         world_create(&w, "certificates.k8s.io/certificatesigningrequests", "",
-            pool_printf(w.pool, "{\"apiVersion\":\"certificates.k8s.io/v1\",\"kind\":\"CertificateSigningRequest\",\"metadata\":{\"name\":\"%s\"},\"spec\":{\"request\":\"%s\",\"signerName\":\"kubernetes.io/kube-apiserver-client\",\"usages\":[\"%s\"]}}",
-                rows[i].name, text.p, rows[i].usage).p);
+            pool_printf(w.pool,
+                "{\"apiVersion\":\"certificates.k8s.io/"
+                "v1\",\"kind\":\"CertificateSigningRequest\",\"metadata\":{\"name\":\"%s\"},\"spec\":{\"request\":\"%s\",\"signerName\":"
+                "\"kubernetes.io/kube-apiserver-client\",\"usages\":[\"%s\"]}}",
+                rows[i].name, text.p, rows[i].usage)
+                .p);
         world_run(&w);
         OK(!world_str(&w, "certificates.k8s.io/certificatesigningrequests", "", rows[i].name, "/status/certificate").n);
         world_do(&w, API_PATCH_MERGE, "certificates.k8s.io/certificatesigningrequests", "", rows[i].name, "approval",
@@ -157,12 +185,18 @@ TEST(a_quota_shows_what_is_used)
     struct world w;
     world_open(&w, "serviceaccount,resourcequota");
     world_create(&w, "/resourcequotas", "default",
-        "{\"apiVersion\":\"v1\",\"kind\":\"ResourceQuota\",\"metadata\":{\"name\":\"q\"},\"spec\":{\"hard\":{\"pods\":\"5\",\"requests.cpu\":\"2\",\"requests.memory\":\"1Gi\",\"count/configmaps\":\"9\"}}}");
+        "{\"apiVersion\":\"v1\",\"kind\":\"ResourceQuota\",\"metadata\":{\"name\":\"q\"},\"spec\":{\"hard\":{\"pods\":\"5\",\"requests."
+        "cpu\":\"2\",\"requests.memory\":\"1Gi\",\"count/configmaps\":\"9\"}}}");
     world_run(&w);
     EQ_STR(world_str(&w, "/resourcequotas", "default", "q", "/status/used/pods"), STR("0"));
     for (int i = 0; i < 2; i++)
-        world_create(&w, "/pods", "default", pool_printf(w.pool, "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p%d\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a\","
-            "\"resources\":{\"requests\":{\"cpu\":\"250m\",\"memory\":\"64Mi\"}}}]}}", i).p);
+        world_create(&w, "/pods", "default",
+            pool_printf(w.pool,
+                "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p%d\"},\"spec\":{\"containers\":[{\"name\":\"c\","
+                "\"image\":\"a\","
+                "\"resources\":{\"requests\":{\"cpu\":\"250m\",\"memory\":\"64Mi\"}}}]}}",
+                i)
+                .p);
     world_create(&w, "/configmaps", "default", "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"c\"}}");
     world_run(&w);
     world_pass(&w, 2);

@@ -6,9 +6,13 @@ static struct str pod_label(struct world *w, const char *pod, const char *key)
     return o ? obj_label(o, str_of(key)) : STR_NULL;
 }
 
-#define STS(replicas, image, more) "{\"apiVersion\":\"apps/v1\",\"kind\":\"StatefulSet\",\"metadata\":{\"name\":\"db\"},\"spec\":{\"serviceName\":\"db\",\"replicas\":" replicas "," more \
-    "\"selector\":{\"matchLabels\":{\"app\":\"db\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"db\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"" image "\"}]}}," \
-    "\"volumeClaimTemplates\":[{\"metadata\":{\"name\":\"data\"},\"spec\":{\"accessModes\":[\"ReadWriteOnce\"],\"resources\":{\"requests\":{\"storage\":\"1Gi\"}}}}]}}"
+#define STS(replicas, image, more)                                                                                                         \
+    "{\"apiVersion\":\"apps/"                                                                                                              \
+    "v1\",\"kind\":\"StatefulSet\",\"metadata\":{\"name\":\"db\"},\"spec\":{\"serviceName\":\"db\",\"replicas\":" replicas "," more        \
+    "\"selector\":{\"matchLabels\":{\"app\":\"db\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"db\"}},\"spec\":{\"containers\":[{" \
+    "\"name\":\"c\",\"image\":\"" image "\"}]}},"                                                                                          \
+    "\"volumeClaimTemplates\":[{\"metadata\":{\"name\":\"data\"},\"spec\":{\"accessModes\":[\"ReadWriteOnce\"],\"resources\":{"            \
+    "\"requests\":{\"storage\":\"1Gi\"}}}}]}}"
 #define STS_SET "serviceaccount,statefulset"
 
 TEST(a_stateful_set_starts_its_pods_one_after_the_other)
@@ -28,7 +32,8 @@ TEST(a_stateful_set_starts_its_pods_one_after_the_other)
     world_all_ready(&w, "default");
     EQ(world_count(&w, "/pods", "default"), 3);
     EQ(world_int(&w, "apps/statefulsets", "default", "db", "/status/readyReplicas"), 3);
-    EQ_STR(world_str(&w, "apps/statefulsets", "default", "db", "/status/currentRevision"), world_str(&w, "apps/statefulsets", "default", "db", "/status/updateRevision"));
+    EQ_STR(world_str(&w, "apps/statefulsets", "default", "db", "/status/currentRevision"),
+        world_str(&w, "apps/statefulsets", "default", "db", "/status/updateRevision"));
     world_do(&w, API_PATCH_MERGE, "apps/statefulsets", "default", "db", "", "{\"spec\":{\"replicas\":1}}", 200);
     world_all_ready(&w, "default");
     EQ(world_count(&w, "/pods", "default"), 1);
@@ -39,7 +44,8 @@ TEST(a_stateful_set_starts_its_pods_one_after_the_other)
 
 static void set_image(struct world *w, const char *resource, const char *name, const char *image)
 {
-    struct str body = pool_printf(w->pool, "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"%s\"}]}}}}", image);
+    struct str body =
+        pool_printf(w->pool, "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"%s\"}]}}}}", image);
     world_do(w, API_PATCH_STRATEGIC, resource, "default", name, "", body.p, 200);
     world_run(w);
 }
@@ -48,7 +54,8 @@ TEST(a_stateful_set_rolls_from_the_last_ordinal_down_to_its_partition)
 {
     struct world w;
     world_open(&w, STS_SET);
-    world_create(&w, "apps/statefulsets", "default", STS("3", "a:1", "\"updateStrategy\":{\"type\":\"RollingUpdate\",\"rollingUpdate\":{\"partition\":1}},"));
+    world_create(&w, "apps/statefulsets", "default",
+        STS("3", "a:1", "\"updateStrategy\":{\"type\":\"RollingUpdate\",\"rollingUpdate\":{\"partition\":1}},"));
     world_run(&w);
     world_all_ready(&w, "default");
     set_image(&w, "apps/statefulsets", "db", "a:2");
@@ -59,15 +66,19 @@ TEST(a_stateful_set_rolls_from_the_last_ordinal_down_to_its_partition)
     EQ_STR(world_str(&w, "/pods", "default", "db-1", "/spec/containers/0/image"), STR("a:2"));
     EQ_STR(world_str(&w, "/pods", "default", "db-0", "/spec/containers/0/image"), STR("a:1"));
     EQ(world_count(&w, "apps/controllerrevisions", "default"), 2);
-    world_do(&w, API_PATCH_MERGE, "apps/statefulsets", "default", "db", "", "{\"spec\":{\"updateStrategy\":{\"rollingUpdate\":{\"partition\":0}}}}", 200);
+    world_do(&w, API_PATCH_MERGE, "apps/statefulsets", "default", "db", "",
+        "{\"spec\":{\"updateStrategy\":{\"rollingUpdate\":{\"partition\":0}}}}", 200);
     world_run(&w);
     world_all_ready(&w, "default");
     EQ_STR(world_str(&w, "/pods", "default", "db-0", "/spec/containers/0/image"), STR("a:2"));
-    EQ_STR(world_str(&w, "apps/statefulsets", "default", "db", "/status/currentRevision"), world_str(&w, "apps/statefulsets", "default", "db", "/status/updateRevision"));
+    EQ_STR(world_str(&w, "apps/statefulsets", "default", "db", "/status/currentRevision"),
+        world_str(&w, "apps/statefulsets", "default", "db", "/status/updateRevision"));
     world_close(&w);
 }
 
-#define DS(image, more) "{\"apiVersion\":\"apps/v1\",\"kind\":\"DaemonSet\",\"metadata\":{\"name\":\"d\"},\"spec\":{" more "\"selector\":{\"matchLabels\":{\"app\":\"d\"}}," \
+#define DS(image, more)                                                                                                                    \
+    "{\"apiVersion\":\"apps/v1\",\"kind\":\"DaemonSet\",\"metadata\":{\"name\":\"d\"},\"spec\":{" more                                     \
+    "\"selector\":{\"matchLabels\":{\"app\":\"d\"}},"                                                                                      \
     "\"template\":{\"metadata\":{\"labels\":{\"app\":\"d\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"" image "\"}]}}}}"
 
 TEST(a_daemon_set_puts_one_pod_on_each_node_that_may_have_it)
@@ -87,7 +98,8 @@ TEST(a_daemon_set_puts_one_pod_on_each_node_that_may_have_it)
     EQ(world_count(&w, "/pods", "default"), 3);
     world_all_ready(&w, "default");
     EQ(world_int(&w, "apps/daemonsets", "default", "d", "/status/numberAvailable"), 3);
-    world_do(&w, API_PATCH_JSON, "/nodes", "", "n3", "", "[{\"op\":\"add\",\"path\":\"/spec/taints\",\"value\":[{\"key\":\"k\",\"effect\":\"NoExecute\"}]}]", 200);
+    world_do(&w, API_PATCH_JSON, "/nodes", "", "n3", "",
+        "[{\"op\":\"add\",\"path\":\"/spec/taints\",\"value\":[{\"key\":\"k\",\"effect\":\"NoExecute\"}]}]", 200);
     world_run(&w);
     world_remove_deleted(&w, "default");
     world_run(&w);
@@ -109,7 +121,8 @@ TEST(a_daemon_set_rolls_one_node_at_a_time_and_can_surge)
     EQ(world_int(&w, "apps/daemonsets", "default", "d", "/status/numberAvailable"), 1);
     world_all_ready(&w, "default");
     EQ(world_int(&w, "apps/daemonsets", "default", "d", "/status/updatedNumberScheduled"), 2);
-    world_do(&w, API_PATCH_MERGE, "apps/daemonsets", "default", "d", "", "{\"spec\":{\"updateStrategy\":{\"rollingUpdate\":{\"maxSurge\":1,\"maxUnavailable\":0}}}}", 200);
+    world_do(&w, API_PATCH_MERGE, "apps/daemonsets", "default", "d", "",
+        "{\"spec\":{\"updateStrategy\":{\"rollingUpdate\":{\"maxSurge\":1,\"maxUnavailable\":0}}}}", 200);
     set_image(&w, "apps/daemonsets", "d", "a:3");
     EQ(world_count(&w, "/pods", "default"), 3);
     EQ(world_int(&w, "apps/daemonsets", "default", "d", "/status/numberAvailable"), 2);
@@ -119,7 +132,9 @@ TEST(a_daemon_set_rolls_one_node_at_a_time_and_can_surge)
     world_close(&w);
 }
 
-#define JOB(more) "{\"apiVersion\":\"batch/v1\",\"kind\":\"Job\",\"metadata\":{\"name\":\"j\"},\"spec\":{" more "\"template\":{\"spec\":{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"c\",\"image\":\"a\"}]}}}}"
+#define JOB(more)                                                                                                                          \
+    "{\"apiVersion\":\"batch/v1\",\"kind\":\"Job\",\"metadata\":{\"name\":\"j\"},\"spec\":{" more                                          \
+    "\"template\":{\"spec\":{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"c\",\"image\":\"a\"}]}}}}"
 #define JOB_SET "serviceaccount,job"
 
 static struct str condition(struct world *w, const char *type)

@@ -14,11 +14,21 @@ static struct str round_trip(struct pool *p, struct str text, const struct json_
 
 TEST(valid_documents_read_back_as_written)
 {
-    static const struct { const char *in, *out; } rows[] = {
-        {"null", "null"}, {" true ", "true"}, {"false", "false"}, {"\"\"", "\"\""}, {"[]", "[]"}, {"{ }", "{}"},
-        {"[1, 2,\t3\r\n]", "[1,2,3]"}, {"{\"a\" : {\"b\":[{}, null]}}", "{\"a\":{\"b\":[{},null]}}"},
+    static const struct {
+        const char *in, *out;
+    } rows[] = {
+        {"null", "null"},
+        {" true ", "true"},
+        {"false", "false"},
+        {"\"\"", "\"\""},
+        {"[]", "[]"},
+        {"{ }", "{}"},
+        {"[1, 2,\t3\r\n]", "[1,2,3]"},
+        {"{\"a\" : {\"b\":[{}, null]}}", "{\"a\":{\"b\":[{},null]}}"},
         {"\"\\u00e9\\u20ac\\ud83d\\ude00\"", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\""},
-        {"\"\\ud800x\"", "\"\xef\xbf\xbdx\""}, {"\"\\udc00\\ud800\\u0041\"", "\"\xef\xbf\xbd\xef\xbf\xbd" "A\""},
+        {"\"\\ud800x\"", "\"\xef\xbf\xbdx\""},
+        {"\"\\udc00\\ud800\\u0041\"", "\"\xef\xbf\xbd\xef\xbf\xbd"
+                                      "A\""},
         {"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0001\"", "\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\""},
         {"\"<>&\xe2\x80\xa8\xe2\x80\xa9\"", "\"<>&\\u2028\\u2029\""},
         {"\"a long string that passes one vector of sixteen bytes, and an escape: \\n end\"",
@@ -35,7 +45,9 @@ TEST(valid_documents_read_back_as_written)
 
 TEST(malformed_documents_are_refused_with_line_and_column)
 {
-    static const struct { const char *in, *error; } rows[] = {
+    static const struct {
+        const char *in, *error;
+    } rows[] = {
         {"", "unexpected end of JSON input at line 1, column 1"},
         {"{\n \"a\": x}", "invalid character 'x' looking for beginning of value at line 2, column 7"},
         {"[1,]", "invalid character ']' looking for beginning of value at line 1, column 4"},
@@ -53,11 +65,15 @@ TEST(malformed_documents_are_refused_with_line_and_column)
         {"\"\xed\xa0\x80\"", "invalid UTF-8 in string literal at line 1, column 2"},
         {"\"\xc0\x80\"", "invalid UTF-8 in string literal at line 1, column 2"},
         {"\"\xf4\x90\x80\x80\"", "invalid UTF-8 in string literal at line 1, column 2"},
-        {"\"abc", "unexpected end of JSON input at line 1, column 5"}, {"\"abc\\", "invalid escape in string literal at line 1, column 5"},
-        {"01", "invalid number literal at line 1, column 1"}, {"-", "invalid number literal at line 1, column 1"},
-        {"1.", "invalid number literal at line 1, column 1"}, {"1e", "invalid number literal at line 1, column 1"},
+        {"\"abc", "unexpected end of JSON input at line 1, column 5"},
+        {"\"abc\\", "invalid escape in string literal at line 1, column 5"},
+        {"01", "invalid number literal at line 1, column 1"},
+        {"-", "invalid number literal at line 1, column 1"},
+        {"1.", "invalid number literal at line 1, column 1"},
+        {"1e", "invalid number literal at line 1, column 1"},
         {"+1", "invalid character '+' looking for beginning of value at line 1, column 1"},
-        {"1e999", "number out of range at line 1, column 1"}, {"\xef\xbb\xbf{}", "invalid character '\\xef' looking for beginning of value at line 1, column 1"},
+        {"1e999", "number out of range at line 1, column 1"},
+        {"\xef\xbb\xbf{}", "invalid character '\\xef' looking for beginning of value at line 1, column 1"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         for (int view = 0; view < 2; view++) {
@@ -69,14 +85,30 @@ TEST(malformed_documents_are_refused_with_line_and_column)
 
 TEST(numbers_are_exact)
 {
-    static const struct { const char *in, *out; enum json_type type; } rows[] = {
-        {"0", "0", JSON_INT}, {"-1", "-1", JSON_INT}, {"9223372036854775807", "9223372036854775807", JSON_INT},
-        {"-9223372036854775808", "-9223372036854775808", JSON_INT}, {"9223372036854775808", "9223372036854776000", JSON_DOUBLE},
-        {"1.0", "1.0", JSON_DOUBLE}, {"0.1", "0.1", JSON_DOUBLE}, {"1e2", "100.0", JSON_DOUBLE}, {"1E-7", "1e-7", JSON_DOUBLE},
-        {"1e21", "1e+21", JSON_DOUBLE}, {"123456789012345678901234567890", "1.2345678901234568e+29", JSON_DOUBLE},
-        {"5e-324", "5e-324", JSON_DOUBLE}, {"1.7976931348623157e308", "1.7976931348623157e+308", JSON_DOUBLE},
-        {"-0.0", "-0.0", JSON_DOUBLE}, {"0.000001", "0.000001", JSON_DOUBLE}, {"2.2250738585072011e-308", "2.225073858507201e-308", JSON_DOUBLE},
-        {"12.5", "12.5", JSON_DOUBLE}, {"-9223372036854775808.0", "-9223372036854776000", JSON_DOUBLE}, {"9223372036854774784.0", "9223372036854775000.0", JSON_DOUBLE}, {"1e-400", "0.0", JSON_DOUBLE},
+    static const struct {
+        const char *in, *out;
+        enum json_type type;
+    } rows[] = {
+        {"0", "0", JSON_INT},
+        {"-1", "-1", JSON_INT},
+        {"9223372036854775807", "9223372036854775807", JSON_INT},
+        {"-9223372036854775808", "-9223372036854775808", JSON_INT},
+        {"9223372036854775808", "9223372036854776000", JSON_DOUBLE},
+        {"1.0", "1.0", JSON_DOUBLE},
+        {"0.1", "0.1", JSON_DOUBLE},
+        {"1e2", "100.0", JSON_DOUBLE},
+        {"1E-7", "1e-7", JSON_DOUBLE},
+        {"1e21", "1e+21", JSON_DOUBLE},
+        {"123456789012345678901234567890", "1.2345678901234568e+29", JSON_DOUBLE},
+        {"5e-324", "5e-324", JSON_DOUBLE},
+        {"1.7976931348623157e308", "1.7976931348623157e+308", JSON_DOUBLE},
+        {"-0.0", "-0.0", JSON_DOUBLE},
+        {"0.000001", "0.000001", JSON_DOUBLE},
+        {"2.2250738585072011e-308", "2.225073858507201e-308", JSON_DOUBLE},
+        {"12.5", "12.5", JSON_DOUBLE},
+        {"-9223372036854775808.0", "-9223372036854776000", JSON_DOUBLE},
+        {"9223372036854774784.0", "9223372036854775000.0", JSON_DOUBLE},
+        {"1e-400", "0.0", JSON_DOUBLE},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         _cleanup_(pool_freep) struct pool *p = pool_new();

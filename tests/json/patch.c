@@ -9,17 +9,28 @@ static struct json *parse(struct pool *p, const char *text)
     return j;
 }
 
-struct row { const char *doc, *patch, *result; };
+struct row {
+    const char *doc, *patch, *result;
+};
 
 TEST(merge_patches_follow_rfc_7386)
 {
-    static const struct row rows[] = { /* its appendix A */
-        {"{\"a\":\"b\"}", "{\"a\":\"c\"}", "{\"a\":\"c\"}"}, {"{\"a\":\"b\"}", "{\"b\":\"c\"}", "{\"a\":\"b\",\"b\":\"c\"}"},
-        {"{\"a\":\"b\"}", "{\"a\":null}", "{}"}, {"{\"a\":\"b\",\"b\":\"c\"}", "{\"a\":null}", "{\"b\":\"c\"}"},
-        {"{\"a\":[\"b\"]}", "{\"a\":\"c\"}", "{\"a\":\"c\"}"}, {"{\"a\":\"c\"}", "{\"a\":[\"b\"]}", "{\"a\":[\"b\"]}"},
-        {"{\"a\":{\"b\":\"c\"}}", "{\"a\":{\"b\":\"d\",\"c\":null}}", "{\"a\":{\"b\":\"d\"}}"}, {"{\"a\":[{\"b\":\"c\"}]}", "{\"a\":[1]}", "{\"a\":[1]}"},
-        {"[\"a\",\"b\"]", "[\"c\",\"d\"]", "[\"c\",\"d\"]"}, {"{\"a\":\"b\"}", "[\"c\"]", "[\"c\"]"}, {"{\"a\":\"foo\"}", "null", "null"},
-        {"{\"a\":\"foo\"}", "\"bar\"", "\"bar\""}, {"{\"e\":null}", "{\"a\":1}", "{\"e\":null,\"a\":1}"}, {"[1,2]", "{\"a\":\"b\",\"c\":null}", "{\"a\":\"b\"}"},
+    static const struct row rows[] = {
+        /* its appendix A */
+        {"{\"a\":\"b\"}", "{\"a\":\"c\"}", "{\"a\":\"c\"}"},
+        {"{\"a\":\"b\"}", "{\"b\":\"c\"}", "{\"a\":\"b\",\"b\":\"c\"}"},
+        {"{\"a\":\"b\"}", "{\"a\":null}", "{}"},
+        {"{\"a\":\"b\",\"b\":\"c\"}", "{\"a\":null}", "{\"b\":\"c\"}"},
+        {"{\"a\":[\"b\"]}", "{\"a\":\"c\"}", "{\"a\":\"c\"}"},
+        {"{\"a\":\"c\"}", "{\"a\":[\"b\"]}", "{\"a\":[\"b\"]}"},
+        {"{\"a\":{\"b\":\"c\"}}", "{\"a\":{\"b\":\"d\",\"c\":null}}", "{\"a\":{\"b\":\"d\"}}"},
+        {"{\"a\":[{\"b\":\"c\"}]}", "{\"a\":[1]}", "{\"a\":[1]}"},
+        {"[\"a\",\"b\"]", "[\"c\",\"d\"]", "[\"c\",\"d\"]"},
+        {"{\"a\":\"b\"}", "[\"c\"]", "[\"c\"]"},
+        {"{\"a\":\"foo\"}", "null", "null"},
+        {"{\"a\":\"foo\"}", "\"bar\"", "\"bar\""},
+        {"{\"e\":null}", "{\"a\":1}", "{\"e\":null,\"a\":1}"},
+        {"[1,2]", "{\"a\":\"b\",\"c\":null}", "{\"a\":\"b\"}"},
         {"{}", "{\"a\":{\"bb\":{\"ccc\":null}}}", "{\"a\":{\"bb\":{}}}"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -51,20 +62,29 @@ TEST(a_large_merge_patch_takes_linear_time)
 
 TEST(json_patches_follow_rfc_6902)
 {
-    static const struct row rows[] = { /* its appendix A and the corners between */
+    static const struct row rows[] = {
+        /* its appendix A and the corners between */
         {"{\"foo\":\"bar\"}", "[{\"op\":\"add\",\"path\":\"/baz\",\"value\":\"qux\"}]", "{\"foo\":\"bar\",\"baz\":\"qux\"}"},
         {"{\"foo\":[\"bar\",\"baz\"]}", "[{\"op\":\"add\",\"path\":\"/foo/1\",\"value\":\"qux\"}]", "{\"foo\":[\"bar\",\"qux\",\"baz\"]}"},
         {"{\"foo\":[1]}", "[{\"op\":\"add\",\"path\":\"/foo/-\",\"value\":[2]}]", "{\"foo\":[1,[2]]}"},
         {"{\"baz\":1,\"foo\":2}", "[{\"op\":\"remove\",\"path\":\"/baz\"}]", "{\"foo\":2}"},
         {"{\"foo\":[1,2,3]}", "[{\"op\":\"remove\",\"path\":\"/foo/1\"}]", "{\"foo\":[1,3]}"},
         {"{\"baz\":1,\"foo\":2}", "[{\"op\":\"replace\",\"path\":\"/baz\",\"value\":{\"x\":1}}]", "{\"baz\":{\"x\":1},\"foo\":2}"},
-        {"{\"a\":{\"b\":1,\"c\":2},\"q\":{}}", "[{\"op\":\"move\",\"from\":\"/a/b\",\"path\":\"/q/t\"}]", "{\"a\":{\"c\":2},\"q\":{\"t\":1}}"},
-        {"[\"all\",\"grass\",\"cows\",\"eat\"]", "[{\"op\":\"move\",\"from\":\"/1\",\"path\":\"/3\"}]", "[\"all\",\"cows\",\"eat\",\"grass\"]"},
-        {"{\"a\":{\"b\":[1]}}", "[{\"op\":\"copy\",\"from\":\"/a/b\",\"path\":\"/c\"},{\"op\":\"add\",\"path\":\"/c/0\",\"value\":0}]", "{\"a\":{\"b\":[1]},\"c\":[0,1]}"},
-        {"{\"a/b\":{\"m~n\":1}}", "[{\"op\":\"test\",\"path\":\"/a~1b/m~0n\",\"value\":1},{\"op\":\"replace\",\"path\":\"/a~1b/m~0n\",\"value\":2}]", "{\"a/b\":{\"m~n\":2}}"},
-        {"{\"a\":1}", "[{\"op\":\"add\",\"path\":\"\",\"value\":[7]}]", "[7]"}, {"{\"a\":1}", "[{\"op\":\"replace\",\"path\":\"\",\"value\":8}]", "8"},
-        {"{\"a\":1}", "[{\"op\":\"test\",\"path\":\"/b\",\"value\":null}]", "{\"a\":1}"}, {"{\"\":1}", "[{\"op\":\"remove\",\"path\":\"/\"}]", "{}"},
-        {"{\"a\":1}", "[]", "{\"a\":1}"}, {"{\"a\":1}", "[{\"op\":\"add\",\"path\":\"/a\",\"value\":null}]", "{\"a\":null}"},
+        {"{\"a\":{\"b\":1,\"c\":2},\"q\":{}}", "[{\"op\":\"move\",\"from\":\"/a/b\",\"path\":\"/q/t\"}]",
+            "{\"a\":{\"c\":2},\"q\":{\"t\":1}}"},
+        {"[\"all\",\"grass\",\"cows\",\"eat\"]", "[{\"op\":\"move\",\"from\":\"/1\",\"path\":\"/3\"}]",
+            "[\"all\",\"cows\",\"eat\",\"grass\"]"},
+        {"{\"a\":{\"b\":[1]}}", "[{\"op\":\"copy\",\"from\":\"/a/b\",\"path\":\"/c\"},{\"op\":\"add\",\"path\":\"/c/0\",\"value\":0}]",
+            "{\"a\":{\"b\":[1]},\"c\":[0,1]}"},
+        {"{\"a/b\":{\"m~n\":1}}",
+            "[{\"op\":\"test\",\"path\":\"/a~1b/m~0n\",\"value\":1},{\"op\":\"replace\",\"path\":\"/a~1b/m~0n\",\"value\":2}]",
+            "{\"a/b\":{\"m~n\":2}}"},
+        {"{\"a\":1}", "[{\"op\":\"add\",\"path\":\"\",\"value\":[7]}]", "[7]"},
+        {"{\"a\":1}", "[{\"op\":\"replace\",\"path\":\"\",\"value\":8}]", "8"},
+        {"{\"a\":1}", "[{\"op\":\"test\",\"path\":\"/b\",\"value\":null}]", "{\"a\":1}"},
+        {"{\"\":1}", "[{\"op\":\"remove\",\"path\":\"/\"}]", "{}"},
+        {"{\"a\":1}", "[]", "{\"a\":1}"},
+        {"{\"a\":1}", "[{\"op\":\"add\",\"path\":\"/a\",\"value\":null}]", "{\"a\":null}"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         _cleanup_(pool_freep) struct pool *p = pool_new();
@@ -77,15 +97,27 @@ TEST(json_patches_follow_rfc_6902)
 
 TEST(a_patch_that_fails_changes_nothing)
 {
-    static const struct { const char *patch; int code; } rows[] = {
-        {"{}", ERR_BAD_REQUEST}, {"[1]", ERR_BAD_REQUEST}, {"[{\"op\":\"frob\",\"path\":\"/a\"}]", ERR_BAD_REQUEST}, {"[{\"op\":\"remove\"}]", ERR_BAD_REQUEST},
-        {"[{\"op\":\"add\",\"path\":\"/b\"}]", ERR_BAD_REQUEST}, {"[{\"op\":\"copy\",\"path\":\"/b\"}]", ERR_BAD_REQUEST},
-        {"[{\"op\":\"remove\",\"path\":\"a\"}]", ERR_BAD_REQUEST}, {"[{\"op\":\"remove\",\"path\":\"/a~2\"}]", ERR_BAD_REQUEST},
-        {"[{\"op\":\"remove\",\"path\":\"/z\"}]", ERR_INVALID}, {"[{\"op\":\"replace\",\"path\":\"/z\",\"value\":1}]", ERR_INVALID},
-        {"[{\"op\":\"add\",\"path\":\"/z/y\",\"value\":1}]", ERR_INVALID}, {"[{\"op\":\"add\",\"path\":\"/l/3\",\"value\":1}]", ERR_INVALID},
-        {"[{\"op\":\"add\",\"path\":\"/l/01\",\"value\":1}]", ERR_INVALID}, {"[{\"op\":\"remove\",\"path\":\"/l/-\"}]", ERR_INVALID},
+    static const struct {
+        const char *patch;
+        int code;
+    } rows[] = {
+        {"{}", ERR_BAD_REQUEST},
+        {"[1]", ERR_BAD_REQUEST},
+        {"[{\"op\":\"frob\",\"path\":\"/a\"}]", ERR_BAD_REQUEST},
+        {"[{\"op\":\"remove\"}]", ERR_BAD_REQUEST},
+        {"[{\"op\":\"add\",\"path\":\"/b\"}]", ERR_BAD_REQUEST},
+        {"[{\"op\":\"copy\",\"path\":\"/b\"}]", ERR_BAD_REQUEST},
+        {"[{\"op\":\"remove\",\"path\":\"a\"}]", ERR_BAD_REQUEST},
+        {"[{\"op\":\"remove\",\"path\":\"/a~2\"}]", ERR_BAD_REQUEST},
+        {"[{\"op\":\"remove\",\"path\":\"/z\"}]", ERR_INVALID},
+        {"[{\"op\":\"replace\",\"path\":\"/z\",\"value\":1}]", ERR_INVALID},
+        {"[{\"op\":\"add\",\"path\":\"/z/y\",\"value\":1}]", ERR_INVALID},
+        {"[{\"op\":\"add\",\"path\":\"/l/3\",\"value\":1}]", ERR_INVALID},
+        {"[{\"op\":\"add\",\"path\":\"/l/01\",\"value\":1}]", ERR_INVALID},
+        {"[{\"op\":\"remove\",\"path\":\"/l/-\"}]", ERR_INVALID},
         {"[{\"op\":\"remove\",\"path\":\"/l/0\"},{\"op\":\"test\",\"path\":\"/a\",\"value\":2}]", ERR_INVALID},
-        {"[{\"op\":\"move\",\"from\":\"/o\",\"path\":\"/o/p/q\"}]", ERR_INVALID}, {"[{\"op\":\"move\",\"from\":\"\",\"path\":\"/o\"}]", ERR_INVALID},
+        {"[{\"op\":\"move\",\"from\":\"/o\",\"path\":\"/o/p/q\"}]", ERR_INVALID},
+        {"[{\"op\":\"move\",\"from\":\"\",\"path\":\"/o\"}]", ERR_INVALID},
         {"[{\"op\":\"copy\",\"from\":\"/zz\",\"path\":\"/o\"}]", ERR_INVALID},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -14,7 +14,10 @@ struct world {
     struct scheduler *s;
 };
 
-static void on_ready(void *arg) { *(bool *)arg = true; }
+static void on_ready(void *arg)
+{
+    *(bool *)arg = true;
+}
 
 static void run(struct world *w)
 {
@@ -27,9 +30,13 @@ struct request {
     bool done;
 };
 
-static void on_done(struct api_call *c) { container_of(c, struct request, call)->done = true; }
+static void on_done(struct api_call *c)
+{
+    container_of(c, struct request, call)->done = true;
+}
 
-static void request(struct world *w, enum api_verb verb, const char *resource, const char *ns, const char *name, const char *sub, const char *body)
+static void request(
+    struct world *w, enum api_verb verb, const char *resource, const char *ns, const char *name, const char *sub, const char *body)
 {
     struct request r = {.call = {.verb = verb, .ns = str_of(ns), .name = str_of(name), .sub = str_of(sub), .pool = w->pool}};
     struct err *e = NULL;
@@ -57,9 +64,19 @@ static void open_world(struct world *w)
     struct schema *schema = schema_builtin();
     w->loop = loop_new(&e);
     FINE(api_store_open(NULL, schema, w->clock, &w->store, &e), e);
-    struct api_config c = {.store = w->store, .schema = schema, .clock = w->clock, .version_git = STR("v1.36.2+test"), .tls_dir = tls, .service_cidr = STR("10.43.0.0/16"),
-        .cluster_cidr = STR("10.42.0.0/16"), .cluster_domain = STR("cluster.local"), .dns_ip = STR("10.43.0.10"), .advertise = STR("127.0.0.1"), .port = 6443,
-        .static_token_server = STR("s"), .static_token_agent = STR("a")};
+    struct api_config c = {.store = w->store,
+        .schema = schema,
+        .clock = w->clock,
+        .version_git = STR("v1.36.2+test"),
+        .tls_dir = tls,
+        .service_cidr = STR("10.43.0.0/16"),
+        .cluster_cidr = STR("10.42.0.0/16"),
+        .cluster_domain = STR("cluster.local"),
+        .dns_ip = STR("10.43.0.10"),
+        .advertise = STR("127.0.0.1"),
+        .port = 6443,
+        .static_token_server = STR("s"),
+        .static_token_agent = STR("a")};
     FINE(api_new(&c, &w->api, &e), e);
     api_on_ready(w->api, on_ready, &ready);
     FINE(api_start(w->api, w->loop, &e), e);
@@ -69,7 +86,8 @@ static void open_world(struct world *w)
     free(tls);
     struct scheduler_config sc = {.api = w->api, .loop = w->loop, .clock = w->clock};
     FINE(scheduler_start(&sc, &w->s, &e), e);
-    request(w, API_CREATE, "/serviceaccounts", "default", "default", "", "{\"apiVersion\":\"v1\",\"kind\":\"ServiceAccount\",\"metadata\":{\"name\":\"default\"}}");
+    request(w, API_CREATE, "/serviceaccounts", "default", "default", "",
+        "{\"apiVersion\":\"v1\",\"kind\":\"ServiceAccount\",\"metadata\":{\"name\":\"default\"}}");
     run(w);
 }
 
@@ -95,24 +113,33 @@ static void pass(struct world *w, int64_t seconds)
 /* labels and spec: members of the objects, with a comma before each. */
 static void node(struct world *w, const char *name, const char *labels, const char *spec)
 {
-    struct str body = pool_printf(w->pool, "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"%s\",\"labels\":{\"kubernetes.io/hostname\":\"%s\"%s}},\"spec\":{\"podCIDR\":\"\"%s}}",
+    struct str body = pool_printf(w->pool,
+        "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"%s\",\"labels\":{\"kubernetes.io/"
+        "hostname\":\"%s\"%s}},\"spec\":{\"podCIDR\":\"\"%s}}",
         name, name, labels, spec);
     request(w, API_CREATE, "/nodes", "", name, "", body.p);
-    request(w, API_PATCH_MERGE, "/nodes", "", name, "status", "{\"status\":{\"allocatable\":{\"cpu\":\"2\",\"memory\":\"4Gi\",\"pods\":\"10\",\"example.com/gpu\":\"1\"}}}");
+    request(w, API_PATCH_MERGE, "/nodes", "", name, "status",
+        "{\"status\":{\"allocatable\":{\"cpu\":\"2\",\"memory\":\"4Gi\",\"pods\":\"10\",\"example.com/gpu\":\"1\"}}}");
     /* the node arrives tainted not-ready, as admission does it; its controller would lift that */
-    request(w, API_PATCH_MERGE, "/nodes", "", name, "", *spec ? pool_printf(w->pool, "{\"spec\":{%s}}", spec + 1).p : "{\"spec\":{\"taints\":null}}");
+    request(w, API_PATCH_MERGE, "/nodes", "", name, "",
+        *spec ? pool_printf(w->pool, "{\"spec\":{%s}}", spec + 1).p : "{\"spec\":{\"taints\":null}}");
     run(w);
 }
 
 static void pod(struct world *w, const char *name, const char *meta, const char *container, const char *spec)
 {
-    struct str body = pool_printf(w->pool, "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\"%s},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a\"%s}]%s}}", name,
-        meta, container, spec);
+    struct str body = pool_printf(w->pool,
+        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\"%s},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":"
+        "\"a\"%s}]%s}}",
+        name, meta, container, spec);
     request(w, API_CREATE, "/pods", "default", name, "", body.p);
     run(w);
 }
 
-static void unref_view(void *v) { store_view_unref(v); }
+static void unref_view(void *v)
+{
+    store_view_unref(v);
+}
 
 static struct json *tree(struct world *w, const char *name)
 {
@@ -159,7 +186,8 @@ TEST(a_pod_gets_a_node_with_room)
     EQ_STR(node_of(&w, "big"), STR("n1"));
     pod(&w, "more", "", CPU("600m"), "");
     EQ_STR(node_of(&w, "more"), STR(""));
-    EQ_STR(why(&w, "more"), STR("0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."));
+    EQ_STR(why(&w, "more"), STR("0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims "
+                                "found for incoming pod."));
     remove_pod(&w, "big");
     pass(&w, 2);
     EQ_STR(node_of(&w, "more"), STR("n1"));
@@ -202,9 +230,11 @@ TEST(reasons_are_counted_over_the_nodes)
     node(&w, "n2", "", ",\"taints\":[{\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoSchedule\"}]");
     node(&w, "n3", "", "");
     pod(&w, "p", "", CPU("3"), "");
-    EQ_STR(why(&w, "p"), STR("0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."));
+    EQ_STR(why(&w, "p"), STR("0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 1 node(s) were "
+                             "unschedulable. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."));
     pod(&w, "q", "", "", ",\"nodeSelector\":{\"disk\":\"ssd\"},\"tolerations\":[{\"operator\":\"Exists\"}]");
-    EQ_STR(why(&w, "q"), STR("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."));
+    EQ_STR(why(&w, "q"), STR("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector. preemption: 0/3 nodes are "
+                             "available: 3 Preemption is not helpful for scheduling."));
     request(&w, API_PATCH_MERGE, "/nodes", "", "n2", "", "{\"metadata\":{\"labels\":{\"disk\":\"ssd\"}}}");
     run(&w);
     pass(&w, 2);
@@ -226,11 +256,14 @@ TEST(host_ports_do_not_collide)
     pod(&w, "c", "", ",\"ports\":[{\"containerPort\":81,\"hostPort\":80}]", "");
     EQ_STR(node_of(&w, "a"), STR("n1"));
     EQ_STR(node_of(&w, "b"), STR("n1"));
-    EQ_STR(why(&w, "c"), STR("0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."));
+    EQ_STR(why(&w, "c"), STR("0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports. preemption: 0/1 nodes "
+                             "are available: 1 No preemption victims found for incoming pod."));
     close_world(&w);
 }
 
-#define AFFINITY(kind, label) ",\"affinity\":{\"" kind "\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{\"topologyKey\":\"zone\",\"labelSelector\":{\"matchLabels\":{\"app\":\"" label "\"}}}]}}"
+#define AFFINITY(kind, label)                                                                                                              \
+    ",\"affinity\":{\"" kind "\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{\"topologyKey\":\"zone\",\"labelSelector\":{"       \
+                             "\"matchLabels\":{\"app\":\"" label "\"}}}]}}"
 #define APP(label) ",\"labels\":{\"app\":\"" label "\"}"
 
 TEST(pods_stand_together_or_apart_as_they_ask)
@@ -246,9 +279,11 @@ TEST(pods_stand_together_or_apart_as_they_ask)
     pod(&w, "db2", APP("db"), "", "");
     EQ_STR(node_of(&w, "db2"), STR("n1")); /* the one that stands wants no other beside it */
     pod(&w, "db3", APP("db"), "", AFFINITY("podAntiAffinity", "db"));
-    EQ_STR(why(&w, "db3"), STR("0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules. preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod."));
+    EQ_STR(why(&w, "db3"), STR("0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules. preemption: 0/2 nodes are "
+                               "available: 2 No preemption victims found for incoming pod."));
     pod(&w, "alone", APP("x"), "", AFFINITY("podAffinity", "nobody"));
-    EQ_STR(why(&w, "alone"), STR("0/2 nodes are available: 2 node(s) didn't match pod affinity rules. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."));
+    EQ_STR(why(&w, "alone"), STR("0/2 nodes are available: 2 node(s) didn't match pod affinity rules. preemption: 0/2 nodes are available: "
+                                 "2 Preemption is not helpful for scheduling."));
     pod(&w, "first", APP("grp"), "", AFFINITY("podAffinity", "grp"));
     OK(node_of(&w, "first").n > 0); /* the first of its group */
     close_world(&w);
@@ -263,7 +298,8 @@ TEST(spreading_constraints_hold)
     node(&w, "n3", ",\"zone\":\"b\"", "");
     for (int i = 0; i < 4; i++)
         pod(&w, pool_printf(w.pool, "p%d", i).p, APP("s"), "",
-            ",\"topologySpreadConstraints\":[{\"maxSkew\":1,\"topologyKey\":\"zone\",\"whenUnsatisfiable\":\"DoNotSchedule\",\"labelSelector\":{\"matchLabels\":{\"app\":\"s\"}}}]");
+            ",\"topologySpreadConstraints\":[{\"maxSkew\":1,\"topologyKey\":\"zone\",\"whenUnsatisfiable\":\"DoNotSchedule\","
+            "\"labelSelector\":{\"matchLabels\":{\"app\":\"s\"}}}]");
     int b = 0;
     for (int i = 0; i < 4; i++)
         b += str_eqz(node_of(&w, pool_printf(w.pool, "p%d", i).p), "n3");
@@ -275,7 +311,8 @@ TEST(the_more_important_pod_goes_first)
 {
     struct world w;
     open_world(&w);
-    request(&w, API_CREATE, "scheduling.k8s.io/priorityclasses", "", "high", "", "{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"high\"},\"value\":1000}");
+    request(&w, API_CREATE, "scheduling.k8s.io/priorityclasses", "", "high", "",
+        "{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"high\"},\"value\":1000}");
     pod(&w, "low", "", CPU("1500m"), "");
     pod(&w, "high", "", CPU("1500m"), ",\"priorityClassName\":\"high\"");
     node(&w, "n1", "", "");
@@ -306,11 +343,16 @@ TEST(a_claim_that_waits_for_its_consumer_is_told_the_node)
     open_world(&w);
     node(&w, "n1", ",\"zone\":\"a\"", "");
     node(&w, "n2", ",\"zone\":\"b\"", "");
-    request(&w, API_CREATE, "storage.k8s.io/storageclasses", "", "late", "", "{\"apiVersion\":\"storage.k8s.io/v1\",\"kind\":\"StorageClass\",\"metadata\":{\"name\":\"late\"},\"provisioner\":\"x\",\"volumeBindingMode\":\"WaitForFirstConsumer\"}");
-    pod(&w, "p", "", "", ",\"nodeSelector\":{\"zone\":\"b\"},\"volumes\":[{\"name\":\"v\",\"persistentVolumeClaim\":{\"claimName\":\"c\"}}]");
+    request(&w, API_CREATE, "storage.k8s.io/storageclasses", "", "late", "",
+        "{\"apiVersion\":\"storage.k8s.io/"
+        "v1\",\"kind\":\"StorageClass\",\"metadata\":{\"name\":\"late\"},\"provisioner\":\"x\",\"volumeBindingMode\":"
+        "\"WaitForFirstConsumer\"}");
+    pod(&w, "p", "", "",
+        ",\"nodeSelector\":{\"zone\":\"b\"},\"volumes\":[{\"name\":\"v\",\"persistentVolumeClaim\":{\"claimName\":\"c\"}}]");
     EQ_STR(why(&w, "p"), STR("0/2 nodes are available: persistentvolumeclaim \"c\" not found."));
     request(&w, API_CREATE, "/persistentvolumeclaims", "default", "c", "",
-        "{\"apiVersion\":\"v1\",\"kind\":\"PersistentVolumeClaim\",\"metadata\":{\"name\":\"c\"},\"spec\":{\"accessModes\":[\"ReadWriteOnce\"],\"storageClassName\":\"late\",\"resources\":{\"requests\":{\"storage\":\"1Gi\"}}}}");
+        "{\"apiVersion\":\"v1\",\"kind\":\"PersistentVolumeClaim\",\"metadata\":{\"name\":\"c\"},\"spec\":{\"accessModes\":["
+        "\"ReadWriteOnce\"],\"storageClassName\":\"late\",\"resources\":{\"requests\":{\"storage\":\"1Gi\"}}}}");
     pass(&w, 3);
     struct store_view *v = store_view(w.store);
     pool_on_free(w.pool, unref_view, v);
@@ -318,23 +360,30 @@ TEST(a_claim_that_waits_for_its_consumer_is_told_the_node)
     OK(str_find(claim->json, STR("\"volume.kubernetes.io/selected-node\":\"n2\"")) >= 0);
     EQ_STR(node_of(&w, "p"), STR(""));
     request(&w, API_CREATE, "/persistentvolumes", "", "pv", "",
-        "{\"apiVersion\":\"v1\",\"kind\":\"PersistentVolume\",\"metadata\":{\"name\":\"pv\"},\"spec\":{\"capacity\":{\"storage\":\"1Gi\"},\"accessModes\":[\"ReadWriteOnce\"],\"hostPath\":{\"path\":\"/x\"},"
-        "\"nodeAffinity\":{\"required\":{\"nodeSelectorTerms\":[{\"matchExpressions\":[{\"key\":\"zone\",\"operator\":\"In\",\"values\":[\"b\"]}]}]}}}}");
+        "{\"apiVersion\":\"v1\",\"kind\":\"PersistentVolume\",\"metadata\":{\"name\":\"pv\"},\"spec\":{\"capacity\":{\"storage\":\"1Gi\"},"
+        "\"accessModes\":[\"ReadWriteOnce\"],\"hostPath\":{\"path\":\"/x\"},"
+        "\"nodeAffinity\":{\"required\":{\"nodeSelectorTerms\":[{\"matchExpressions\":[{\"key\":\"zone\",\"operator\":\"In\",\"values\":["
+        "\"b\"]}]}]}}}}");
     request(&w, API_PATCH_MERGE, "/persistentvolumeclaims", "default", "c", "", "{\"spec\":{\"volumeName\":\"pv\"}}");
     pass(&w, 10);
     EQ_STR(node_of(&w, "p"), STR("n2"));
     close_world(&w);
 }
 
-static bool going(struct world *w, const char *name) { return json_str_at(tree(w, name), "metadata", "deletionTimestamp", NULL).n > 0; }
+static bool going(struct world *w, const char *name)
+{
+    return json_str_at(tree(w, name), "metadata", "deletionTimestamp", NULL).n > 0;
+}
 
 TEST(a_more_important_pod_takes_the_place_of_as_few_lesser_ones_as_can_be)
 {
     struct world w;
     open_world(&w);
-    request(&w, API_CREATE, "scheduling.k8s.io/priorityclasses", "", "high", "", "{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"high\"},\"value\":1000}");
+    request(&w, API_CREATE, "scheduling.k8s.io/priorityclasses", "", "high", "",
+        "{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"high\"},\"value\":1000}");
     request(&w, API_CREATE, "scheduling.k8s.io/priorityclasses", "", "meek", "",
-        "{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"meek\"},\"value\":2000,\"preemptionPolicy\":\"Never\"}");
+        "{\"apiVersion\":\"scheduling.k8s.io/"
+        "v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"meek\"},\"value\":2000,\"preemptionPolicy\":\"Never\"}");
     node(&w, "n1", "", "");
     node(&w, "n2", "", "");
     pod(&w, "a", "", CPU("1500m"), ",\"nodeName\":\"n1\"");
@@ -361,13 +410,16 @@ TEST(a_budget_turns_preemption_to_another_node)
 {
     struct world w;
     open_world(&w);
-    request(&w, API_CREATE, "scheduling.k8s.io/priorityclasses", "", "high", "", "{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"high\"},\"value\":1000}");
+    request(&w, API_CREATE, "scheduling.k8s.io/priorityclasses", "", "high", "",
+        "{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"high\"},\"value\":1000}");
     node(&w, "n1", "", "");
     node(&w, "n2", "", "");
     pod(&w, "a", APP("kept"), CPU("2"), ",\"nodeName\":\"n1\"");
     pod(&w, "b", APP("free"), CPU("2"), ",\"nodeName\":\"n2\"");
     request(&w, API_CREATE, "policy/poddisruptionbudgets", "default", "b", "",
-        "{\"apiVersion\":\"policy/v1\",\"kind\":\"PodDisruptionBudget\",\"metadata\":{\"name\":\"b\"},\"spec\":{\"minAvailable\":1,\"selector\":{\"matchLabels\":{\"app\":\"kept\"}}}}");
+        "{\"apiVersion\":\"policy/"
+        "v1\",\"kind\":\"PodDisruptionBudget\",\"metadata\":{\"name\":\"b\"},\"spec\":{\"minAvailable\":1,\"selector\":{\"matchLabels\":{"
+        "\"app\":\"kept\"}}}}");
     pod(&w, "vip", "", CPU("1"), ",\"priorityClassName\":\"high\"");
     OK(!going(&w, "a"));
     OK(going(&w, "b"));

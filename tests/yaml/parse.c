@@ -16,7 +16,9 @@ static struct str all(struct pool *p, struct str text, const struct yaml_limits 
     return buf_to_pool(&b, p);
 }
 
-struct row { const char *in, *out; };
+struct row {
+    const char *in, *out;
+};
 
 static void check(const struct row *rows, size_t n)
 {
@@ -30,13 +32,17 @@ TEST(plain_scalars_resolve_as_in_kubernetes)
 {
     static const struct row rows[] = {
         {"[y, Yes, on, true, n, No, OFF, False]", "[true,true,true,true,false,false,false,false]"},
-        {"[yep, tRue, nope]", "[\"yep\",\"tRue\",\"nope\"]"}, {"[~, null, Null, '', '~']", "[null,null,null,\"\",\"~\"]"},
-        {"[0, -1, +7, 010, 0o17, 0x1f, 0b101, 1_000]", "[0,-1,7,8,15,31,5,1000]"}, {"[08, 1.0, 1e3, 1.5, .5, -2.5e-3]", "[8,1,1000,1.5,0.5,-0.0025]"},
-        {"[9223372036854775807, -9223372036854775808, 9223372036854775808]", "[9223372036854775807,-9223372036854775808,9223372036854776000]"},
+        {"[yep, tRue, nope]", "[\"yep\",\"tRue\",\"nope\"]"},
+        {"[~, null, Null, '', '~']", "[null,null,null,\"\",\"~\"]"},
+        {"[0, -1, +7, 010, 0o17, 0x1f, 0b101, 1_000]", "[0,-1,7,8,15,31,5,1000]"},
+        {"[08, 1.0, 1e3, 1.5, .5, -2.5e-3]", "[8,1,1000,1.5,0.5,-0.0025]"},
+        {"[9223372036854775807, -9223372036854775808, 9223372036854775808]",
+            "[9223372036854775807,-9223372036854775808,9223372036854776000]"},
         {"[1.2.3, 10.0.0.1, 1e, 0x, 1:30, 2001-12-14, 100m, 1Gi, -, +]",
             "[\"1.2.3\",\"10.0.0.1\",\"1e\",\"0x\",\"1:30\",\"2001-12-14\",\"100m\",\"1Gi\",\"-\",\"+\"]"},
         {"[\"1\", '2', !!str 3, !!int \"4\", !!float 5, !!bool yes, !mine 6]", "[\"1\",\"2\",\"3\",4,5,true,\"6\"]"},
-        {"!!binary aGVsbG8=", "\"hello\""}, {"[.inf]", "error: yaml: line 1: infinity and NaN have no JSON form"},
+        {"!!binary aGVsbG8=", "\"hello\""},
+        {"[.inf]", "error: yaml: line 1: infinity and NaN have no JSON form"},
         {"!!int x", "error: yaml: line 1: value does not fit its tag"},
     };
     check(rows, ARRAY_LEN(rows));
@@ -45,9 +51,13 @@ TEST(plain_scalars_resolve_as_in_kubernetes)
 TEST(streams_and_blocks)
 {
     static const struct row rows[] = {
-        {"a: 1\n---\n---\n# nothing\n---\nb: 2\n...\n", "{\"a\":1} | {\"b\":2}"}, {"", ""}, {"# only\n", ""},
+        {"a: 1\n---\n---\n# nothing\n---\nb: 2\n...\n", "{\"a\":1} | {\"b\":2}"},
+        {"", ""},
+        {"# only\n", ""},
         {"a:\n- b\n- c: |\n    x\n     y\n  d: >-\n    folded\n    text\n", "{\"a\":[\"b\",{\"c\":\"x\\n y\\n\",\"d\":\"folded text\"}]}"},
-        {"{a: 1, b: [x]}", "{\"a\":1,\"b\":[\"x\"]}"}, {"{\"a\": 1e2}", "{\"a\":100.0}"}, {"1: a\ntrue: b\n2.5: c\n", "{\"1\":\"a\",\"true\":\"b\",\"2.5\":\"c\"}"},
+        {"{a: 1, b: [x]}", "{\"a\":1,\"b\":[\"x\"]}"},
+        {"{\"a\": 1e2}", "{\"a\":100.0}"},
+        {"1: a\ntrue: b\n2.5: c\n", "{\"1\":\"a\",\"true\":\"b\",\"2.5\":\"c\"}"},
     };
     check(rows, ARRAY_LEN(rows));
 }
@@ -60,8 +70,10 @@ TEST(anchors_aliases_and_merge_keys)
         {"c:\n  <<: &b {x: 1}\n  z: 4\nd: *b\n", "{\"c\":{\"x\":1,\"z\":4},\"d\":{\"x\":1}}"},
         {"base: &b {x: 1}\nc:\n  <<: *b\n  x: 2\n", "{\"base\":{\"x\":1},\"c\":{\"x\":2}}"},
         {"p: &p {x: 1}\nq: &q {x: 2, w: 2}\nc:\n  <<: [*p, *q]\n", "{\"p\":{\"x\":1},\"q\":{\"x\":2,\"w\":2},\"c\":{\"x\":1,\"w\":2}}"},
-        {"'<<': 1\n", "{\"<<\":1}"}, {"a: *nope\n", "error: yaml: line 1: unknown anchor referenced"},
-        {"a: &a [*a]\n", "error: yaml: line 1: anchor value contains itself"}, {"a: &a 1\n---\nb: *a\n", "error: yaml: line 3: unknown anchor referenced"},
+        {"'<<': 1\n", "{\"<<\":1}"},
+        {"a: *nope\n", "error: yaml: line 1: unknown anchor referenced"},
+        {"a: &a [*a]\n", "error: yaml: line 1: anchor value contains itself"},
+        {"a: &a 1\n---\nb: *a\n", "error: yaml: line 3: unknown anchor referenced"},
         {"<<: 3\n", "error: yaml: line 1: map merge requires map or sequence of maps as the value"},
     };
     check(rows, ARRAY_LEN(rows));
@@ -70,8 +82,10 @@ TEST(anchors_aliases_and_merge_keys)
 TEST(errors_name_the_line)
 {
     static const struct row rows[] = {
-        {"a: 1\nb: 2\na: 3\n", "error: yaml: line 3: key \"a\" already set in map"}, {"a: b: c\n", "error: yaml: line 1: mapping values are not allowed in this context"},
-        {"a:\n\t- b\n", "error: yaml: line 2: found character that cannot start any token"}, {"{\"a\": x y z", "error: invalid character 'x' looking for beginning of value at line 1, column 7"},
+        {"a: 1\nb: 2\na: 3\n", "error: yaml: line 3: key \"a\" already set in map"},
+        {"a: b: c\n", "error: yaml: line 1: mapping values are not allowed in this context"},
+        {"a:\n\t- b\n", "error: yaml: line 2: found character that cannot start any token"},
+        {"{\"a\": x y z", "error: invalid character 'x' looking for beginning of value at line 1, column 7"},
         {"? [a]\n: b\n", "error: yaml: line 1: a mapping key must be a string, number or bool"},
     };
     check(rows, ARRAY_LEN(rows));
@@ -86,7 +100,8 @@ TEST(a_billion_laughs_are_stopped)
     size_t n;
     buf_puts(&b, "a0: &a0 [lol]\n");
     for (int i = 1; i < 12; i++)
-        buf_printf(&b, "a%d: &a%d [*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d]\n", i, i, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
+        buf_printf(
+            &b, "a%d: &a%d [*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d]\n", i, i, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
     EQ(yaml_parse(p, buf_str(&b), NULL, &docs, &n, &e), -ERR_LIMIT);
     buf_reset(&b);
     buf_puts(&b, "a: &a ");
