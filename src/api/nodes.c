@@ -323,6 +323,10 @@ static void on_hello(void *arg, struct uplink_peer *p, const struct uplink_who *
         (void)refuse(p, ERR_BAD_REQUEST, "the node's name is no DNS subdomain");
         return;
     }
+    if (!a->ready) {
+        (void)refuse(p, ERR_UNAVAILABLE, "the API server is starting");
+        return;
+    }
     struct str known = known_key(a, pool, who->name);
     bool local = local_peer(who), same = known.p && str_eq(known, who->key_id);
     if (!local && known.p && !same) {
