@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "gate/impl.h"
+#include "gate/connect.h"
 #include "gate/kube.h"
 #include "gate/relay.h"
 #include "gate/trust.h"
@@ -46,7 +47,7 @@ static bool of_hub(struct str v)
     return v.n > sizeof HUB - 1 && str_starts(v, STR(HUB));
 }
 
-static bool permitted(const struct http_req *rq, struct str *why)
+bool connect_permitted(const struct http_req *rq, struct str *why)
 {
     bool user = false;
     for (size_t i = 0; i < rq->nheaders; i++) {
@@ -84,7 +85,7 @@ static void handle(struct http_req *rq, void *arg)
     struct str why, auth = kube_authorization(c->kube, rq->pool);
     struct http_header *h;
 
-    if (!permitted(rq, &why)) {
+    if (!connect_permitted(rq, &why)) {
         fail(rq, 403, "Forbidden", why);
         return;
     }
