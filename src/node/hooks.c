@@ -13,7 +13,7 @@ void con_hooks_cancel(struct container *c)
 
 static struct exec *run(struct container *c, const struct node_hook *h, const struct exec_ops *ops, int64_t timeout_ns, struct err **e)
 {
-    struct exec_spec s = {.handler = pod_handler(c->pod, NULL), .id = c->id, .mount_ns = sandbox_mount_ns(c->pod->sandbox), .argv = h->argv, .nargv = h->nargv,
+    struct exec_spec s = {.handler = pod_handler(c->pod, NULL), .id = c->id, .mount_ns = sandbox_mount_ns(c->pod->sandbox), .argv = h->argv, .nargv = h->nargv, .oom_score_adj = con_oom_score(c->pod, c->spec),
         .timeout_ms = (int)MIN(timeout_ns / NS_PER_MS, INT64_C(2000000000))};
     return exec_start(&c->pod->node->rt, &s, ops, c, e);
 }
@@ -50,8 +50,8 @@ static void on_post_slept(struct timer *t)
 void con_post_start(struct container *c)
 {
     static const struct exec_ops ops = {no_fds, on_post_done};
-    const struct node_hook *h = &c->spec->post_start;
-    if (!h->set || (h->nargv == 0 && h->sleep_s <= 0)) {
+    const struct node_hook *h = c->spec ? &c->spec->post_start : NULL;
+    if (!h || !h->set || (h->nargv == 0 && h->sleep_s <= 0)) {
         started_ok(c);
         return;
     }

@@ -25,7 +25,10 @@ static void add_image(void *arg, const struct image *i)
     struct listing *l = arg;
     if (l->n == l->cap)
         return;
-    l->list[l->n++] = (struct node_image){i->id, i->names, i->nnames, i->digests, i->ndigests, i->size, i->pinned, i->config.user};
+    struct str *layers = pool_array(l->pool, struct str, i->nlayers + 1);
+    for (size_t k = 0; k < i->nlayers; k++)
+        layers[k] = i->layers[k].digest;
+    l->list[l->n++] = (struct node_image){i->id, i->names, i->nnames, i->digests, i->ndigests, i->size, i->pinned, i->config.user, layers, i->nlayers};
 }
 
 static void count_image(void *arg, const struct image *i)

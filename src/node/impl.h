@@ -60,6 +60,7 @@ struct node {
     struct list jobs;           /* image jobs that wait: one at a time */
     struct image_job *job;
     struct timer stats_timer, log_timer;
+    struct defer qos;           /* shares of the QoS classes are to be counted anew */
     struct watch images_watch;  /* another process changed the store */
     struct helper *scanning;    /* counts what pods use on disk */
     int64_t last_eviction;
@@ -131,6 +132,7 @@ int pod_receive(struct node *n, struct str body, struct err **e) _must_check_;
 int pod_refresh_volume(struct pod *p, const struct node_volume *v, struct err **e) _must_check_;
 int pod_take_volume(struct pod *p, const struct node_volume *v, struct err **e) _must_check_;
 void pod_stop(struct pod *p, int64_t grace_s, struct str reason);
+void node_qos_changed(struct node *n);
 void pod_kick(struct pod *p);    /* pod_step at the end of this turn */
 void pod_gone(struct pod *p);
 struct container *pod_container(struct pod *p, struct str name);

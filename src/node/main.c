@@ -205,6 +205,8 @@ static void stop(struct node *n)
     images_jobs_free(n);
     timer_del(&n->log_timer);
     timer_del(&n->stats_timer);
+    if (n->loop)
+        defer_del(n->loop, &n->qos);
     helper_cancel(n->scanning);
     map_for(&n->pods, it)
         pod_free(it->value); /* containers and journals stay */

@@ -133,6 +133,25 @@ int pod_take_spec(struct pod *p, struct str body, struct err **e)
     return 0;
 }
 
+static void on_qos(struct defer *d)
+{
+    struct node *n = container_of(d, struct node, qos);
+    int64_t milli[2] = {0, 0};
+    map_for(&n->pods, it) {
+        const struct pod *p = it->value;
+        bool guaranteed = str_eq(p->spec.qos, STR("Guaranteed"));
+        for (size_t i = 0; p->state != PS_FINISHED && i < p->spec.ncontainers; i++)
+            milli[!guaranteed] += p->spec.containers[i].kind == CON_INIT ? 0 : p->spec.containers[i].cpu_request_milli;
+    }
+    if (n->cgroups)
+        cgroup_qos_shares(n->cgroups, milli[0], milli[1]);
+}
+
+void node_qos_changed(struct node *n)
+{
+    loop_defer(n->loop, &n->qos, on_qos);
+}
+
 /* In-place resize: the limits of running containers follow the spec. */
 static void resize(struct pod *p)
 {
@@ -230,6 +249,7 @@ int pod_receive(struct node *n, struct str body, struct err **e)
         resize(p);
         refresh_volumes(p);
     }
+    node_qos_changed(n);
     pod_kick(p);
     pod_report(p);
     return r;
@@ -458,5 +478,6 @@ void pod_gone(struct pod *p)
         wire_send(n->gate, NODE_POD_GONE, 0, &node_uid_type, &u, NULL, 0);
     pod_move(p, PS_GONE);
     map_del(&n->pods, u.uid);
+    node_qos_changed(n);
     pod_free(p);
 }

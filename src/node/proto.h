@@ -178,7 +178,8 @@ struct node_hello {
 };
 struct node_addresses { struct str *addresses; size_t naddresses; };
 struct node_image { struct str id /* sha256:... of the config */; struct str *names; size_t nnames; struct str *digests; size_t ndigests; int64_t size; bool pinned;
-    struct str user; /* the image's User, so that gate can check runAsNonRoot */ };
+    struct str user; /* the image's User, so that gate can check runAsNonRoot */
+    struct str *layers; size_t nlayers; /* digests of what it is made of, as they came: gate fetches none of them again */ };
 struct node_images { struct node_image *images; size_t nimages; };
 struct node_image_import { struct str name; struct str digest; };
 struct node_image_ref { struct str ref; };

@@ -262,6 +262,16 @@ int cgroup_limit(struct cgroups *c, const char *path, const struct cgroup_limits
     return limit_one(c, path, "pids", "pids.max", l->pids, "max", e);
 }
 
+void cgroup_qos_shares(struct cgroups *c, int64_t guaranteed_milli, int64_t burstable_milli)
+{
+    const int64_t milli[2] = {guaranteed_milli, burstable_milli};
+    for (size_t i = 0; i < 2; i++) {
+        _cleanup_(freep) char *path = xasprintf("%s/%s", c->root, qos_dirs[i]);
+        int64_t shares = cgroup_cpu_shares(milli[i]);
+        (void)!limit_one(c, path, "cpu", c->v2 ? "cpu.weight" : "cpu.shares", c->v2 ? cgroup_cpu_weight(shares) : shares, "2", NULL);
+    }
+}
+
 int cgroup_join(struct cgroups *c, const char *path, pid_t pid, struct err **e)
 {
     char text[16];

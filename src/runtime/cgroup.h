@@ -27,6 +27,8 @@ bool cgroups_hybrid(const struct cgroups *c); /* v1 with cgroup2 at /sys/fs/cgro
 const char *cgroups_root(const struct cgroups *c);
 
 void cgroup_pod_path(const struct cgroups *c, struct str qos, struct str uid, struct buf *out); /* qos as in Kubernetes: Guaranteed, Burstable, BestEffort */
+/* What guaranteed and burstable pods together ask for: the folders' shares, as the kubelet sets them, so that each class gets its part when all want the CPU. */
+void cgroup_qos_shares(struct cgroups *c, int64_t guaranteed_milli, int64_t burstable_milli);
 int cgroup_make(struct cgroups *c, const char *path, struct err **e) _must_check_;              /* with parents, in all hierarchies; existing is fine */
 int cgroup_limit(struct cgroups *c, const char *path, const struct cgroup_limits *l, struct err **e) _must_check_;
 int cgroup_join(struct cgroups *c, const char *path, pid_t pid /* 0: the caller */, struct err **e) _must_check_;

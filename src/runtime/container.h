@@ -71,6 +71,7 @@ struct exec_spec {
     int mount_ns;
     const struct str *argv; size_t nargv;
     bool tty, in, out, err;
+    int oom_score_adj;              /* the container's: the OCI runtime would leave ours */
     int timeout_ms;                 /* 0: none; the process is killed then and the code is 124 with a message */
 };
 struct exec;

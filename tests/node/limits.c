@@ -154,6 +154,11 @@ TEST(a_running_container_is_resized_in_place)
     OK(file_says(r, "cpu.cfs_quota_us", "cpu.max", id, "^25000"));
     OK(file_says(r, "memory.limit_in_bytes", "memory.max", id, "^67108864"));
     EQ(rig_state(r, "p1", "main")->restarts, 0);
+    p.containers[0].cpu_request_milli = 250;
+    rig_run(r, &p);
+    rig_turn(r, 50);
+    _cleanup_(freep) char *shares = xasprintf("cat /sys/fs/cgroup/cpu/%s/burstable/cpu.shares /sys/fs/cgroup/%s/burstable/cpu.weight 2>/dev/null | grep -qE '^(256|10)$'", r->cgroup_root, r->cgroup_root);
+    EQ(system(shares), 0);
     rig_end(r);
 }
 
@@ -180,5 +185,21 @@ TEST(namespaces_are_shared_with_the_host_only_when_asked)
     EQ(rig_exec(r, "host", "main", "mount -t tmpfs x /tmp", &caps), 0);
     EQ(rig_exec(r, "shared", "b", "grep -q 12345 /proc/[0-9]*/cmdline", NULL), 0);
     EQ(rig_exec(r, "shared", "b", "test \"$(head -c 12 /proc/1/cmdline)\" = sampan-pause", NULL), 0);
+    rig_end(r);
+}
+
+TEST(what_runs_in_a_besteffort_pod_goes_first_when_memory_ends)
+{
+    struct rig *r = rig_new();
+    struct node_pod p = rig_pod(r, "p1", "sleep 1000");
+    rig_run(r, &p);
+    rig_wait_state(r, "p1", "main", CS_RUNNING, NULL);
+    _cleanup_(freep) char *own = NULL, *of_exec = NULL;
+    EQ(rig_exec(r, "p1", "main", "cat /proc/1/oom_score_adj", &own), 0);
+    EQ_Z(own, "1000\n");
+    EQ(rig_exec(r, "p1", "main", "cat /proc/self/oom_score_adj; grep Seccomp: /proc/self/status; grep CapBnd /proc/self/status; grep NoNew /proc/self/status", &of_exec), 0);
+    OK(str_starts(str_of(of_exec), STR("1000\n")));
+    OK(strstr(of_exec, "Seccomp:\t2"));
+    OK(strstr(of_exec, "00000000a80425fb"));
     rig_end(r);
 }
