@@ -187,6 +187,21 @@ static void on_blob(void *arg, const struct err *e)
     try_pump(ps);
 }
 
+/* A layer that another image brought: node has it unpacked. Should it go before the import, that fails and the next attempt fetches it. */
+static bool node_has(const struct gate *g, struct str digest)
+{
+    for (size_t i = 0; i < g->images.nimages; i++)
+        for (size_t k = 0; k < g->images.images[i].nlayers; k++)
+            if (str_eq(g->images.images[i].layers[k], digest))
+                return true;
+    return false;
+}
+
+static bool is_here(const struct pulls *ps, const struct registry_blob *b)
+{
+    return node_has(ps->gate, b->digest) || blob_present(ps->blobs, b->digest, b->size);
+}
+
 static void start_items(struct pull *pl)
 {
     struct pulls *ps = pl->ps;
@@ -194,8 +209,8 @@ static void start_items(struct pull *pl)
         struct pull_item *it = &pl->items[i];
         if (it->done || it->fetch)
             continue;
-        if (blob_present(ps->blobs, it->blob.digest, it->blob.size)) {
-            it->done = true; /* by another pull, or by an earlier process */
+        if (is_here(ps, &it->blob)) {
+            it->done = true; /* by another image or pull, or by an earlier process */
             continue;
         }
         if (ps->fetching >= PULL_BLOBS_AT_ONCE || is_busy(ps, it->blob.digest))
@@ -228,7 +243,7 @@ static int check_room(struct pull *pl, struct err **e)
     int64_t need = 0;
     for (size_t i = 0; i < pl->nitems; i++) {
         const struct registry_blob *b = &pl->items[i].blob;
-        if (!blob_present(pl->ps->blobs, b->digest, b->size))
+        if (!is_here(pl->ps, b))
             need += MAX(0, b->size - blob_part_size(pl->ps->blobs, b->digest));
     }
     if (statvfs(pl->ps->blobs, &fs) < 0)

@@ -103,6 +103,16 @@ def test_an_image_is_pulled_once_and_is_there_for_the_next_pod(server, ns, regis
     assert os.path.isdir(folder) and os.listdir(folder) == [], "nothing is kept twice"
 
 
+def test_layers_that_another_image_brought_are_not_fetched_again(server, ns, registry, make):
+    tar = make("shared")
+    server.apply(pod("one", registry.push(tar, "shared:1")), "-n", ns)
+    running(server, ns, "one")
+    server.apply(pod("two", registry.push(tar, "other:1")), "-n", ns)
+    running(server, ns, "two")
+    assert len(registry.blobs("shared")) == 1 and registry.blobs("other") == []
+    assert what(server, ns, "two") == "shared"
+
+
 def test_a_layer_that_is_cut_three_times_comes_once(server, ns, registry, make):
     image = registry.push(make("cut"), "cut:1")
     registry.cuts = 3
@@ -227,7 +237,9 @@ def test_a_node_without_its_registry_starts_what_it_ran_with_always_too(server, 
     server.apply(pod("p", image, "Always"), "-n", ns)
     old = running(server, ns, "p")["containerID"]
     wait_for("its status on the node's disk", lambda: status(server, ns, "p")["imageID"])
+    before = server.children().values()
     server.kill_everything()
+    wait_for("they are gone", lambda: not any(os.path.exists(f"/proc/{pid}") for pid in before))
     registry.stop()
     try:
         server.start()
