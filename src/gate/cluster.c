@@ -16,6 +16,7 @@ struct node_link {
     struct uplink_call *creating, *leasing;
     bool registered, leased, refusal_told;
     int64_t ready_since, since_change;
+    struct node_pressure was;
     bool was_ready;
 };
 
@@ -63,11 +64,16 @@ static void conditions(struct node_link *l, struct pool *p, struct json *status)
     if (ready != l->was_ready || !l->ready_since)
         l->ready_since = clock_now(g->clock);
     l->was_ready = ready;
-    if (!l->since_change)
+    bool memory = g->pressure.memory, disk = g->pressure.disk, pids = g->pressure.pids;
+    if (!l->since_change || memory != l->was.memory || disk != l->was.disk || pids != l->was.pids)
         l->since_change = clock_now(g->clock);
-    add_condition(l, p, list, "MemoryPressure", false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available", l->since_change);
-    add_condition(l, p, list, "DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure", l->since_change);
-    add_condition(l, p, list, "PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available", l->since_change);
+    l->was = g->pressure;
+    add_condition(l, p, list, "MemoryPressure", memory, memory ? "KubeletHasInsufficientMemory" : "KubeletHasSufficientMemory",
+        memory ? "kubelet has insufficient memory available" : "kubelet has sufficient memory available", l->since_change);
+    add_condition(l, p, list, "DiskPressure", disk, disk ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
+        disk ? "kubelet has disk pressure" : "kubelet has no disk pressure", l->since_change);
+    add_condition(l, p, list, "PIDPressure", pids, pids ? "KubeletHasInsufficientPID" : "KubeletHasSufficientPID",
+        pids ? "kubelet has insufficient PID available" : "kubelet has sufficient PID available", l->since_change);
     add_condition(l, p, list, "Ready", ready, ready ? "KubeletReady" : "KubeletNotReady",
         ready ? "kubelet is posting ready status" : !node ? "the node process is away" : "container runtime network not ready: no pod CIDR was assigned to this node yet", l->ready_since);
 }

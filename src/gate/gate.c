@@ -123,6 +123,15 @@ static int on_addresses(struct gate *g, struct str body, struct err **e)
     return 0;
 }
 
+static int on_pressure(struct gate *g, struct str body, struct err **e)
+{
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    int r = wire_decode(&node_pressure_type, body, p, &g->pressure, e);
+    if (r == 0)
+        cluster_node_changed(g);
+    return r;
+}
+
 static int on_node_event(struct gate *g, struct str body, struct err **e)
 {
     _cleanup_(pool_freep) struct pool *p = pool_new();
@@ -155,6 +164,7 @@ static void on_node_msg(void *arg, struct wire_msg *m)
     case NODE_HELLO: r = on_hello(g, m->body, &e); break;
     case NODE_IMAGES: r = on_images(g, m->body, &e); break;
     case NODE_ADDRESSES: r = on_addresses(g, m->body, &e); break;
+    case NODE_PRESSURE: r = on_pressure(g, m->body, &e); break;
     case NODE_EVENT: r = on_node_event(g, m->body, &e); break;
     case NODE_POD_GONE: r = on_node_gone(g, m->body, &e); break;
     case NODE_POD_STATE: pods_state(g, m); break;

@@ -72,6 +72,7 @@ struct gate {
     struct map waits;               /* id as text → struct node_wait */
     struct pool *hello_pool;
     struct node_hello hello;        /* cpus 0: has not said hello */
+    struct node_pressure pressure;
     struct pool *images_pool;
     struct node_images images;
     bool images_known, synced;

@@ -14,6 +14,7 @@
 #define TICK (10 * NS_PER_S)
 #define FULL_EVERY 6
 #define PRESSURE_PAUSE (30 * NS_PER_S) /* after an eviction, for its memory to come back */
+#define PRESSURE_HOLD (300 * NS_PER_S) /* the kubelet's eviction-pressure-transition-period */
 #define DEPTH_MAX 128
 
 /* The kubelet's defaults. */
@@ -215,6 +216,29 @@ static void evict_one(struct node *n, enum evict_signal what, int64_t available)
     evict(worst, text);
 }
 
+void pressure_send(struct node *n)
+{
+    if (n->gate)
+        wire_send(n->gate, NODE_PRESSURE, 0, &node_pressure_type, &n->pressure, NULL, 0);
+}
+
+/* Conditions rise at once and fall when nothing was low for a while, so that pods do not come and go. */
+static void note_pressure(struct node *n, bool memory, bool disk, bool pids)
+{
+    const bool low[3] = {memory, disk, pids};
+    bool on[3];
+    int64_t now = clock_mono(NULL);
+    for (int i = 0; i < 3; i++) {
+        if (low[i])
+            n->low_at[i] = now;
+        on[i] = n->low_at[i] && now - n->low_at[i] < PRESSURE_HOLD;
+    }
+    if (on[0] == n->pressure.memory && on[1] == n->pressure.disk && on[2] == n->pressure.pids)
+        return;
+    n->pressure = (struct node_pressure){on[0], on[1], on[2]};
+    pressure_send(n);
+}
+
 static void check_pressure(struct node *n)
 {
     struct statvfs v;
@@ -235,10 +259,14 @@ static void check_pressure(struct node *n)
     n->collecting = n->disk_used_percent >= IMAGE_GC_HIGH || (n->collecting && n->disk_used_percent >= IMAGE_GC_LOW);
     if (n->collecting || evict_low(&thresholds[EVICT_DISK], available[EVICT_DISK], capacity[EVICT_DISK]))
         images_collect(n);
+    bool low[EVICT_COUNT];
+    for (int i = 0; i < EVICT_COUNT; i++)
+        low[i] = evict_low(&thresholds[i], available[i], capacity[i]);
+    note_pressure(n, low[EVICT_MEMORY], low[EVICT_DISK] || low[EVICT_INODES], low[EVICT_PIDS]);
     if (clock_mono(NULL) - n->last_eviction < PRESSURE_PAUSE && n->last_eviction)
         return;
     for (int i = 0; i < EVICT_COUNT; i++)
-        if (evict_low(&thresholds[i], available[i], capacity[i]) && !((i == EVICT_DISK || i == EVICT_INODES) && n->job)) {
+        if (low[i] && !((i == EVICT_DISK || i == EVICT_INODES) && n->job)) {
             evict_one(n, (enum evict_signal)i, available[i]);
             return;
         }
@@ -247,7 +275,7 @@ static void check_pressure(struct node *n)
 static void on_tick(struct timer *t)
 {
     struct node *n = container_of(t, struct node, stats_timer);
-    if (n->configured && map_count(&n->pods)) {
+    if (n->configured) {
         check_pressure(n);
         start_scan(n, n->ticks++ % FULL_EVERY == 0);
     }

@@ -66,6 +66,8 @@ struct node {
     int64_t last_eviction;
     unsigned ticks;
     int disk_used_percent;
+    struct node_pressure pressure;
+    int64_t low_at[3];          /* when memory, disk, pids were last seen low; 0: never */
     bool collecting;            /* images, from IMAGE_GC_HIGH down to IMAGE_GC_LOW */
 };
 
@@ -216,6 +218,7 @@ void images_collect(struct node *n);                /* removes unused ones, olde
 
 /* evict.c */
 void evict_start(struct node *n);
+void pressure_send(struct node *n);
 
 /* stats.c, host.c, logs.c, services.c */
 void stats_send(struct node *n, uint64_t id);

@@ -34,6 +34,7 @@ void node_link(struct node *n, int fd)
     map_for(&n->pods, it)
         ((struct pod *)it->value)->synced = false;
     host_hello(n);
+    pressure_send(n);
     images_send(n);
     map_for(&n->pods, it)
         pod_report_now(it->value);

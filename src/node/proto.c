@@ -135,6 +135,8 @@ FIELDS(node_hello) = {
 TYPE(node_hello);
 FIELDS(node_addresses) = {WIRE_STRS(struct node_addresses, addresses, naddresses, 256), WIRE_END};
 TYPE(node_addresses);
+FIELDS(node_pressure) = {WIRE_BOOL(struct node_pressure, memory), WIRE_BOOL(struct node_pressure, disk), WIRE_BOOL(struct node_pressure, pids), WIRE_END};
+TYPE(node_pressure);
 FIELDS(node_image) = {WIRE_STR(struct node_image, id, 128), WIRE_STRS(struct node_image, names, nnames, 256), WIRE_STRS(struct node_image, digests, ndigests, 256),
     WIRE_I64(struct node_image, size), WIRE_BOOL(struct node_image, pinned), WIRE_STR(struct node_image, user, NAME),
     WIRE_STRS(struct node_image, layers, nlayers, 128), WIRE_END};

@@ -49,6 +49,7 @@ enum node_msg {
     NODE_IMAGES,        /* struct node_images: the list, whole, at start and at each change */
     NODE_STATS_DATA,    /* struct node_stats */
     NODE_ADDRESSES,     /* struct node_addresses: the host's addresses changed */
+    NODE_PRESSURE,      /* struct node_pressure: what the machine is short of; at a link's start and at each change (falls back five minutes after it ended) */
     /* supervisor → node and supervisor → gate, on the broker's wire (broker_fd), not on this one */
     NODE_LINK = 128,    /* struct node_empty + one fd: the other side was started anew; drop the old socket, go on with this one */
 };
@@ -177,6 +178,7 @@ struct node_hello {
     bool swap;
 };
 struct node_addresses { struct str *addresses; size_t naddresses; };
+struct node_pressure { bool memory, disk, pids; };
 struct node_image { struct str id /* sha256:... of the config */; struct str *names; size_t nnames; struct str *digests; size_t ndigests; int64_t size; bool pinned;
     struct str user; /* the image's User, so that gate can check runAsNonRoot */
     struct str *layers; size_t nlayers; /* digests of what it is made of, as they came: gate fetches none of them again */ };
@@ -212,4 +214,4 @@ struct node_stats { int64_t at, cpu_ns, memory_available, memory_working_set, fs
 extern const struct wire_type node_empty_type, node_uid_type, node_reply_type, node_config_type, node_pod_type, node_pod_stop_type, node_restart_type,
     node_exec_type, node_exec_done_type, node_resize_type, node_attach_type, node_log_type, node_connect_type, node_listen_type, node_pod_state_type,
     node_event_type, node_hello_type, node_addresses_type, node_images_type, node_image_import_type, node_image_ref_type, node_volume_update_type,
-    node_services_type, node_peers_type, node_stats_type;
+    node_services_type, node_peers_type, node_stats_type, node_pressure_type;
