@@ -2,6 +2,7 @@
 #include "api/api_keys.h"
 #include "api/impl.h"
 #include "base/log.h"
+#include "store/seal.h"
 
 #define HOUSEKEEPING (60 * NS_PER_S)
 #define HOUSEKEEPING_LONG 60 /* turns */
@@ -41,6 +42,11 @@ static bool is_storage(const struct schema_resource *r)
 
 int api_store_open(const char *path, struct schema *schema, struct clock *clock, struct store **out, struct err **e)
 {
+    return api_store_open_sealed(path, schema, clock, NULL, out, e);
+}
+
+int api_store_open_sealed(const char *path, struct schema *schema, struct clock *clock, struct store_seal *seal, struct store **out, struct err **e)
+{
     const struct schema_resource *r;
     size_t n = 0, cap = 0;
     while (schema_at(schema, cap))
@@ -58,6 +64,8 @@ int api_store_open(const char *path, struct schema *schema, struct clock *clock,
             .ttl_ns = events ? 3600 * NS_PER_S : 0};
     }
     struct store_config c = {.path = path, .kinds = kinds, .nkinds = n, .clock = clock};
+    if (seal)
+        store_seal_config(seal, &c);
     int ret = store_open(&c, out, e);
     free(kinds);
     return ret;

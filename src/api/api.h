@@ -50,6 +50,9 @@ int api_start(struct api *a, struct loop *control, struct err **e) _must_check_;
 void api_free(struct api *a);
 /* The store with every kind of the registry declared (projections and indexes from kinds). path NULL: memory only. Before api_new. */
 int api_store_open(const char *path, struct schema *schema, struct clock *clock, struct store **out, struct err **e) _must_check_;
+/* The same with Secrets sealed at rest (store/seal.h); seal outlives the store. NULL: plain. */
+struct store_seal;
+int api_store_open_sealed(const char *path, struct schema *schema, struct clock *clock, struct store_seal *seal, struct store **out, struct err **e) _must_check_;
 /* fn on the control loop, once, when bootstrap objects are durable and /readyz answers ok. Set before api_start. */
 void api_on_ready(struct api *a, void (*fn)(void *arg), void *arg);
 struct tls_ctx *api_server_tls(struct api *a); /* for http_listen; certificates in it are renewed while running */

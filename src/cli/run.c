@@ -51,7 +51,7 @@ static const struct flag cluster_flags[] = {
     {"hub-token-file", 0, FLAG_STR, AT(hub_token_file), NULL, NULL, "File that holds the hub token"},
     {"cluster-init", 0, FLAG_REFUSED, 0, NULL, NULL, "this version runs one server on embedded SQLite"},
     {"datastore-endpoint", 0, FLAG_REFUSED, 0, NULL, NULL, "this version runs one server on embedded SQLite"},
-    {"secrets-encryption", 0, FLAG_REFUSED, 0, NULL, NULL, "Secrets are not yet encrypted at rest in this version"},
+    {"secrets-encryption", 0, FLAG_BOOL, AT(secrets_encryption), NULL, NULL, "Seal Secrets at rest (AES-GCM)"},
     {"disable", 0, FLAG_REFUSED, 0, NULL, NULL, "Sampan bundles no packaged components to leave out"},
     {"kube-apiserver-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-apiserver inside; use Sampan's own flags"},
     {"kube-controller-manager-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-controller-manager inside"},

@@ -15,6 +15,7 @@
 #include "controllers/controllers.h"
 #include "hub/hub.h"
 #include "scheduler/scheduler.h"
+#include "store/seal.h"
 #include "supervisor/broker.h"
 #include "supervisor/lockdown.h"
 #include "supervisor/procs.h"
@@ -37,6 +38,7 @@ struct api_proc {
     struct clock *clock;
     struct schema *schema;
     struct store *store;
+    struct store_seal *seal;
     struct api *api;
     struct hub *hub;
     struct io io[IO_MAX];
@@ -210,6 +212,20 @@ static int open_hub(struct api_proc *p, const struct layout *l, struct err **e)
     return hub_new(p->api, l->tls, str_of(url), &p->hub, e);
 }
 
+/* Secrets are sealed when --secrets-encryption says so. What was sealed once can be read without the flag as well, and is written plain again. */
+static int open_store(struct api_proc *p, const struct layout *l, struct err **e)
+{
+    static const struct str sealed[] = {{"/secrets", 8}};
+    _cleanup_(freep) char *key = xasprintf("%s/secrets-encryption.keys", l->tls);
+    bool used = p->o->secrets_encryption || file_exists(key);
+    size_t changed;
+    if (used && store_seal_new(key, sealed, 1, p->o->secrets_encryption, &p->seal, e) < 0)
+        return err_wrap(e, "--secrets-encryption");
+    if (api_store_open_sealed(l->db, p->schema, p->clock, p->seal, &p->store, e) < 0)
+        return -(int)(*e)->code;
+    return used ? store_seal_walk(p->seal, p->store, &changed, e) : 0;
+}
+
 static int load(struct api_proc *p, const struct layout *l, struct err **e)
 {
     const struct options *o = p->o;
@@ -221,7 +237,7 @@ static int load(struct api_proc *p, const struct layout *l, struct err **e)
     kinds_attach();
     p->clock = clock_new(floor);
     p->schema = o->role == ROLE_HUB ? schema_hub() : schema_builtin();
-    if (api_store_open(l->db, p->schema, p->clock, &p->store, e) < 0)
+    if (open_store(p, l, e) < 0)
         return err_wrap(e, "store");
     struct api_config c = {
         .store = p->store,
@@ -282,6 +298,7 @@ static void end(struct api_proc *p)
     hub_free(p->hub);
     api_free(p->api);
     store_close(p->store);
+    store_seal_free(p->seal);
     schema_unref(p->schema);
     wire_free(p->broker);
     loop_free(p->control);

@@ -192,3 +192,27 @@ def test_a_damaged_database_stops_the_start_with_the_way_back(lab):
     done = subprocess.run(["ip", "netns", "exec", s.host.netns, SAMPAN, s.kind, *s.flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, env=ENV)
     assert done.returncode != 0
     assert "sampan restore" in done.stdout and db.rsplit("/", 1)[0] in done.stdout, done.stdout
+
+
+def test_secrets_are_sealed_at_rest_and_plain_again_without_the_flag(lab):
+    host = lab.host("sealed")
+    flags = ["--disable-agent", "--node-name", "sealed", "--node-ip", host.ip]
+    s = Server(lab, host, "server", flags + ["--secrets-encryption"])
+    s.start()
+    s.kubectl("create", "secret", "generic", "s", "--from-literal=password=kept-from-the-disk")
+    s.kubectl("create", "configmap", "c", "--from-literal=a=shown-on-the-disk")
+
+    def on_disk(word):
+        folder = os.path.join(s.data, "server", "db")
+        return any(word in open(os.path.join(folder, f), "rb").read() for f in os.listdir(folder) if f.startswith("store.db"))
+
+    assert on_disk(b"shown-on-the-disk") and not on_disk(b"a2VwdC1mcm9tLXRoZS1kaXNr")  # base64 of the password
+    s.stop()
+    s.start()
+    read = s.kubectl("get", "secret", "s", "-o", "jsonpath={.data.password}")
+    assert read == "a2VwdC1mcm9tLXRoZS1kaXNr"
+    s.stop()
+    s.flags.remove("--secrets-encryption")
+    s.start()
+    assert s.kubectl("get", "secret", "s", "-o", "jsonpath={.data.password}") == read
+    assert on_disk(b"a2VwdC1mcm9tLXRoZS1kaXNr")
