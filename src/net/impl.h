@@ -64,6 +64,10 @@ int net_table_build(struct net *n, struct err **e) _must_check_;
 void net_x_saddr(struct nft *b, uint32_t reg);
 void net_x_daddr(struct nft *b, uint32_t reg);
 void net_x_in(struct nft *b, uint32_t reg, const struct net_cidr *c, bool in); /* reg holds an address, which is overwritten */
+/* conntrack.c: UDP flows to endpoints that are gone (keys made by net_flow_key; address and port in network order) are led anew. */
+#define NET_FLOW_KEY 6
+struct str net_flow_key(uint32_t ip, uint16_t port, char out[NET_FLOW_KEY]);
+void net_flows_forget(struct net *n, const struct map *gone);
 /* service.c */
 void net_services_clear(struct net *n);
 /* peer.c */

@@ -384,7 +384,31 @@ struct update { /* what one call does: removals first, then additions, so that a
     struct nft *b;
     struct err **first;
     const struct net_backend **all_v, **local_v;
+    struct map gone;            /* UDP endpoints of pieces that went and of none that came */
 };
+
+/* The endpoints in a UDP piece's signature: into the set, or out of it. */
+static void note_flows(struct update *u, const char *sig, bool gone)
+{
+    struct str rest = str_of(sig), word;
+    const char *list = strrchr(sig, '|');
+
+    if (!str_starts(rest, STR("UDP ")) || !list)
+        return;
+    rest = str_of(list + 1);
+    while (str_split(&rest, ' ', &word)) {
+        struct str ip, port;
+        uint32_t a;
+        uint64_t v;
+        char key[NET_FLOW_KEY];
+        if (!str_cut(word, ':', &ip, &port) || !net_ip_parse(ip, &a) || !str_to_u64(port, &v))
+            continue;
+        if (gone)
+            map_put(&u->gone, net_flow_key(a, htons((uint16_t)v), key), u);
+        else
+            map_del(&u->gone, net_flow_key(a, htons((uint16_t)v), key));
+    }
+}
 
 static void plan(struct update *u, const struct net_service *s, const struct net_service_port *p, struct choice *all, struct choice *local)
 {
@@ -420,6 +444,7 @@ static void svc_drop(struct update *u, struct net_svc *v)
 {
     for (struct piece *p = v->pieces, *nx; p; p = nx) {
         nx = p->next;
+        note_flows(u, p->sig, true);
         piece_remove(u->n, u->b, p);
     }
     v->pieces = NULL;
@@ -440,6 +465,7 @@ static void svc_prune(struct update *u, struct net_svc *v, const struct net_serv
             at = &p->next;
         } else {
             *at = p->next;
+            note_flows(u, p->sig, true);
             piece_remove(u->n, u->b, p);
         }
     }
@@ -458,6 +484,7 @@ static void svc_add(struct update *u, struct net_svc *v, const struct net_servic
             continue;
         p = xcalloc(1, sizeof *p);
         p->sig = TAKE(sig);
+        note_flows(u, p->sig, false);
         p->next = v->pieces;
         v->pieces = p;
         if (!piece_add(u->n, u->b, p, s, &s->ports[i], &all, &local)) {
@@ -541,7 +568,7 @@ int net_services(struct net *n, bool whole, const struct net_service *s, size_t 
     _cleanup_(freep) void *mem = xcalloc(2 * MAX_BACKENDS, sizeof(void *));
     struct err *first = NULL;
     struct nft b;
-    struct update u = {n, &b, &first, mem, (const struct net_backend **)mem + MAX_BACKENDS};
+    struct update u = {n, &b, &first, mem, (const struct net_backend **)mem + MAX_BACKENDS, {0}};
     int r = 0;
 
     if (!n->table_ready)
@@ -575,6 +602,9 @@ int net_services(struct net *n, bool whole, const struct net_service *s, size_t 
         nft_clear(&b);
     }
     n->services_known = r == 0;
+    if (r == 0)
+        net_flows_forget(n, &u.gone);
+    map_clear(&u.gone, NULL);
     if (r < 0) {
         net_services_clear(n);
         err_wrap(&first, "Services");
