@@ -32,12 +32,13 @@ void apply_manage(struct call *c)
 
 static int read_config(struct call *c, struct json **config, struct err **e)
 {
+    struct json_dup *dups = NULL;
     if (c->extra) {
         *config = c->extra;
         return 0;
     }
     *config = c->in ? c->in->body : NULL;
-    if (!*config && (c->in || decode_text(c, config, NULL, e) < 0))
+    if (!*config && (c->in || decode_text(c, config, &dups, e) < 0))
         return c->in ? err_set(e, ERR_BAD_REQUEST, "the call has no body") : -(*e)->code;
     if (c->rq && str_empty(call_query(c, "fieldManager"))) {
         (void)err_set(
@@ -46,7 +47,7 @@ static int read_config(struct call *c, struct json **config, struct err **e)
     }
     if (str_empty(json_get_str(*config, "apiVersion")) || str_empty(json_get_str(*config, "kind")))
         return err_set(e, ERR_BAD_REQUEST, "error decoding patch: apiVersion and kind must be set");
-    if (decode_document(c, *config, NULL, e) < 0)
+    if (decode_document(c, *config, dups, e) < 0)
         return -(*e)->code;
     struct json *meta = json_put_obj(c->pool, *config, STR("metadata"));
     struct str name = json_get_str(meta, "name"), ns = json_get_str(meta, "namespace");

@@ -61,6 +61,7 @@ struct accept {
     enum media media;
     enum shape shape;
     bool pretty;
+    bool plain; /* an object as it is would be taken as well */
 };
 enum include_object { INCLUDE_METADATA, INCLUDE_OBJECT, INCLUDE_NONE };
 

@@ -39,6 +39,10 @@ int decode_text(struct call *c, struct json **out, struct json_dup **dups, struc
         return err_set(e, ERR_BAD_REQUEST, "the request body is empty");
     if (c->content == MEDIA_PROTO)
         return protobuf_read(c, out, e);
+    bool json = c->content == MEDIA_APPLY && str_starts(str_trim(c->body), STR("{"));
+    if (json &&
+        json_parse_dups(c->pool, c->body, &limits, out, dups, NULL) >= 0) /* JSON is YAML too, and this way its duplicates are warnings */
+        return 0;
     if (c->content == MEDIA_YAML || c->content == MEDIA_APPLY)
         return yaml_parse_one(c->pool, c->body, NULL, out, e) < 0 ? -(*e)->code : 0;
     return json_parse_dups(c->pool, c->body, &limits, out, dups, e) < 0 ? -(*e)->code : 0;
@@ -69,17 +73,17 @@ static int report_notes(struct call *c, const struct schema_notes *notes, const 
         return 0;
     _cleanup_(buf_clear) struct buf b = BUF_INIT;
     size_t n = 0;
-    for (const struct json_dup *d = dups; d; d = d->next, n++) {
-        if (c->validation == 0)
-            call_warn(c, "duplicate field \"%.*s\"", STR_ARG(d->path));
-        else if (n < 100)
-            buf_printf(&b, "%sduplicate field \"%.*s\"", n ? ", " : "", STR_ARG(d->path));
-    }
     for (size_t i = 0; i < notes->n; i++, n++) {
         if (c->validation == 0)
             call_warn(c, "%.*s", STR_ARG(notes->items[i]));
         else if (n < 100)
             buf_printf(&b, "%s%.*s", n ? ", " : "", STR_ARG(notes->items[i]));
+    }
+    for (const struct json_dup *d = dups; d; d = d->next, n++) {
+        if (c->validation == 0)
+            call_warn(c, "duplicate field \"%.*s\"", STR_ARG(d->path));
+        else if (n < 100)
+            buf_printf(&b, "%sduplicate field \"%.*s\"", n ? ", " : "", STR_ARG(d->path));
     }
     if (c->validation != 1 || n == 0)
         return 0;

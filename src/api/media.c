@@ -98,6 +98,7 @@ int media_accept(struct call *c, struct err **e)
         clause_read(piece, &cl);
         if (!clause_media(&cl, &m) || !clause_shape(&cl, &s) || cl.q <= 0)
             continue;
+        c->accept.plain |= s == SHAPE_OBJECT;
         /* who takes both gets JSON: it stands ready in the store */
         bool rather = cl.q == best && c->accept.media == MEDIA_PROTO && m == MEDIA_JSON;
         if (cl.q <= best && !rather)

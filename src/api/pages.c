@@ -1,6 +1,6 @@
 #include "api/impl.h"
 
-/* Roots that the pages of a list stand on, kept five minutes after the last page was read. At most PAGES at a time: the oldest goes first,
+/* Roots that the pages of a list stand on, kept five minutes from the first page on. At most PAGES at a time: the oldest goes first,
  * and its continue token then gets 410 with a token to go on from the present. */
 #define PAGES 64
 #define PAGES_NS (300 * NS_PER_S)
@@ -50,8 +50,9 @@ void pages_keep(struct pages *p, struct store_view *v)
         out = p->kept[at].view;
         p->kept[at].view = store_view_ref(v);
         p->kept[at].rev = rev;
-    }
-    p->kept[at].until = now + PAGES_NS;
+        p->kept[at].until = now + PAGES_NS; /* from the first page on: reading on does not keep an old root for ever */
+    } else if (p->kept[at].until <= now)
+        p->kept[at].until = now + PAGES_NS; /* expired, but not swept yet: this is a new list */
     pthread_mutex_unlock(&p->lock);
     store_view_unref(out);
 }

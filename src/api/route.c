@@ -229,6 +229,12 @@ int route_resource(struct call *c, struct err **e)
     c->handler = handler_find(ri, r);
     if (!c->handler)
         return no_method(e);
+    if (r->virtual_only && c->accept.shape != SHAPE_OBJECT && ri->verb == VERB_CREATE) { /* a review is no object with metadata */
+        if (!c->accept.plain)
+            return err_set(e, ERR_NOT_ACCEPTABLE,
+                "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf");
+        c->accept.shape = SHAPE_OBJECT;
+    }
     if (!r->virtual_only)
         c->sres = store_find(c->api->store, r->storage);
     if (!c->sres && !r->virtual_only)

@@ -130,3 +130,14 @@ TEST(a_service_account_token_is_its_bearer_until_its_object_goes)
     EQ_STR(at(want(f, 201, "POST", "/apis/authentication.k8s.io/v1/tokenreviews", body.p), "status.authenticated"), STR("false"));
     fixture_free(f);
 }
+
+TEST(a_review_has_no_table_form)
+{
+    struct fixture *f = fixture_new();
+    const char *body = "{\"spec\":{\"nonResourceAttributes\":{\"path\":\"/\",\"verb\":\"get\"}}}";
+    f->accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    want(f, 406, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body);
+    f->accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    EQ_STR(at(want(f, 201, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body), "status.allowed"), STR("true"));
+    fixture_free(f);
+}

@@ -99,6 +99,8 @@ TEST(patches_of_all_kinds_are_applied)
     want(f, 201, "PATCH", CM "/b?fieldManager=me", "apiVersion: v1\nkind: ConfigMap\ndata: {m: z}\n");
     want(f, 409, "PATCH", CM "/b?fieldManager=other", "apiVersion: v1\nkind: ConfigMap\ndata: {m: q}\n");
     want(f, 422, "PATCH", CM "/b", "apiVersion: v1\nkind: ConfigMap\n");
+    o = want(f, 400, "PATCH", CM "/b?fieldManager=me&fieldValidation=Strict", "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"dota\":{},\"data\":{\"m\":\"1\",\"m\":\"2\"}}");
+    OK(str_find(at(o, "message"), STR("strict decoding error: unknown field \"dota\", duplicate field \"data.m\"")) >= 0);
     f->content_type = "text/plain";
     want(f, 415, "PATCH", CM "/a", "x");
     fixture_free(f);
