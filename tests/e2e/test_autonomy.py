@@ -97,6 +97,7 @@ def test_with_the_api_process_gone_pods_and_names_go_on(running):
     os.mkdir(db)
     with open(os.path.join(db, "store.db"), "w") as f:
         f.write("this is no database " * 1000)
+        shutil.chown(f.name, "sampan")
     Process.start(running)
     try:
         wait_for("the Service answers", lambda: fetch(running, ip) == "hello from sampan\n", 60)
