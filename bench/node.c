@@ -1,6 +1,7 @@
-/* What the node process needs for pods of one container: create-to-Running for some in sequence and many at once, memory (PSS) of the process, and per pod of pause and conmon, CPU and bytes
- * written when idle. Plays gate over the socket, with real conmon and crun, in a network namespace of its own.
- * Usage: bench-node ARCHIVE [at-once [data folder]]; ARCHIVE is an image with /bin/sleep (tests/image/mkimage.sh makes one). Needs root. */
+/* What the node process needs for pods of one container: create-to-Running for some in sequence and many at once, memory (PSS) of the
+ * process, and per pod of pause and conmon, CPU and bytes written when idle. Plays gate over the socket, with real conmon and crun, in a
+ * network namespace of its own. Usage: bench-node ARCHIVE [at-once [data folder]]; ARCHIVE is an image with /bin/sleep
+ * (tests/image/mkimage.sh makes one). Needs root. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -44,7 +45,8 @@ static void on_msg(void *arg, struct wire_msg *m)
     struct node_reply r;
     int64_t *now = xmalloc(sizeof *now);
     *now = clock_mono(NULL);
-    if (m->type == NODE_POD_STATE && wire_decode(&node_pod_state_type, m->body, p, &s, NULL) == 0 && s.ncontainers && s.containers[0].state == CS_RUNNING)
+    if (m->type == NODE_POD_STATE && wire_decode(&node_pod_state_type, m->body, p, &s, NULL) == 0 && s.ncontainers &&
+        s.containers[0].state == CS_RUNNING)
         now = map_get(&b->running, s.uid) ? now : (map_put(&b->running, s.uid, now), NULL);
     else if (m->type == NODE_POD_GONE && wire_decode(&node_uid_type, m->body, p, &u, NULL) == 0)
         now = map_put(&b->gone, u.uid, now);
@@ -76,8 +78,15 @@ static void start(struct bench *b)
     close(sv[1]);
     b->loop = loop_new(NULL);
     b->wire = wire_new(b->loop, sv[0], &ops, b, NULL);
-    struct node_config c = {.node_name = STR("bench"), .pod_cidr = STR("10.79.0.0/20"), .cluster_cidr = STR("10.79.0.0/16"), .service_cidr = STR("10.80.0.0/16"),
-        .dns_ip = STR("10.80.0.10"), .cluster_domain = STR("cluster.local"), .backend = STR("none"), .cgroup_root = str_of(b->root), .max_pods = 1000};
+    struct node_config c = {.node_name = STR("bench"),
+        .pod_cidr = STR("10.79.0.0/20"),
+        .cluster_cidr = STR("10.79.0.0/16"),
+        .service_cidr = STR("10.80.0.0/16"),
+        .dns_ip = STR("10.80.0.10"),
+        .cluster_domain = STR("cluster.local"),
+        .backend = STR("none"),
+        .cgroup_root = str_of(b->root),
+        .max_pods = 1000};
     wire_send(b->wire, NODE_CONFIG, 1, &node_config_type, &c, NULL, 0);
     wire_send(b->wire, NODE_SYNCED, 2, &node_empty_type, &(struct node_empty){0}, NULL, 0);
     for (int i = 0; i < 1200 && !b->image.n; i++)
@@ -89,10 +98,24 @@ static void start(struct bench *b)
 static void pod(struct bench *b, const char *uid)
 {
     struct str argv[] = {STR("/bin/sleep"), STR("100000")};
-    struct node_container c = {.name = STR("main"), .image = b->image, .image_ref = STR("bench"), .command = argv, .ncommand = 2, .security = {.uid = -1, .gid = -1},
-        .termination_path = STR("/dev/termination-log"), .spec_hash = 1};
-    struct node_pod p = {.uid = str_of(uid), .ns = STR("bench"), .name = str_of(uid), .restart_policy = STR("Always"), .qos = STR("BestEffort"), .host_users = true, .fs_group = -1,
-        .containers = &c, .ncontainers = 1, .resolv_conf = STR("nameserver 10.80.0.10\n")};
+    struct node_container c = {.name = STR("main"),
+        .image = b->image,
+        .image_ref = STR("bench"),
+        .command = argv,
+        .ncommand = 2,
+        .security = {.uid = -1, .gid = -1},
+        .termination_path = STR("/dev/termination-log"),
+        .spec_hash = 1};
+    struct node_pod p = {.uid = str_of(uid),
+        .ns = STR("bench"),
+        .name = str_of(uid),
+        .restart_policy = STR("Always"),
+        .qos = STR("BestEffort"),
+        .host_users = true,
+        .fs_group = -1,
+        .containers = &c,
+        .ncontainers = 1,
+        .resolv_conf = STR("nameserver 10.80.0.10\n")};
     wire_send(b->wire, NODE_POD, 3, &node_pod_type, &p, NULL, 0);
 }
 
@@ -195,7 +218,8 @@ static void run_sequence(struct bench *b)
         took[i] = *(int64_t *)map_get(&b->running, str_of(uid)) - before;
     }
     qsort(took, SEQUENCE, sizeof *took, by_value);
-    printf("create to Running, %d in sequence: p50 %.1f ms, most %.1f ms\n", SEQUENCE, (double)took[SEQUENCE / 2] / 1e6, (double)took[SEQUENCE - 1] / 1e6);
+    printf("create to Running, %d in sequence: p50 %.1f ms, most %.1f ms\n", SEQUENCE, (double)took[SEQUENCE / 2] / 1e6,
+        (double)took[SEQUENCE - 1] / 1e6);
     int64_t before = clock_mono(NULL);
     for (int i = 0; i < SEQUENCE; i++) {
         snprintf(uid, sizeof uid, "seq-%d", i);
@@ -217,7 +241,8 @@ static void run_at_once(struct bench *b, int n)
     printf("create to Running, %d at once: %.2f s\n", n, (double)(clock_mono(NULL) - before) / 1e9);
     int pauses, conmons;
     int64_t pause = pss_of("sampan-pause", &pauses), conmon = pss_of("conmon", &conmons);
-    printf("PSS: node %" PRId64 " KiB with %d pods; pause %.1f KiB, conmon %.1f KiB each\n", pss(b->node), n, pauses ? (double)pause / pauses : 0, conmons ? (double)conmon / conmons : 0);
+    printf("PSS: node %" PRId64 " KiB with %d pods; pause %.1f KiB, conmon %.1f KiB each\n", pss(b->node), n,
+        pauses ? (double)pause / pauses : 0, conmons ? (double)conmon / conmons : 0);
     int64_t cpu = ticks(b->node), disk = written(b->node), from = clock_mono(NULL);
     while (clock_mono(NULL) - from < 10 * NS_PER_S)
         loop_step(b->loop, 100);

@@ -18,7 +18,8 @@ static bool inside(struct str path)
 static int emit(void *arg, const struct layer_op *op, struct err **e)
 {
     int *n = arg;
-    if (op->kind == OP_NONE || op->kind >= OP_ERROR || !inside(op->path) || (op->kind == OP_HARDLINK && !inside(op->link)) || op->data.n > OP_DATA_MAX)
+    if (op->kind == OP_NONE || op->kind >= OP_ERROR || !inside(op->path) || (op->kind == OP_HARDLINK && !inside(op->link)) ||
+        op->data.n > OP_DATA_MAX)
         abort();
     return ++*n > 100000 ? err_set(e, ERR_LIMIT, "enough") : 0;
 }

@@ -1,4 +1,5 @@
-/* An archive of images, or one of the documents in it: blobs that are named stay within the file's idea of itself, and nothing else happens. */
+/* An archive of images, or one of the documents in it: blobs that are named stay within the file's idea of itself, and nothing else
+ * happens. */
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>

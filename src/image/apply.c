@@ -1,5 +1,5 @@
-/* The root side's only contact with a layer: one checked operation at a time, made below the layer's own folder with openat2, so that no path and no link that a
- * layer made before can lead anywhere else. */
+/* The root side's only contact with a layer: one checked operation at a time, made below the layer's own folder with openat2, so that no
+ * path and no link that a layer made before can lead anywhere else. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -185,7 +185,9 @@ static int make_one(struct apply *a, int parent, const char *base, const struct 
     default:
         if (op->kind == OP_CHAR && op->major == 0 && op->minor == 0)
             return 0; /* would hide a lower file */
-        return mknodat(parent, base, node_type(op->kind) | 0600, makedev((unsigned)op->major, (unsigned)op->minor)) < 0 ? err_errno(e, errno, "layer: make %s", base) : 0;
+        return mknodat(parent, base, node_type(op->kind) | 0600, makedev((unsigned)op->major, (unsigned)op->minor)) < 0
+                   ? err_errno(e, errno, "layer: make %s", base)
+                   : 0;
     }
 }
 
@@ -195,7 +197,8 @@ static int end_file(struct apply *a, struct err **e)
     if (a->file >= 0 && a->file_mtime > 0)
         futimens(a->file, t);
     int r = 0;
-    if (a->file >= 0 && a->ncapability && fsetxattr(a->file, "security.capability", a->capability, a->ncapability, 0) < 0 && errno != ENOTSUP && errno != EPERM)
+    if (a->file >= 0 && a->ncapability && fsetxattr(a->file, "security.capability", a->capability, a->ncapability, 0) < 0 &&
+        errno != ENOTSUP && errno != EPERM)
         r = err_errno(e, errno, "layer: file capability");
     a->ncapability = 0;
     closep(&a->file);

@@ -6,12 +6,14 @@
  *     <dir>/names/<64 hex>  one name ("docker.io/library/hello:v1"), which image it means, and whether it is pinned
  *     <dir>/tmp/            what is under way; emptied at the next import
  *
- * Trust. Archives, manifests, configs and layers are made by strangers. They are parsed only in short-lived processes of an unprivileged user without system
- * calls to open, connect or run anything (sandbox.h); what they say comes back over a pipe in bounded records (base/wire.h) and is checked again by
- * the root side, which makes files with openat2 below the layer's own folder. The root side itself hashes the bytes it hands in, so that a parser that was
- * taken over by a layer can spoil that layer and nothing else: layers are shared by the digest of exactly those bytes.
+ * Trust. Archives, manifests, configs and layers are made by strangers. They are parsed only in short-lived processes of an unprivileged
+ * user without system calls to open, connect or run anything (sandbox.h); what they say comes back over a pipe in bounded records
+ * (base/wire.h) and is checked again by the root side, which makes files with openat2 below the layer's own folder. The root side itself
+ * hashes the bytes it hands in, so that a parser that was taken over by a layer can spoil that layer and nothing else: layers are shared by
+ * the digest of exactly those bytes.
  *
- * Atomic: a layer is unpacked in tmp/, synced and renamed; the image's record follows, then its names. After kill -9 or a power cut there is the whole image or none of it.
+ * Atomic: a layer is unpacked in tmp/, synced and renamed; the image's record follows, then its names. After kill -9 or a power cut there
+ * is the whole image or none of it.
  */
 #pragma once
 #include "base/buf.h"
@@ -61,15 +63,17 @@ struct image_import_options {
     bool layout;                  /* fd is an OCI layout folder, not an archive */
     bool pinned;
 };
-/* Blocking (run it in a helper process): fd is a docker or OCI archive (tar, plain, gzip or zstd) or a layout folder. Adds the imported names (or ids) to out, one a line.
- * ERR_PARSE, ERR_LIMIT, ERR_INVALID (a digest does not match), ERR_STORAGE_FULL. Nothing of an image that fails stays. */
+/* Blocking (run it in a helper process): fd is a docker or OCI archive (tar, plain, gzip or zstd) or a layout folder. Adds the imported
+ * names (or ids) to out, one a line. ERR_PARSE, ERR_LIMIT, ERR_INVALID (a digest does not match), ERR_STORAGE_FULL. Nothing of an image
+ * that fails stays. */
 int image_import(struct image_store *s, int fd, const struct image_import_options *o, struct buf *out, struct err **e) _must_check_;
-/* Removes a name; the image with its last one (an id removes all names), and layers that no image needs any more. ERR_NOT_FOUND; ERR_CONFLICT when pinned. Blocking. */
+/* Removes a name; the image with its last one (an id removes all names), and layers that no image needs any more. ERR_NOT_FOUND;
+ * ERR_CONFLICT when pinned. Blocking. */
 int image_remove(struct image_store *s, struct str ref, struct err **e) _must_check_;
 /* Layers that no image refers to, and leftovers. Blocking. Returns bytes freed or -code. */
 int64_t image_sweep(struct image_store *s, struct err **e);
-/* The archives of an air-gap folder (*.tar *.tar.gz *.tgz *.tar.zst), pinned; files that were imported before (same name, size and time) are skipped. Blocking.
- * One that fails does not stop the others; out gets one line each: "name: imported ..." or "name: error". */
+/* The archives of an air-gap folder (*.tar *.tar.gz *.tgz *.tar.zst), pinned; files that were imported before (same name, size and time)
+ * are skipped. Blocking. One that fails does not stop the others; out gets one line each: "name: imported ..." or "name: error". */
 int image_import_folder(struct image_store *s, const char *folder, struct buf *out, struct err **e) _must_check_;
 
 /* "nginx" → "docker.io/library/nginx:latest" (distribution/reference's rules). ERR_INVALID "couldn't parse image name". */

@@ -22,7 +22,22 @@ struct plan_image {
 struct plan { struct plan_image *images; size_t nimages; };
 extern const struct wire_type plan_type, image_config_type, image_type, layer_op_type, layer_end_type;
 
-enum layer_op_kind { OP_NONE, OP_DIR, OP_FILE, OP_DATA, OP_SYMLINK, OP_HARDLINK, OP_CHAR, OP_BLOCK, OP_FIFO, OP_WHITEOUT, OP_OPAQUE, OP_END, OP_ERROR, OP_KINDS };
+enum layer_op_kind {
+    OP_NONE,
+    OP_DIR,
+    OP_FILE,
+    OP_DATA,
+    OP_SYMLINK,
+    OP_HARDLINK,
+    OP_CHAR,
+    OP_BLOCK,
+    OP_FIFO,
+    OP_WHITEOUT,
+    OP_OPAQUE,
+    OP_END,
+    OP_ERROR,
+    OP_KINDS
+};
 struct layer_xattr { struct str name, value; };
 struct layer_op {
     uint64_t kind;              /* enum layer_op_kind */
@@ -35,7 +50,8 @@ struct layer_op {
 };
 
 /* ---- the parsing side: each runs in a sandboxed process (sandbox.h) ---- */
-int plan_archive(int fd, int plain /* an empty file for the decompressed form, when it is compressed */, struct pool *p, struct plan *out, struct err **e) _must_check_;
+int plan_archive(int fd, int plain /* an empty file for the decompressed form, when it is compressed */, struct pool *p, struct plan *out,
+    struct err **e) _must_check_;
 int plan_layout(struct pool *p, struct str index, struct str manifest, struct plan *out, struct err **e) _must_check_;
 /* index.json → the digest of the manifest for this machine; *is_index: that is an index again. */
 int plan_pick(struct pool *p, struct str index, struct str wanted, struct str *digest, bool *is_index, struct err **e) _must_check_;

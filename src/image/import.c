@@ -82,7 +82,8 @@ static int run_document(void *arg, int in, int extra, int out, struct err **e)
     struct plan plan = {0};
     struct plan_image picked = {0};
     bool again = false;
-    int r = j->kind == DOC_MANIFEST ? plan_layout(p, STR_NULL, j->text, &plan, e) : plan_pick(p, j->text, j->wanted, &picked.manifest_digest, &again, e);
+    int r = j->kind == DOC_MANIFEST ? plan_layout(p, STR_NULL, j->text, &plan, e)
+                                    : plan_pick(p, j->text, j->wanted, &picked.manifest_digest, &again, e);
     if (j->kind == DOC_INDEX) {
         picked.config.ranged = again;
         plan = (struct plan){&picked, 1};
@@ -109,8 +110,8 @@ static int run_layer(void *arg, int in, int extra, int out, struct err **e)
 }
 
 /* Starts a parser and takes its single answer. */
-static int ask(struct image_store *s, int (*run)(void *, int, int, int, struct err **), void *arg, int in, int extra, const struct wire_type *t, struct pool *p, void *msg,
-               struct err **e)
+static int ask(struct image_store *s, int (*run)(void *, int, int, int, struct err **), void *arg, int in, int extra,
+    const struct wire_type *t, struct pool *p, void *msg, struct err **e)
 {
     _cleanup_(closep) int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     struct parser_spec spec = {s->user, in >= 0 ? in : null, extra, run, arg};
@@ -359,7 +360,8 @@ static int one_image(struct job *j, struct plan_image *pi, struct image *out, st
         int64_t bytes = 0;
         if ((r = find_digest(j, b, e)) < 0)
             return r;
-        if (!store_has_layer(j->s, b->digest) && !map_get(&j->made, b->digest) && (r = unpack_layer(j, b, out->config.diff_ids[k], &bytes, e)) < 0)
+        if (!store_has_layer(j->s, b->digest) && !map_get(&j->made, b->digest) &&
+            (r = unpack_layer(j, b, out->config.diff_ids[k], &bytes, e)) < 0)
             return r;
         for (size_t m = 0; bytes == 0 && known && m < known->nlayers; m++)
             if (str_eq(known->layers[m].digest, b->digest))
@@ -538,7 +540,8 @@ static void import_file(struct image_store *s, int dir, const char *name, struct
         buf_printf(out, "%s: error: not a file that can be read\n", name);
         return;
     }
-    _cleanup_(freep) char *state = xasprintf("%s/seen-%s", s->dir, name), *now = xasprintf("%lld %lld.%09ld", (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+    _cleanup_(freep) char *state = xasprintf("%s/seen-%s", s->dir, name),
+                          *now = xasprintf("%lld %lld.%09ld", (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
     _cleanup_(buf_clear) struct buf before = BUF_INIT, names = BUF_INIT;
     if (file_read(state, 256, &before, NULL) == 0 && str_eqz(buf_str(&before), now))
         return;

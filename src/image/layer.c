@@ -91,7 +91,8 @@ static enum layer_op_kind kind_of(struct archive_entry *x, struct layer_op *op)
     }
 }
 
-static int file_data(struct archive *a, int (*emit)(void *arg, const struct layer_op *op, struct err **e), void *arg, int64_t size, struct err **e)
+static int file_data(
+    struct archive *a, int (*emit)(void *arg, const struct layer_op *op, struct err **e), void *arg, int64_t size, struct err **e)
 {
     static char chunk[64 << 10];
     int64_t got = 0;
@@ -111,14 +112,16 @@ static int file_data(struct archive *a, int (*emit)(void *arg, const struct laye
     }
 }
 
-static int entry(struct archive *a, struct archive_entry *x, int (*emit)(void *arg, const struct layer_op *op, struct err **e), void *arg, struct err **e)
+static int entry(struct archive *a, struct archive_entry *x, int (*emit)(void *arg, const struct layer_op *op, struct err **e), void *arg,
+    struct err **e)
 {
     char path[4097], link[4097];
     struct layer_xattr list[64];
     const char *name = archive_entry_pathname(x), *target;
     if (!name)
         name = archive_entry_pathname_utf8(x);
-    struct layer_op op = {.mode = archive_entry_perm(x), .uid = (uint64_t)archive_entry_uid(x), .gid = (uint64_t)archive_entry_gid(x), .xattrs = list};
+    struct layer_op op = {
+        .mode = archive_entry_perm(x), .uid = (uint64_t)archive_entry_uid(x), .gid = (uint64_t)archive_entry_gid(x), .xattrs = list};
     if (!name || !clean(name, path, sizeof path, &op.path))
         return err_set(e, ERR_PARSE, "layer: \"%s\" is not a path inside the image", name ? name : "(not readable)");
     if (archive_entry_mtime_is_set(x))

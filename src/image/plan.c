@@ -54,7 +54,8 @@ static int scan(struct members *m, struct err **e)
             r = err_set(e, ERR_LIMIT, "archive: more than %d members", MEMBERS_MAX);
         } else if (name && (archive_entry_filetype(x) == AE_IFREG || link)) {
             struct member *b = pool_new_of(m->pool, struct member);
-            *b = (struct member){(uint64_t)archive_filter_bytes(a, 0), (uint64_t)MAX(archive_entry_size(x), 0), link ? pool_str(m->pool, str_of(link)) : STR_NULL};
+            *b = (struct member){(uint64_t)archive_filter_bytes(a, 0), (uint64_t)MAX(archive_entry_size(x), 0),
+                link ? pool_str(m->pool, str_of(link)) : STR_NULL};
             map_put(&m->by_name, clean(str_of(name)), b);
         }
     }
@@ -172,7 +173,8 @@ static int oci_images(struct members *m, struct str text, struct plan *out, stru
     out->images = pool_array(m->pool, struct plan_image, json_count(list));
     json_for(list, it) {
         struct str digest = json_get_str(it, "digest"), top = digest, body;
-        bool again = str_find(json_get_str(it, "mediaType"), STR("index")) >= 0 || str_find(json_get_str(it, "mediaType"), STR("manifest.list")) >= 0;
+        bool again = str_find(json_get_str(it, "mediaType"), STR("index")) >= 0 ||
+                     str_find(json_get_str(it, "mediaType"), STR("manifest.list")) >= 0;
         for (int depth = 0; r == 0 && again && depth < 3; depth++) {
             r = blob_text(m, digest, &body, e);
             if (r == 0)

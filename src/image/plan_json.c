@@ -19,7 +19,8 @@ int plan_pick(struct pool *p, struct str index, struct str wanted, struct str *d
     json_for(list, it) {
         const struct json *platform = json_get(it, STR("platform"));
         struct str os = json_get_str(platform, "os"), arch = json_get_str(platform, "architecture");
-        if (!str_empty(wanted) ? str_eq(json_get_str(it, "digest"), wanted) : (str_eq(os, STR("linux")) && str_eq(arch, STR(GOARCH))) || !platform) {
+        if (!str_empty(wanted) ? str_eq(json_get_str(it, "digest"), wanted)
+                               : (str_eq(os, STR("linux")) && str_eq(arch, STR(GOARCH))) || !platform) {
             best = it;
             break;
         }

@@ -24,9 +24,37 @@
 
 /* What computing over memory and given descriptors needs. */
 static const int allowed[] = {
-    SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_lseek, SYS_fstat, SYS_close, SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect,
-    SYS_madvise, SYS_brk, SYS_futex, SYS_exit, SYS_exit_group, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_clock_gettime, SYS_getrandom,
-    SYS_sched_yield, SYS_getpid, SYS_gettid, SYS_sigaltstack, SYS_nanosleep, SYS_restart_syscall, SYS_newfstatat, SYS_ftruncate,
+    SYS_read,
+    SYS_write,
+    SYS_readv,
+    SYS_writev,
+    SYS_pread64,
+    SYS_pwrite64,
+    SYS_lseek,
+    SYS_fstat,
+    SYS_close,
+    SYS_mmap,
+    SYS_munmap,
+    SYS_mremap,
+    SYS_mprotect,
+    SYS_madvise,
+    SYS_brk,
+    SYS_futex,
+    SYS_exit,
+    SYS_exit_group,
+    SYS_rt_sigaction,
+    SYS_rt_sigprocmask,
+    SYS_rt_sigreturn,
+    SYS_clock_gettime,
+    SYS_getrandom,
+    SYS_sched_yield,
+    SYS_getpid,
+    SYS_gettid,
+    SYS_sigaltstack,
+    SYS_nanosleep,
+    SYS_restart_syscall,
+    SYS_newfstatat,
+    SYS_ftruncate,
 #ifdef SYS_gettimeofday
     SYS_gettimeofday,
 #endif
@@ -77,7 +105,8 @@ static void tell_end(int out, int code, const char *message)
 static _noreturn_ void child_main(const struct parser_spec *s, uid_t uid, gid_t gid, int out)
 {
     struct err *e = NULL;
-    int in = fcntl(s->in, F_DUPFD_CLOEXEC, 10), extra = s->extra >= 0 ? fcntl(s->extra, F_DUPFD_CLOEXEC, 10) : -1, to = fcntl(out, F_DUPFD_CLOEXEC, 10);
+    int in = fcntl(s->in, F_DUPFD_CLOEXEC, 10), extra = s->extra >= 0 ? fcntl(s->extra, F_DUPFD_CLOEXEC, 10) : -1,
+        to = fcntl(out, F_DUPFD_CLOEXEC, 10);
     dup2(in, 0);
     if (extra >= 0)
         dup2(extra, 3);

@@ -124,7 +124,8 @@ static void settle_container(struct container *c)
     int64_t finished = node_now(c->pod->node);
     bool known = container_exit_file(&c->pod->node->rt, c->id ? c->id : "-", &code, &finished);
     if (c->state == CON_RUNNING || c->state == CON_STOPPING)
-        con_result(c, code, known ? NULL : "ContainerStatusUnknown", known ? NULL : "The container could not be located when the pod was terminated", finished);
+        con_result(c, code, known ? NULL : "ContainerStatusUnknown",
+            known ? NULL : "The container could not be located when the pod was terminated", finished);
     if (c->state != CON_REMOVING)
         con_move(c, CON_REMOVING);
     con_move(c, con_should_restart(c) ? CON_IDLE : CON_DONE);
@@ -195,7 +196,8 @@ static void orphan_states(struct node *n)
     _cleanup_(closedirp) DIR *d = opendir(n->state_dir);
     for (struct dirent *x; d && (x = readdir(d));) {
         _cleanup_(err_freep) struct err *e = NULL;
-        if (x->d_name[0] != '.' && !known_container(n, x->d_name) && container_remove(&n->rt, n->crun, -1, x->d_name, NULL, NULL, NULL, &e) < 0)
+        if (x->d_name[0] != '.' && !known_container(n, x->d_name) &&
+            container_remove(&n->rt, n->crun, -1, x->d_name, NULL, NULL, NULL, &e) < 0)
             log_warn("container %s: %s", x->d_name, err_msg(e));
     }
 }

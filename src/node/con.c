@@ -97,7 +97,8 @@ void con_result(struct container *c, int64_t code, const char *reason, const cha
     c->ended = true;
 }
 
-/* client-go's flowcontrol.Backoff as the kubelet uses it: none before the first restart, then 10 s doubling to 5 min, forgotten after 10 min without one. */
+/* client-go's flowcontrol.Backoff as the kubelet uses it: none before the first restart, then 10 s doubling to 5 min, forgotten after 10
+ * min without one. */
 static void back_off(struct container *c)
 {
     int64_t now = clock_mono(NULL);
@@ -121,10 +122,11 @@ static void announce_wait(struct container *c)
     timer_set(p->node->loop, &c->backoff_timer, c->next_at, on_backoff);
     if (!c->now.reason) /* it never ran: what is wrong with it is told already */
         return;
-    _cleanup_(freep) char *text = xasprintf("back-off %" PRId64 "s restarting failed container=%s pod=%.*s_%.*s(%s)", (c->next_at - clock_mono(NULL) + NS_PER_S / 2) / NS_PER_S, c->name,
-                                            STR_ARG(p->spec.name), STR_ARG(p->spec.ns), p->uid);
+    _cleanup_(freep) char *text = xasprintf("back-off %" PRId64 "s restarting failed container=%s pod=%.*s_%.*s(%s)",
+        (c->next_at - clock_mono(NULL) + NS_PER_S / 2) / NS_PER_S, c->name, STR_ARG(p->spec.name), STR_ARG(p->spec.ns), p->uid);
     con_wait(c, "CrashLoopBackOff", text);
-    pod_event(p, str_of(c->name), true, "BackOff", "Back-off restarting failed container %s in pod %.*s_%.*s(%s)", c->name, STR_ARG(p->spec.name), STR_ARG(p->spec.ns), p->uid);
+    pod_event(p, str_of(c->name), true, "BackOff", "Back-off restarting failed container %s in pod %.*s_%.*s(%s)", c->name,
+        STR_ARG(p->spec.name), STR_ARG(p->spec.ns), p->uid);
 }
 
 /* ---- removal behind a run ---- */
@@ -133,7 +135,8 @@ static int remove_one(void *arg, struct buf *out, struct err **e)
 {
     struct container *c = arg;
     struct pod *p = c->pod;
-    _cleanup_(freep) char *root = xasprintf("%s/root/%s", p->run, c->id), *cgroup = con_cgroup(c), *sub = xasprintf("%s/sub/%s", p->run, c->id);
+    _cleanup_(freep) char *root = xasprintf("%s/root/%s", p->run, c->id), *cgroup = con_cgroup(c),
+                          *sub = xasprintf("%s/sub/%s", p->run, c->id);
     int ns = sandbox_mount_ns(p->sandbox);
     int r = container_remove(&p->node->rt, p->handler ? p->handler : p->node->crun, ns, c->id, c->bundle, root, cgroup, e);
     if (ns >= 0)
@@ -208,7 +211,8 @@ void con_ended(struct container *c)
     bool known = container_exit_file(&n->rt, c->id, &code, &finished);
     _cleanup_(freep) char *cgroup = con_cgroup(c), *oom = xasprintf("%s/oom", c->bundle), *message = termination_message(c, code);
     c->oom = code != 0 && (file_exists(oom) || cgroup_oom_kills(n->cgroups, cgroup) > 0);
-    con_result(c, code, known ? NULL : "ContainerStatusUnknown", known ? message : "The container's monitor died; its exit code is lost", finished);
+    con_result(c, code, known ? NULL : "ContainerStatusUnknown", known ? message : "The container's monitor died; its exit code is lost",
+        finished);
     c->ran = true;
     con_remove(c);
 }
@@ -241,8 +245,8 @@ static void failed_to_start(struct container *c, const char *waiting, const char
     con_remove(c);
 }
 
-/* The pod itself is wrong (a user that is not in the image, a subPath that leads out): there was no run, so that no restart policy applies; it is tried again, since
- * what it refers to may change. */
+/* The pod itself is wrong (a user that is not in the image, a subPath that leads out): there was no run, so that no restart policy applies;
+ * it is tried again, since what it refers to may change. */
 static void not_startable(struct container *c, const char *message)
 {
     pod_event(c->pod, str_of(c->name), true, "Failed", "Error: %s", message);
@@ -343,9 +347,20 @@ static int create(struct container *c, struct err **e)
     free(c->image_id);
     c->image_id = str_dup(image->id);
     _cleanup_(freep) char *log = con_log_path(c, c->restarts), *root = xasprintf("%s/root/%s", p->run, c->id);
-    struct container_spec s = {.id = c->id, .bundle = c->bundle, .handler = handler, .log_path = log, .cgroup = p->sandbox_cgroup, .layers_dir = image_layers_dir(n->images),
-        .lower = lower.n ? lower.p : ".", .root = root, .mount_ns = sandbox_mount_ns(p->sandbox), .tty = c->spec->tty, .stdin_open = c->spec->stdin_open,
-        .stdin_once = c->spec->stdin_once, .fill = con_fill, .arg = c};
+    struct container_spec s = {.id = c->id,
+        .bundle = c->bundle,
+        .handler = handler,
+        .log_path = log,
+        .cgroup = p->sandbox_cgroup,
+        .layers_dir = image_layers_dir(n->images),
+        .lower = lower.n ? lower.p : ".",
+        .root = root,
+        .mount_ns = sandbox_mount_ns(p->sandbox),
+        .tty = c->spec->tty,
+        .stdin_open = c->spec->stdin_open,
+        .stdin_once = c->spec->stdin_once,
+        .fill = con_fill,
+        .arg = c};
     c->creating = container_create(&n->rt, &s, on_created, c, e);
     return c->creating ? 0 : -ERR_IO;
 }
@@ -376,9 +391,10 @@ void con_start(struct container *c)
 
 static int stop_signal(const struct container *c)
 {
-    static const struct { const char *name; int number; } signals[] = {
-        {"TERM", SIGTERM}, {"KILL", SIGKILL}, {"INT", SIGINT}, {"QUIT", SIGQUIT}, {"HUP", SIGHUP}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"WINCH", SIGWINCH},
-        {"ABRT", SIGABRT}, {"ALRM", SIGALRM}, {"CONT", SIGCONT}, {"STOP", SIGSTOP}, {"IO", SIGIO}, {"PWR", SIGPWR}};
+    static const struct { const char *name; int number;
+    } signals[] = {{"TERM", SIGTERM}, {"KILL", SIGKILL}, {"INT", SIGINT}, {"QUIT", SIGQUIT}, {"HUP", SIGHUP}, {"USR1", SIGUSR1},
+        {"USR2", SIGUSR2}, {"WINCH", SIGWINCH}, {"ABRT", SIGABRT}, {"ALRM", SIGALRM}, {"CONT", SIGCONT}, {"STOP", SIGSTOP}, {"IO", SIGIO},
+        {"PWR", SIGPWR}};
     const struct image *i = c->image_id ? image_find(c->pod->node->images, str_of(c->image_id)) : NULL;
     struct str name = c->spec && !str_empty(c->spec->stop_signal) ? c->spec->stop_signal : i ? i->config.stop_signal : STR_NULL;
     uint64_t number;

@@ -1,5 +1,6 @@
-/* When the machine runs low: images that nobody uses go first, then pods, the least protected first (k8s.io/kubernetes/pkg/kubelet/eviction); and pods that use more local storage than they may.
- * What a pod uses on disk is counted by a helper process: once a minute for all (statistics), every ten seconds for those that have a limit. */
+/* When the machine runs low: images that nobody uses go first, then pods, the least protected first
+ * (k8s.io/kubernetes/pkg/kubelet/eviction); and pods that use more local storage than they may. What a pod uses on disk is counted by a
+ * helper process: once a minute for all (statistics), every ten seconds for those that have a limit. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -18,8 +19,10 @@
 #define DEPTH_MAX 128
 
 /* The kubelet's defaults. */
-static const struct evict_threshold thresholds[EVICT_COUNT] = {
-    [EVICT_MEMORY] = {"memory", 100 << 20, 0}, [EVICT_DISK] = {"ephemeral-storage", 0, 10}, [EVICT_INODES] = {"inodes", 0, 5}, [EVICT_PIDS] = {"pids", 0, 10}};
+static const struct evict_threshold thresholds[EVICT_COUNT] = {[EVICT_MEMORY] = {"memory", 100 << 20, 0},
+    [EVICT_DISK] = {"ephemeral-storage", 0, 10},
+    [EVICT_INODES] = {"inodes", 0, 5},
+    [EVICT_PIDS] = {"pids", 0, 10}};
 
 bool evict_low(const struct evict_threshold *t, int64_t available, int64_t capacity)
 {
@@ -56,7 +59,8 @@ static int64_t usage_at(int at, const char *name, dev_t dev, int depth)
         struct stat in;
         if (str_eqz(STR("."), x->d_name) || str_eqz(STR(".."), x->d_name) || fstatat(dirfd(d), x->d_name, &in, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
-        sum += S_ISDIR(in.st_mode) ? usage_at(dirfd(d), x->d_name, st.st_dev, depth + 1) : (int64_t)in.st_blocks * 512 / (int64_t)MAX(in.st_nlink, 1u);
+        sum += S_ISDIR(in.st_mode) ? usage_at(dirfd(d), x->d_name, st.st_dev, depth + 1)
+                                   : (int64_t)in.st_blocks * 512 / (int64_t)MAX(in.st_nlink, 1u);
     }
     if (d)
         closedir(d);
@@ -132,7 +136,8 @@ static void on_scan(void *owner, const struct err *e, struct str out)
     int64_t bytes;
     n->scanning = NULL;
     while (!e && str_split(&out, '\n', &line)) {
-        if (!str_cut(line, ' ', &uid, &line) || !str_cut(line, ' ', &kind, &line) || !str_cut(line, ' ', &name, &number) || !str_to_i64(number, &bytes))
+        if (!str_cut(line, ' ', &uid, &line) || !str_cut(line, ' ', &kind, &line) || !str_cut(line, ' ', &name, &number) ||
+            !str_to_i64(number, &bytes))
             continue;
         struct pod *p = node_pod_by_uid(n, uid);
         if (p)
@@ -211,8 +216,9 @@ static void evict_one(struct node *n, enum evict_signal what, int64_t available)
     if (!worst)
         return;
     n->last_eviction = clock_mono(NULL);
-    _cleanup_(freep) char *text = xasprintf("The node was low on resource: %s. Available: %" PRId64 ", the pod was using %" PRId64 ", request is %" PRId64 ". ", thresholds[what].name, available,
-                                            of_worst.used, of_worst.requested);
+    _cleanup_(freep) char *text =
+        xasprintf("The node was low on resource: %s. Available: %" PRId64 ", the pod was using %" PRId64 ", request is %" PRId64 ". ",
+            thresholds[what].name, available, of_worst.used, of_worst.requested);
     evict(worst, text);
 }
 

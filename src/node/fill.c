@@ -1,5 +1,6 @@
-/* From a container of the protocol to an OCI specification. Runs in the child that makes the container, inside the pod's mount namespace, with the root mounted: what the
- * image says about users is read from there. Errors that start with "config: " are the pod's own fault (CreateContainerConfigError). */
+/* From a container of the protocol to an OCI specification. Runs in the child that makes the container, inside the pod's mount namespace,
+ * with the root mounted: what the image says about users is read from there. Errors that start with "config: " are the pod's own fault
+ * (CreateContainerConfigError). */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -46,7 +47,8 @@ static int possible_score(int want)
 {
     _cleanup_(buf_clear) struct buf b = BUF_INIT;
     int64_t own = 0;
-    if (file_read("/proc/self/oom_score_adj", 32, &b, NULL) == 0 && str_to_i64(str_trim(buf_str(&b)), &own) && !caps_has(caps_bounding(), 24))
+    if (file_read("/proc/self/oom_score_adj", 32, &b, NULL) == 0 && str_to_i64(str_trim(buf_str(&b)), &own) &&
+        !caps_has(caps_bounding(), 24))
         return MAX(want, (int)own);
     return want;
 }
@@ -110,7 +112,9 @@ static int add_volume(struct fill *f, size_t at, struct err **e)
         const char *target = pool_printf(f->pool, "%s/sub/%s/%zu", f->p->run, f->c->id, at).p;
         int r = volume_bind_subpath(from, m->sub_path, read_only, target, e);
         if (r < 0)
-            return err_wrap(e, "config: failed to prepare subPath for volumeMount \"%.*s\" of container \"%s\"", STR_ARG(m->volume), f->c->name), r;
+            return err_wrap(
+                       e, "config: failed to prepare subPath for volumeMount \"%.*s\" of container \"%s\"", STR_ARG(m->volume), f->c->name),
+                   r;
         from = target;
     }
     static const char *const propagation[] = {"rprivate", "rslave", "rshared"};
@@ -154,13 +158,15 @@ static int add_mounts(struct fill *f, struct err **e)
 static void add_device(struct fill *f, const char *path, const struct stat *st)
 {
     if (f->out->ndevices < DEVICES_MAX)
-        f->devices[f->out->ndevices++] = (struct oci_device){path, S_ISBLK(st->st_mode) ? 'b' : 'c', major(st->st_rdev), minor(st->st_rdev), st->st_mode & 0777, st->st_uid, st->st_gid};
+        f->devices[f->out->ndevices++] = (struct oci_device){
+            path, S_ISBLK(st->st_mode) ? 'b' : 'c', major(st->st_rdev), minor(st->st_rdev), st->st_mode & 0777, st->st_uid, st->st_gid};
 }
 
 /* A privileged container sees the host's devices, but for what its own /dev has. */
 static void all_devices(struct fill *f, const char *dir, int depth)
 {
-    static const char *const skip[] = {"pts", "shm", "fd", "mqueue", ".", "..", "console", "ptmx", "null", "zero", "full", "tty", "random", "urandom", "stdin", "stdout", "stderr"};
+    static const char *const skip[] = {"pts", "shm", "fd", "mqueue", ".", "..", "console", "ptmx", "null", "zero", "full", "tty", "random",
+        "urandom", "stdin", "stdout", "stderr"};
     DIR *d = opendir(dir);
     for (struct dirent *x; d && (x = readdir(d));) {
         bool skipped = false;
@@ -187,7 +193,8 @@ static int add_devices(struct fill *f, struct err **e)
     for (size_t i = 0; i < f->nc->ndevices; i++) {
         const struct node_volume *v = volume_of(f->p, f->nc->devices[i].volume);
         struct stat st;
-        if (!v || stat(pool_strz(f->pool, v->path), &st) < 0 || !(S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)) || !destination_ok(f->nc->devices[i].path))
+        if (!v || stat(pool_strz(f->pool, v->path), &st) < 0 || !(S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)) ||
+            !destination_ok(f->nc->devices[i].path))
             return err_set(e, ERR_INVALID, "config: volume \"%.*s\" is no device", STR_ARG(f->nc->devices[i].volume));
         add_device(f, pool_strz(f->pool, f->nc->devices[i].path), &st);
     }
@@ -366,7 +373,8 @@ static void make_cwd(int root_fd, struct str cwd, uint32_t uid, uint32_t gid)
 int con_fill(void *con, struct pool *pool, int root_fd, struct oci_spec *out, struct err **e)
 {
     struct container *c = con;
-    struct fill f = {c, c->pod, c->spec, image_find(c->pod->node->images, c->spec->image), pool, out, pool_array(pool, struct oci_mount, MOUNTS_MAX), NULL};
+    struct fill f = {c, c->pod, c->spec, image_find(c->pod->node->images, c->spec->image), pool, out,
+        pool_array(pool, struct oci_mount, MOUNTS_MAX), NULL};
     struct str home = STR("/");
     if (!f.image)
         return err_set(e, ERR_NOT_FOUND, "config: its image is gone");
@@ -389,7 +397,9 @@ int con_fill(void *con, struct pool *pool, int root_fd, struct oci_spec *out, st
     out->no_new_privs = s->no_new_privs;
     out->privileged = s->privileged;
     out->proc_unmasked = s->proc_unmasked;
-    out->cwd = !str_empty(c->spec->working_dir) ? c->spec->working_dir : !str_empty(f.image->config.working_dir) ? f.image->config.working_dir : STR("/");
+    out->cwd = !str_empty(c->spec->working_dir)          ? c->spec->working_dir
+               : !str_empty(f.image->config.working_dir) ? f.image->config.working_dir
+                                                         : STR("/");
     if (!str_starts(out->cwd, STR("/")))
         return err_set(e, ERR_INVALID, "config: workingDir \"%.*s\" must be absolute", STR_ARG(out->cwd));
     make_cwd(root_fd, out->cwd, out->uid, out->gid);

@@ -13,7 +13,12 @@ void con_hooks_cancel(struct container *c)
 
 static struct exec *run(struct container *c, const struct node_hook *h, const struct exec_ops *ops, int64_t timeout_ns, struct err **e)
 {
-    struct exec_spec s = {.handler = pod_handler(c->pod, NULL), .id = c->id, .mount_ns = sandbox_mount_ns(c->pod->sandbox), .argv = h->argv, .nargv = h->nargv, .oom_score_adj = con_oom_score(c->pod, c->spec),
+    struct exec_spec s = {.handler = pod_handler(c->pod, NULL),
+        .id = c->id,
+        .mount_ns = sandbox_mount_ns(c->pod->sandbox),
+        .argv = h->argv,
+        .nargv = h->nargv,
+        .oom_score_adj = con_oom_score(c->pod, c->spec),
         .timeout_ms = (int)MIN(timeout_ns / NS_PER_MS, INT64_C(2000000000))};
     return exec_start(&c->pod->node->rt, &s, ops, c, e);
 }

@@ -43,7 +43,8 @@ static struct str runtime_version(struct node *n, struct pool *p)
 
 static const char *goarch(const char *machine)
 {
-    static const char *const names[][2] = {{"x86_64", "amd64"}, {"aarch64", "arm64"}, {"armv7l", "arm"}, {"armv6l", "arm"}, {"riscv64", "riscv64"}};
+    static const char *const names[][2] = {
+        {"x86_64", "amd64"}, {"aarch64", "arm64"}, {"armv7l", "arm"}, {"armv6l", "arm"}, {"riscv64", "riscv64"}};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (str_eqz(str_of(names[i][0]), machine))
             return names[i][1];
@@ -76,9 +77,16 @@ void host_hello(struct node *n)
     char hostname[254] = "";
     uname(&u);
     gethostname(hostname, sizeof hostname - 1);
-    struct node_hello h = {.boot_id = str_of(n->boot_id), .machine_id = line_of(p, "/etc/machine-id"), .system_uuid = line_of(p, "/sys/class/dmi/id/product_uuid"),
-        .kernel = str_of(u.release), .os_image = os_name(p), .arch = str_of(goarch(u.machine)), .runtime_version = runtime_version(n, p), .hostname = str_of(hostname),
-        .cpus = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN), .memory = node_memory()};
+    struct node_hello h = {.boot_id = str_of(n->boot_id),
+        .machine_id = line_of(p, "/etc/machine-id"),
+        .system_uuid = line_of(p, "/sys/class/dmi/id/product_uuid"),
+        .kernel = str_of(u.release),
+        .os_image = os_name(p),
+        .arch = str_of(goarch(u.machine)),
+        .runtime_version = runtime_version(n, p),
+        .hostname = str_of(hostname),
+        .cpus = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN),
+        .memory = node_memory()};
     uint64_t pids = 0;
     if (str_to_u64(line_of(p, "/proc/sys/kernel/pid_max"), &pids))
         h.pids = (int64_t)pids;

@@ -1,4 +1,5 @@
-/* Images change in helper processes, one job after the other; the list is read anew behind each, and whenever another process (`sampan image`) changed the store. */
+/* Images change in helper processes, one job after the other; the list is read anew behind each, and whenever another process (`sampan
+ * image`) changed the store. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/inotify.h>
@@ -28,7 +29,8 @@ static void add_image(void *arg, const struct image *i)
     struct str *layers = pool_array(l->pool, struct str, i->nlayers + 1);
     for (size_t k = 0; k < i->nlayers; k++)
         layers[k] = i->layers[k].digest;
-    l->list[l->n++] = (struct node_image){i->id, i->names, i->nnames, i->digests, i->ndigests, i->size, i->pinned, i->config.user, layers, i->nlayers};
+    l->list[l->n++] =
+        (struct node_image){i->id, i->names, i->nnames, i->digests, i->ndigests, i->size, i->pinned, i->config.user, layers, i->nlayers};
 }
 
 static void count_image(void *arg, const struct image *i)

@@ -1,7 +1,7 @@
 /* Inside the room: the node, its pods, their containers. One loop, one thread; whatever blocks runs in helper processes (runtime/helper.h).
  *
- * pod_step is level-triggered: it looks at what should be and what is, starts what comes next and returns; every completion calls it again. States and their
- * allowed moves are tables (state.c), asserted at each move.
+ * pod_step is level-triggered: it looks at what should be and what is, starts what comes next and returns; every completion calls it again.
+ * States and their allowed moves are tables (state.c), asserted at each move.
  *
  * A pod                                          A container
  *
@@ -140,7 +140,8 @@ void pod_gone(struct pod *p);
 struct container *pod_container(struct pod *p, struct str name);
 struct pod *node_pod_by_uid(struct node *n, struct str uid);
 bool pod_uid_ok(struct str uid);
-void pod_fail(struct pod *p, const char *reason, const char *message); /* evicted and the like: stopped for good, kept until gate lets it go */
+void pod_fail(
+    struct pod *p, const char *reason, const char *message); /* evicted and the like: stopped for good, kept until gate lets it go */
 
 /* setup.c: the sandbox */
 void pod_setup(struct pod *p);

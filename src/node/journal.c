@@ -1,5 +1,5 @@
-/* What node must know to adopt or clean a pod after kill -9. Written before the step that makes something, by rename, so that there is always one whole state; not synced,
- * since after a power cut none of the processes it speaks of exist. */
+/* What node must know to adopt or clean a pod after kill -9. Written before the step that makes something, by rename, so that there is
+ * always one whole state; not synced, since after a power cut none of the processes it speaks of exist. */
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -25,25 +25,27 @@ struct saved_pod {
     struct saved_container *c; size_t nc;
 };
 
-static const struct wire_field run_fields[] = {
-    WIRE_STR(struct saved_run, id, 128), WIRE_STR(struct saved_run, reason, 256), WIRE_STR(struct saved_run, message, 65536), WIRE_I64(struct saved_run, started),
-    WIRE_I64(struct saved_run, finished), WIRE_I64(struct saved_run, exit_code), WIRE_END};
+static const struct wire_field run_fields[] = {WIRE_STR(struct saved_run, id, 128), WIRE_STR(struct saved_run, reason, 256),
+    WIRE_STR(struct saved_run, message, 65536), WIRE_I64(struct saved_run, started), WIRE_I64(struct saved_run, finished),
+    WIRE_I64(struct saved_run, exit_code), WIRE_END};
 static const struct wire_type run_type = {"run", sizeof(struct saved_run), run_fields};
-static const struct wire_field con_fields[] = {
-    WIRE_STR(struct saved_container, name, 253), WIRE_STR(struct saved_container, id, 128), WIRE_STR(struct saved_container, image_id, 253),
-    WIRE_STR(struct saved_container, waiting_reason, 253), WIRE_STR(struct saved_container, waiting_message, 65536), WIRE_ENUM(struct saved_container, kind, CON_EPHEMERAL + 1),
-    WIRE_ENUM(struct saved_container, state, CON_COUNT), WIRE_U64(struct saved_container, spec_hash), WIRE_U64(struct saved_container, restarts),
-    WIRE_U64(struct saved_container, pid), WIRE_U64(struct saved_container, pid_start), WIRE_U64(struct saved_container, conmon), WIRE_U64(struct saved_container, conmon_start),
-    WIRE_I64(struct saved_container, started), WIRE_I64(struct saved_container, backoff), WIRE_I64(struct saved_container, next_in),
-    WIRE_I64(struct saved_container, last_update), WIRE_BOOL(struct saved_container, started_ok), WIRE_BOOL(struct saved_container, ran),
-    WIRE_BOOL(struct saved_container, ended), WIRE_BOOL(struct saved_container, killed_by_us), WIRE_STRUCT(struct saved_container, now, &run_type),
+static const struct wire_field con_fields[] = {WIRE_STR(struct saved_container, name, 253), WIRE_STR(struct saved_container, id, 128),
+    WIRE_STR(struct saved_container, image_id, 253), WIRE_STR(struct saved_container, waiting_reason, 253),
+    WIRE_STR(struct saved_container, waiting_message, 65536), WIRE_ENUM(struct saved_container, kind, CON_EPHEMERAL + 1),
+    WIRE_ENUM(struct saved_container, state, CON_COUNT), WIRE_U64(struct saved_container, spec_hash),
+    WIRE_U64(struct saved_container, restarts), WIRE_U64(struct saved_container, pid), WIRE_U64(struct saved_container, pid_start),
+    WIRE_U64(struct saved_container, conmon), WIRE_U64(struct saved_container, conmon_start), WIRE_I64(struct saved_container, started),
+    WIRE_I64(struct saved_container, backoff), WIRE_I64(struct saved_container, next_in), WIRE_I64(struct saved_container, last_update),
+    WIRE_BOOL(struct saved_container, started_ok), WIRE_BOOL(struct saved_container, ran), WIRE_BOOL(struct saved_container, ended),
+    WIRE_BOOL(struct saved_container, killed_by_us), WIRE_STRUCT(struct saved_container, now, &run_type),
     WIRE_STRUCT(struct saved_container, last, &run_type), WIRE_END};
 static const struct wire_type con_type = {"container", sizeof(struct saved_container), con_fields};
-static const struct wire_field pod_fields[] = {
-    WIRE_STR(struct saved_pod, boot_id, 64), WIRE_STR(struct saved_pod, ip, 64), WIRE_STR(struct saved_pod, reason, 253), WIRE_STR(struct saved_pod, message, 65536),
-    WIRE_STR(struct saved_pod, cgroup, 1024), WIRE_ENUM(struct saved_pod, state, PS_COUNT), WIRE_U64(struct saved_pod, pause), WIRE_U64(struct saved_pod, pause_start),
-    WIRE_I64(struct saved_pod, started), WIRE_I64(struct saved_pod, grace_ns), WIRE_BOOL(struct saved_pod, stop), WIRE_BOOL(struct saved_pod, deadline_passed),
-    WIRE_BOOL(struct saved_pod, evicted), WIRE_BOOL(struct saved_pod, failed_final), WIRE_LIST(struct saved_pod, c, nc, &con_type, 1024), WIRE_END};
+static const struct wire_field pod_fields[] = {WIRE_STR(struct saved_pod, boot_id, 64), WIRE_STR(struct saved_pod, ip, 64),
+    WIRE_STR(struct saved_pod, reason, 253), WIRE_STR(struct saved_pod, message, 65536), WIRE_STR(struct saved_pod, cgroup, 1024),
+    WIRE_ENUM(struct saved_pod, state, PS_COUNT), WIRE_U64(struct saved_pod, pause), WIRE_U64(struct saved_pod, pause_start),
+    WIRE_I64(struct saved_pod, started), WIRE_I64(struct saved_pod, grace_ns), WIRE_BOOL(struct saved_pod, stop),
+    WIRE_BOOL(struct saved_pod, deadline_passed), WIRE_BOOL(struct saved_pod, evicted), WIRE_BOOL(struct saved_pod, failed_final),
+    WIRE_LIST(struct saved_pod, c, nc, &con_type, 1024), WIRE_END};
 static const struct wire_type pod_type = {"pod state", sizeof(struct saved_pod), pod_fields};
 
 int journal_replace(const char *path, struct str text, struct err **e)
@@ -81,13 +83,14 @@ void pod_save(struct pod *p)
     struct saved_container *list = pool_array(pool, struct saved_container, p->nc + 1);
     for (size_t i = 0; i < p->nc; i++) {
         const struct container *c = p->c[i];
-        list[i] = (struct saved_container){str_of(c->name), str_of(c->id), str_of(c->image_id), str_of(c->waiting_reason), str_of(c->waiting_message), c->kind,
-            c->state, c->spec_hash, c->restarts, (uint64_t)c->pid, c->pid_start, (uint64_t)c->conmon.pid, c->conmon.start, c->started, c->backoff, 0,
-            c->last_update, c->started_ok, c->ran, c->ended, c->killed_by_us, run_out(&c->now), run_out(&c->last)};
+        list[i] = (struct saved_container){str_of(c->name), str_of(c->id), str_of(c->image_id), str_of(c->waiting_reason),
+            str_of(c->waiting_message), c->kind, c->state, c->spec_hash, c->restarts, (uint64_t)c->pid, c->pid_start,
+            (uint64_t)c->conmon.pid, c->conmon.start, c->started, c->backoff, 0, c->last_update, c->started_ok, c->ran, c->ended,
+            c->killed_by_us, run_out(&c->now), run_out(&c->last)};
     }
     struct process pause = p->sandbox ? sandbox_process(p->sandbox) : (struct process){0, 0};
-    struct saved_pod s = {str_of(p->node->boot_id), str_of(p->ip), str_of(p->reason), str_of(p->message), str_of(p->cgroup), p->state, (uint64_t)pause.pid,
-        pause.start, p->started, p->grace_ns, p->stop, p->deadline_passed, p->evicted, p->failed_final, list, p->nc};
+    struct saved_pod s = {str_of(p->node->boot_id), str_of(p->ip), str_of(p->reason), str_of(p->message), str_of(p->cgroup), p->state,
+        (uint64_t)pause.pid, pause.start, p->started, p->grace_ns, p->stop, p->deadline_passed, p->evicted, p->failed_final, list, p->nc};
     struct buf b = BUF_INIT;
     wire_encode(&pod_type, &s, &b);
     _cleanup_(freep) char *path = xasprintf("%s/state", p->dir);

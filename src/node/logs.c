@@ -46,7 +46,8 @@ static void rotate(struct container *c)
         return;
     clock_gettime(CLOCK_REALTIME, &ts);
     gmtime_r(&ts.tv_sec, &tm);
-    _cleanup_(freep) char *to = xasprintf("%s.%04d%02d%02d-%02d%02d%02d.%03ld", path, tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000);
+    _cleanup_(freep) char *to = xasprintf("%s.%04d%02d%02d-%02d%02d%02d.%03ld", path, tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+        tm.tm_hour, tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000);
     if (rename(path, to) < 0)
         return;
     if (container_reopen_log(c->bundle, &e) < 0)

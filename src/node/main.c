@@ -184,8 +184,8 @@ static int start(struct node *n, struct err **e)
         return -ERR_IO;
     signal(SIGPIPE, SIG_IGN);
     umask(022);
-    if ((r = loop_signals(n->loop, signals, ARRAY_LEN(signals), on_signal, n, e)) < 0 || (r = open_paths(n, e)) < 0 || (r = find_programs(n, e)) < 0 ||
-        (r = open_images(n, e)) < 0)
+    if ((r = loop_signals(n->loop, signals, ARRAY_LEN(signals), on_signal, n, e)) < 0 || (r = open_paths(n, e)) < 0 ||
+        (r = find_programs(n, e)) < 0 || (r = open_images(n, e)) < 0)
         return r;
     if (n->opt->broker_fd >= 0 && !(n->broker = wire_new(n->loop, n->opt->broker_fd, &broker_ops, n, e)))
         return -ERR_IO;
@@ -223,7 +223,8 @@ static void stop(struct node *n)
     pool_free(n->config_pool);
     loop_free(n->loop);
     clock_free(n->clock);
-    char *const texts[] = {n->dir, n->run, n->pods_dir, n->run_pods_dir, n->state_dir, n->exit_dir, n->air_gap, n->boot_id, n->conmon, n->crun};
+    char *const texts[] = {
+        n->dir, n->run, n->pods_dir, n->run_pods_dir, n->state_dir, n->exit_dir, n->air_gap, n->boot_id, n->conmon, n->crun};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         free(texts[i]);
 }

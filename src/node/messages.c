@@ -101,12 +101,27 @@ static void on_policies(struct node *n, struct wire_msg *m)
     reply_to(n, m, e);
 }
 
-static const struct { void (*fn)(struct node *n, struct wire_msg *m); } handlers[] = {
-    [NODE_CONFIG] = {on_config}, [NODE_POD] = {on_pod}, [NODE_POD_STOP] = {on_pod_stop}, [NODE_SYNCED] = {on_synced}, [NODE_RESTART] = {on_restart},
-    [NODE_EXEC] = {stream_exec}, [NODE_EXEC_RESIZE] = {stream_resize}, [NODE_ATTACH] = {stream_attach}, [NODE_LOG] = {stream_log},
-    [NODE_CONNECT] = {stream_connect}, [NODE_LISTEN] = {stream_listen}, [NODE_SERVICES] = {services_take}, [NODE_PEERS] = {peers_take},
-    [NODE_POLICIES] = {on_policies}, [NODE_IMAGE_LIST] = {on_images}, [NODE_IMAGE_LAYOUT] = {images_layout}, [NODE_IMAGE_REMOVE] = {images_remove},
-    [NODE_VOLUME] = {on_volume}, [NODE_STATS] = {on_stats},
+static const struct { void (*fn)(struct node *n, struct wire_msg *m);
+} handlers[] = {
+    [NODE_CONFIG] = {on_config},
+    [NODE_POD] = {on_pod},
+    [NODE_POD_STOP] = {on_pod_stop},
+    [NODE_SYNCED] = {on_synced},
+    [NODE_RESTART] = {on_restart},
+    [NODE_EXEC] = {stream_exec},
+    [NODE_EXEC_RESIZE] = {stream_resize},
+    [NODE_ATTACH] = {stream_attach},
+    [NODE_LOG] = {stream_log},
+    [NODE_CONNECT] = {stream_connect},
+    [NODE_LISTEN] = {stream_listen},
+    [NODE_SERVICES] = {services_take},
+    [NODE_PEERS] = {peers_take},
+    [NODE_POLICIES] = {on_policies},
+    [NODE_IMAGE_LIST] = {on_images},
+    [NODE_IMAGE_LAYOUT] = {images_layout},
+    [NODE_IMAGE_REMOVE] = {images_remove},
+    [NODE_VOLUME] = {on_volume},
+    [NODE_STATS] = {on_stats},
 };
 
 void node_message(void *arg, struct wire_msg *m)

@@ -1,4 +1,5 @@
-/* The node process (root): runs pods. Speaks node/proto.h with gate over one socket; knows nothing of Kubernetes' API, HTTP or images' registries. */
+/* The node process (root): runs pods. Speaks node/proto.h with gate over one socket; knows nothing of Kubernetes' API, HTTP or images'
+ * registries. */
 #pragma once
 #include "base/clock.h"
 #include "base/err.h"

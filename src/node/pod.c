@@ -201,7 +201,8 @@ int pod_take_volume(struct pod *p, const struct node_volume *v, struct err **e)
     bool found = false;
     spec.volumes = pool_array(pool, struct node_volume, spec.nvolumes + 1);
     for (size_t i = 0; i < spec.nvolumes; i++) {
-        bool same = str_eq(p->spec.volumes[i].name, v->name) && p->spec.volumes[i].kind == VOL_FILES && p->spec.volumes[i].in_memory == v->in_memory;
+        bool same = str_eq(p->spec.volumes[i].name, v->name) && p->spec.volumes[i].kind == VOL_FILES &&
+                    p->spec.volumes[i].in_memory == v->in_memory;
         spec.volumes[i] = same ? *v : p->spec.volumes[i];
         found |= same;
     }

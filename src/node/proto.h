@@ -1,15 +1,18 @@
-/* The typed protocol between gate (unprivileged: knows the Kubernetes API, the network, images' registries) and node (root: pods, mounts, cgroups, netlink).
+/* The typed protocol between gate (unprivileged: knows the Kubernetes API, the network, images' registries) and node (root: pods, mounts,
+ * cgroups, netlink).
  *
- * One unix stream socket made by the supervisor, framed by base/wire.h; the tables for the structs below stand in proto.c. node never sees JSON, YAML or a URL: gate has
- * resolved everything (environment from ConfigMaps, volume contents, image references to image ids) and node re-checks every name, path and number that
- * it turns into a path, a mount or a rule. A gate that is taken over can ask for pods and sockets within these messages and nothing else.
+ * One unix stream socket made by the supervisor, framed by base/wire.h; the tables for the structs below stand in proto.c. node never sees
+ * JSON, YAML or a URL: gate has resolved everything (environment from ConfigMaps, volume contents, image references to image ids) and node
+ * re-checks every name, path and number that it turns into a path, a mount or a rule. A gate that is taken over can ask for pods and
+ * sockets within these messages and nothing else.
  *
  * Who decides what
- *   gate   which pods should run here (from the mirror), their resolved specs, network probes, composing PodStatus, Events, Services' endpoints, names, image pulls.
- *   node   sandboxes, mounts, containers, restarts with back-off by restartPolicy, grace and signals, exec hooks, addresses of pods, cgroups, nftables, what is left to clean up.
- * node keeps on disk (its state folder) what it needs to adopt or clean every container after kill -9 of anything; gate keeps the mirror. With gate gone node goes on restarting
- * containers from the last specs it was given. After (re)connecting node sends NODE_HELLO and the state of every pod it knows; gate sends NODE_CONFIG, then NODE_POD for every pod that
- * should be here, then NODE_SYNCED: whatever node has beyond those is stopped (only after NODE_SYNCED).
+ *   gate   which pods should run here (from the mirror), their resolved specs, network probes, composing PodStatus, Events, Services'
+ * endpoints, names, image pulls. node   sandboxes, mounts, containers, restarts with back-off by restartPolicy, grace and signals, exec
+ * hooks, addresses of pods, cgroups, nftables, what is left to clean up. node keeps on disk (its state folder) what it needs to adopt or
+ * clean every container after kill -9 of anything; gate keeps the mirror. With gate gone node goes on restarting containers from the last
+ * specs it was given. After (re)connecting node sends NODE_HELLO and the state of every pod it knows; gate sends NODE_CONFIG, then NODE_POD
+ * for every pod that should be here, then NODE_SYNCED: whatever node has beyond those is stopped (only after NODE_SYNCED).
  *
  * Ids pair requests and replies. Every request is answered by NODE_REPLY (with code 0 or an error) or by the reply type named beside it.
  */
@@ -19,39 +22,44 @@
 enum node_msg {
     NODE_NONE,
     /* gate → node */
-    NODE_CONFIG,        /* struct node_config; also kept on disk for a start without a link */
-    NODE_POD,           /* struct node_pod: this pod should run, in this form (new or changed) */
-    NODE_POD_STOP,      /* struct node_pod_stop: stop it with grace, tear it down; NODE_POD_GONE follows when nothing is left */
-    NODE_SYNCED,        /* struct node_empty: the set of pods is complete */
-    NODE_RESTART,       /* struct node_restart: a liveness or startup probe failed */
-    NODE_EXEC,          /* struct node_exec → NODE_EXEC_STARTED with fds [stdin, stdout, stderr] or [pty]; later NODE_EXEC_DONE (same id) */
-    NODE_EXEC_RESIZE,   /* struct node_resize, id of the exec or attach; 0 x 0 ends an attach (an exec ends when gate closes its descriptors) */
-    NODE_ATTACH,        /* struct node_attach → NODE_REPLY with fd of conmon's attach socket (SOCK_SEQPACKET, conmon's framing) and of its control fifo */
-    NODE_LOG,           /* struct node_log → NODE_REPLY with fds of the log files, oldest first (CRI format) */
-    NODE_CONNECT,       /* struct node_connect → NODE_REPLY with a socket connected to 127.0.0.1 (then ::1) : port inside the pod's network */
-    NODE_LISTEN,        /* struct node_listen → NODE_REPLY with a bound (and, for TCP, listening) socket in the host's network; only the DNS address and ports 53, 10250 */
-    NODE_SERVICES,      /* struct node_services: rules for Services; whole or a change of some */
-    NODE_PEERS,         /* struct node_peers: the other nodes and their pod ranges; whole */
-    NODE_POLICIES,      /* network policies, resolved to addresses (the network issue) */
-    NODE_IMAGE_LIST,    /* struct node_empty → NODE_IMAGES */
-    NODE_IMAGE_LAYOUT,  /* struct node_image_import, fd of an OCI layout folder that gate has filled and verified → NODE_REPLY; NODE_IMAGES follows */
-    NODE_IMAGE_REMOVE,  /* struct node_image_ref → NODE_REPLY */
-    NODE_VOLUME,        /* struct node_volume_update: new contents of a running pod's configMap, secret, projected or downward volume */
-    NODE_STATS,         /* struct node_empty → NODE_STATS_DATA */
+    NODE_CONFIG,      /* struct node_config; also kept on disk for a start without a link */
+    NODE_POD,         /* struct node_pod: this pod should run, in this form (new or changed) */
+    NODE_POD_STOP,    /* struct node_pod_stop: stop it with grace, tear it down; NODE_POD_GONE follows when nothing is left */
+    NODE_SYNCED,      /* struct node_empty: the set of pods is complete */
+    NODE_RESTART,     /* struct node_restart: a liveness or startup probe failed */
+    NODE_EXEC,        /* struct node_exec → NODE_EXEC_STARTED with fds [stdin, stdout, stderr] or [pty]; later NODE_EXEC_DONE (same id) */
+    NODE_EXEC_RESIZE, /* struct node_resize, id of the exec or attach; 0 x 0 ends an attach (an exec ends when gate closes its descriptors)
+                       */
+    NODE_ATTACH, /* struct node_attach → NODE_REPLY with fd of conmon's attach socket (SOCK_SEQPACKET, conmon's framing) and of its control
+                    fifo */
+    NODE_LOG,    /* struct node_log → NODE_REPLY with fds of the log files, oldest first (CRI format) */
+    NODE_CONNECT,  /* struct node_connect → NODE_REPLY with a socket connected to 127.0.0.1 (then ::1) : port inside the pod's network */
+    NODE_LISTEN,   /* struct node_listen → NODE_REPLY with a bound (and, for TCP, listening) socket in the host's network; only the DNS
+                      address and ports 53, 10250 */
+    NODE_SERVICES, /* struct node_services: rules for Services; whole or a change of some */
+    NODE_PEERS,    /* struct node_peers: the other nodes and their pod ranges; whole */
+    NODE_POLICIES, /* network policies, resolved to addresses (the network issue) */
+    NODE_IMAGE_LIST,   /* struct node_empty → NODE_IMAGES */
+    NODE_IMAGE_LAYOUT, /* struct node_image_import, fd of an OCI layout folder that gate has filled and verified → NODE_REPLY; NODE_IMAGES
+                          follows */
+    NODE_IMAGE_REMOVE, /* struct node_image_ref → NODE_REPLY */
+    NODE_VOLUME,       /* struct node_volume_update: new contents of a running pod's configMap, secret, projected or downward volume */
+    NODE_STATS,        /* struct node_empty → NODE_STATS_DATA */
     /* node → gate */
-    NODE_HELLO = 64,    /* struct node_hello */
-    NODE_REPLY,         /* struct node_reply */
-    NODE_POD_STATE,     /* struct node_pod_state: whenever something about it changed */
-    NODE_POD_GONE,      /* struct node_uid: torn down completely */
-    NODE_EVENT,         /* struct node_event: becomes a Kubernetes Event */
-    NODE_EXEC_STARTED,  /* struct node_reply + fds */
-    NODE_EXEC_DONE,     /* struct node_exec_done */
-    NODE_IMAGES,        /* struct node_images: the list, whole, at start and at each change */
-    NODE_STATS_DATA,    /* struct node_stats */
-    NODE_ADDRESSES,     /* struct node_addresses: the host's addresses changed */
-    NODE_PRESSURE,      /* struct node_pressure: what the machine is short of; at a link's start and at each change (falls back five minutes after it ended) */
+    NODE_HELLO = 64,   /* struct node_hello */
+    NODE_REPLY,        /* struct node_reply */
+    NODE_POD_STATE,    /* struct node_pod_state: whenever something about it changed */
+    NODE_POD_GONE,     /* struct node_uid: torn down completely */
+    NODE_EVENT,        /* struct node_event: becomes a Kubernetes Event */
+    NODE_EXEC_STARTED, /* struct node_reply + fds */
+    NODE_EXEC_DONE,    /* struct node_exec_done */
+    NODE_IMAGES,       /* struct node_images: the list, whole, at start and at each change */
+    NODE_STATS_DATA,   /* struct node_stats */
+    NODE_ADDRESSES,    /* struct node_addresses: the host's addresses changed */
+    NODE_PRESSURE,     /* struct node_pressure: what the machine is short of; at a link's start and at each change (falls back five minutes
+                          after it ended) */
     /* supervisor → node and supervisor → gate, on the broker's wire (broker_fd), not on this one */
-    NODE_LINK = 128,    /* struct node_empty + one fd: the other side was started anew; drop the old socket, go on with this one */
+    NODE_LINK = 128, /* struct node_empty + one fd: the other side was started anew; drop the old socket, go on with this one */
 };
 
 struct node_empty { bool unused; };
@@ -70,15 +78,26 @@ struct node_config {
 
 enum node_env_kind { ENV_LITERAL, ENV_POD_IP, ENV_POD_IPS, ENV_HOST_IP };
 struct node_env { struct str name, value; uint64_t kind; /* enum node_env_kind: filled by node when the sandbox has an address */ };
-struct node_mount { struct str volume, path, sub_path; bool read_only; uint64_t propagation; /* 0 none 1 HostToContainer 2 Bidirectional */ };
+struct node_mount {
+    struct str volume, path, sub_path;
+    bool read_only;
+    uint64_t propagation; /* 0 none 1 HostToContainer 2 Bidirectional */
+};
 struct node_device { struct str volume, path; };
 struct node_file { struct str path; /* relative, no .. */ struct str data; uint64_t mode; int64_t uid; /* -1: root */ };
-enum node_volume_kind { VOL_EMPTY_DIR, VOL_HOST_PATH, VOL_FILES /* configMap, secret, projected, downwardAPI */, VOL_LOCAL /* local PV */, VOL_CSI, VOL_IMAGE };
+enum node_volume_kind {
+    VOL_EMPTY_DIR,
+    VOL_HOST_PATH,
+    VOL_FILES /* configMap, secret, projected, downwardAPI */,
+    VOL_LOCAL /* local PV */,
+    VOL_CSI,
+    VOL_IMAGE
+};
 struct node_volume {
     struct str name;
     uint64_t kind;                           /* enum node_volume_kind */
     struct str path;                         /* HOST_PATH, LOCAL */
-    struct str path_type;                    /* HOST_PATH: "", Directory, DirectoryOrCreate, File, FileOrCreate, Socket, CharDevice, BlockDevice */
+    struct str path_type; /* HOST_PATH: "", Directory, DirectoryOrCreate, File, FileOrCreate, Socket, CharDevice, BlockDevice */
     bool in_memory;                          /* EMPTY_DIR medium Memory; FILES that hold Secrets live in memory always */
     int64_t size_limit;                      /* bytes; 0: none */
     struct node_file *files; size_t nfiles;  /* FILES */
@@ -179,9 +198,17 @@ struct node_hello {
 };
 struct node_addresses { struct str *addresses; size_t naddresses; };
 struct node_pressure { bool memory, disk, pids; };
-struct node_image { struct str id /* sha256:... of the config */; struct str *names; size_t nnames; struct str *digests; size_t ndigests; int64_t size; bool pinned;
+struct node_image {
+    struct str id /* sha256:... of the config */;
+    struct str *names;
+    size_t nnames;
+    struct str *digests;
+    size_t ndigests;
+    int64_t size;
+    bool pinned;
     struct str user; /* the image's User, so that gate can check runAsNonRoot */
-    struct str *layers; size_t nlayers; /* digests of what it is made of, as they came: gate fetches none of them again */ };
+    struct str *layers; size_t nlayers; /* digests of what it is made of, as they came: gate fetches none of them again */
+};
 struct node_images { struct node_image *images; size_t nimages; };
 struct node_image_import { struct str name; struct str digest; };
 struct node_image_ref { struct str ref; };
@@ -208,10 +235,19 @@ struct node_peer { struct str name, ip, pod_cidr, vtep_mac; };
 struct node_peers { struct node_peer *peers; size_t npeers; };
 
 struct node_container_stats { struct str name; int64_t cpu_ns, memory, memory_working_set, rss, fs_used, pids; };
-struct node_pod_stats { struct str uid; struct node_container_stats *containers; size_t ncontainers; int64_t cpu_ns, memory_working_set, rx_bytes, tx_bytes; };
-struct node_stats { int64_t at, cpu_ns, memory_available, memory_working_set, fs_available, fs_capacity, fs_inodes_free, image_fs_available; struct node_pod_stats *pods; size_t npods; };
+struct node_pod_stats {
+    struct str uid;
+    struct node_container_stats *containers;
+    size_t ncontainers;
+    int64_t cpu_ns, memory_working_set, rx_bytes, tx_bytes;
+};
+struct node_stats {
+    int64_t at, cpu_ns, memory_available, memory_working_set, fs_available, fs_capacity, fs_inodes_free, image_fs_available;
+    struct node_pod_stats *pods;
+    size_t npods;
+};
 
-extern const struct wire_type node_empty_type, node_uid_type, node_reply_type, node_config_type, node_pod_type, node_pod_stop_type, node_restart_type,
-    node_exec_type, node_exec_done_type, node_resize_type, node_attach_type, node_log_type, node_connect_type, node_listen_type, node_pod_state_type,
-    node_event_type, node_hello_type, node_addresses_type, node_images_type, node_image_import_type, node_image_ref_type, node_volume_update_type,
-    node_services_type, node_peers_type, node_stats_type, node_pressure_type;
+extern const struct wire_type node_empty_type, node_uid_type, node_reply_type, node_config_type, node_pod_type, node_pod_stop_type,
+    node_restart_type, node_exec_type, node_exec_done_type, node_resize_type, node_attach_type, node_log_type, node_connect_type,
+    node_listen_type, node_pod_state_type, node_event_type, node_hello_type, node_addresses_type, node_images_type, node_image_import_type,
+    node_image_ref_type, node_volume_update_type, node_services_type, node_peers_type, node_stats_type, node_pressure_type;

@@ -9,7 +9,8 @@ static const struct net_service_port *ports_of(struct pool *p, const struct node
         const struct node_service_port *q = &s->ports[i];
         struct net_backend *b = pool_array(p, struct net_backend, q->nbackends + 1);
         for (size_t k = 0; k < q->nbackends; k++)
-            b[k] = (struct net_backend){q->backends[k].ip, (uint16_t)q->backends[k].port, q->backends[k].local, q->backends[k].serving_only};
+            b[k] =
+                (struct net_backend){q->backends[k].ip, (uint16_t)q->backends[k].port, q->backends[k].local, q->backends[k].serving_only};
         out[i] = (struct net_service_port){q->name, q->protocol, (uint16_t)q->port, (uint16_t)q->node_port, b, q->nbackends};
     }
     return out;
@@ -41,8 +42,9 @@ static int take(struct node *n, struct wire_msg *m, struct err **e)
         const struct node_service *s = &x.services[i];
         if (!ports_ok(s))
             return err_set(e, ERR_INVALID, "service %.*s/%.*s: a port is above 65535", STR_ARG(s->ns), STR_ARG(s->name));
-        list[i] = (struct net_service){s->ns, s->name, s->cluster_ips, s->ncluster_ips, s->external_ips, s->nexternal_ips, s->source_ranges, s->nsource_ranges,
-            s->local_external, s->local_internal, s->remove, (uint32_t)s->affinity_s, (uint16_t)s->health_port, ports_of(p, s), s->nports};
+        list[i] = (struct net_service){s->ns, s->name, s->cluster_ips, s->ncluster_ips, s->external_ips, s->nexternal_ips, s->source_ranges,
+            s->nsource_ranges, s->local_external, s->local_internal, s->remove, (uint32_t)s->affinity_s, (uint16_t)s->health_port,
+            ports_of(p, s), s->nports};
     }
     return net_services(n->net, x.whole, list, x.nservices, e);
 }

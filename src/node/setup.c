@@ -15,7 +15,8 @@ struct str pod_hostname(const struct pod *p, struct buf *out)
 {
     struct str h = str_empty(p->spec.hostname) ? p->spec.name : p->spec.hostname;
     if (p->spec.fqdn_hostname && !str_empty(p->spec.subdomain))
-        buf_printf(out, "%.*s.%.*s.%.*s.svc.%.*s", STR_ARG(h), STR_ARG(p->spec.subdomain), STR_ARG(p->spec.ns), STR_ARG(p->node->config.cluster_domain));
+        buf_printf(out, "%.*s.%.*s.%.*s.svc.%.*s", STR_ARG(h), STR_ARG(p->spec.subdomain), STR_ARG(p->spec.ns),
+            STR_ARG(p->node->config.cluster_domain));
     else
         buf_str_add(out, str_sub(h, 0, MIN(h.n, 63)));
     return buf_str(out);
@@ -36,8 +37,9 @@ static void hosts_text(struct pod *p, struct str hostname, struct buf *b)
         buf_puts(b, "# Kubernetes-managed hosts file (host network).\n");
         (void)!file_read("/etc/hosts", 1 << 20, b, NULL);
     } else {
-        buf_puts(b, "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n"
-                    "fe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n");
+        buf_puts(b,
+            "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n"
+            "fe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n");
         if (p->ip && !str_empty(p->spec.subdomain))
             buf_printf(b, "%s\t%.*s.%.*s.%.*s.svc.%.*s\t%.*s\n", p->ip, STR_ARG(hostname), STR_ARG(p->spec.subdomain), STR_ARG(p->spec.ns),
                        STR_ARG(p->node->config.cluster_domain), STR_ARG(hostname));
@@ -123,7 +125,9 @@ static void on_retry(struct timer *t)
 
 static void put_off(struct pod *p, const char *what, const struct err *e)
 {
-    const char *reason = strncmp(err_msg(e), "volume", 6) == 0 ? "FailedMount" : e->code == ERR_UNAVAILABLE ? "NetworkNotReady" : "FailedCreatePodSandBox";
+    const char *reason = strncmp(err_msg(e), "volume", 6) == 0 ? "FailedMount"
+                         : e->code == ERR_UNAVAILABLE          ? "NetworkNotReady"
+                                                               : "FailedCreatePodSandBox";
     if (!p->logged_wait || p->setup_delay >= 8 * NS_PER_S)
         pod_event(p, STR_NULL, true, reason, "%s: %s", what, err_msg(e));
     p->logged_wait = true;
@@ -234,7 +238,8 @@ static int start_sandbox(struct pod *p, struct err **e)
 {
     _cleanup_(pool_freep) struct pool *pool = pool_new();
     _cleanup_(buf_clear) struct buf hostname = BUF_INIT;
-    const char *const dirs[] = {p->dir, p->run, pool_printf(pool, "%s/volumes", p->dir).p, pool_printf(pool, "%s/logs", p->dir).p, pool_printf(pool, "%s/c", p->dir).p};
+    const char *const dirs[] = {p->dir, p->run, pool_printf(pool, "%s/volumes", p->dir).p, pool_printf(pool, "%s/logs", p->dir).p,
+        pool_printf(pool, "%s/c", p->dir).p};
     int r = make_groups(p, e);
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(dirs); i++)
         r = dir_make(dirs[i], 0700, e);
@@ -244,8 +249,16 @@ static int start_sandbox(struct pod *p, struct err **e)
     for (size_t i = 0; i < p->spec.nsysctls; i++)
         sysctls[i] = (struct sandbox_sysctl){pool_strz(pool, p->spec.sysctls[i].name), pool_strz(pool, p->spec.sysctls[i].value)};
     pod_hostname(p, &hostname);
-    struct sandbox_spec s = {.dir = p->run, .hostname = p->spec.host_network ? NULL : hostname.p, .host_network = p->spec.host_network, .host_ipc = p->spec.host_ipc,
-        .share_pids = p->spec.share_pids && !p->spec.host_pid, .sysctls = sysctls, .nsysctls = p->spec.nsysctls, .cgroup = p->sandbox_cgroup, .prepare = prepare, .arg = p};
+    struct sandbox_spec s = {.dir = p->run,
+        .hostname = p->spec.host_network ? NULL : hostname.p,
+        .host_network = p->spec.host_network,
+        .host_ipc = p->spec.host_ipc,
+        .share_pids = p->spec.share_pids && !p->spec.host_pid,
+        .sysctls = sysctls,
+        .nsysctls = p->spec.nsysctls,
+        .cgroup = p->sandbox_cgroup,
+        .prepare = prepare,
+        .arg = p};
     r = sandbox_start(p->node->loop, p->node->cgroups, &s, &p->sandbox, e);
     if (r < 0)
         return r;

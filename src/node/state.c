@@ -1,7 +1,8 @@
 #include "base/log.h"
 #include "node/impl.h"
 
-static const char *const pod_names[PS_COUNT] = {"new", "setup", "waiting", "ready", "resetting", "finished", "stopping", "cleaning", "gone"};
+static const char *const pod_names[PS_COUNT] = {
+    "new", "setup", "waiting", "ready", "resetting", "finished", "stopping", "cleaning", "gone"};
 static const char *const con_names[CON_COUNT] = {"idle", "creating", "starting", "running", "stopping", "removing", "done"};
 
 #define TO(s) (1u << (s))
@@ -33,7 +34,8 @@ const char *con_state_name(enum con_state s) { return s < CON_COUNT ? con_names[
 void pod_move(struct pod *p, enum pod_state to)
 {
     if (!(pod_moves[p->state] & TO(to))) {
-        log_error("pod=%.*s/%.*s moves from %s to %s, which is not a move", STR_ARG(p->spec.ns), STR_ARG(p->spec.name), pod_state_name(p->state), pod_state_name(to));
+        log_error("pod=%.*s/%.*s moves from %s to %s, which is not a move", STR_ARG(p->spec.ns), STR_ARG(p->spec.name),
+            pod_state_name(p->state), pod_state_name(to));
         abort();
     }
     log_debug("pod=%.*s/%.*s %s -> %s", STR_ARG(p->spec.ns), STR_ARG(p->spec.name), pod_state_name(p->state), pod_state_name(to));
@@ -43,10 +45,11 @@ void pod_move(struct pod *p, enum pod_state to)
 void con_move(struct container *c, enum con_state to)
 {
     if (!(con_moves[c->state] & TO(to))) {
-        log_error("pod=%.*s/%.*s container=%s moves from %s to %s, which is not a move", STR_ARG(c->pod->spec.ns), STR_ARG(c->pod->spec.name), c->name,
-                  con_state_name(c->state), con_state_name(to));
+        log_error("pod=%.*s/%.*s container=%s moves from %s to %s, which is not a move", STR_ARG(c->pod->spec.ns),
+            STR_ARG(c->pod->spec.name), c->name, con_state_name(c->state), con_state_name(to));
         abort();
     }
-    log_debug("pod=%.*s/%.*s container=%s %s -> %s", STR_ARG(c->pod->spec.ns), STR_ARG(c->pod->spec.name), c->name, con_state_name(c->state), con_state_name(to));
+    log_debug("pod=%.*s/%.*s container=%s %s -> %s", STR_ARG(c->pod->spec.ns), STR_ARG(c->pod->spec.name), c->name,
+        con_state_name(c->state), con_state_name(to));
     c->state = to;
 }

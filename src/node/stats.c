@@ -25,7 +25,8 @@ static void pod_out(struct pod *p, struct pool *pool, struct node_pod_stats *o)
         struct container *c = p->c[i];
         _cleanup_(freep) char *group = c->state == CON_RUNNING ? con_cgroup(c) : NULL;
         if (group && cgroup_usage(n->cgroups, group, &u))
-            o->containers[o->ncontainers++] = (struct node_container_stats){str_of(c->name), u.cpu_ns, u.memory, u.working_set, u.rss, c->fs_used, u.pids};
+            o->containers[o->ncontainers++] =
+                (struct node_container_stats){str_of(c->name), u.cpu_ns, u.memory, u.working_set, u.rss, c->fs_used, u.pids};
     }
     if (p->cgroup && cgroup_usage(n->cgroups, p->cgroup, &u)) {
         o->cpu_ns = u.cpu_ns;

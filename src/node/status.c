@@ -52,12 +52,15 @@ static const char *waiting_reason(const struct container *c)
         init_left |= p->c[i]->kind == CON_INIT && !(p->c[i]->state == CON_DONE && p->c[i]->now.exit_code == 0);
     if (c->spec && str_empty(c->spec->image) && !str_empty(c->spec->waiting_reason) && p->state == PS_READY)
         return NULL;
-    return init_left && c->kind != CON_INIT && p->state == PS_READY ? "PodInitializing" : init_left && c->kind != CON_INIT ? "PodInitializing" : "ContainerCreating";
+    return init_left && c->kind != CON_INIT && p->state == PS_READY ? "PodInitializing"
+           : init_left && c->kind != CON_INIT                       ? "PodInitializing"
+                                                                    : "ContainerCreating";
 }
 
 static void state_out(const struct container *c, struct node_container_state *o)
 {
-    *o = (struct node_container_state){.name = str_of(c->name), .id = str_of(c->id), .image_id = str_of(c->image_id), .restarts = c->restarts};
+    *o = (struct node_container_state){
+        .name = str_of(c->name), .id = str_of(c->id), .image_id = str_of(c->image_id), .restarts = c->restarts};
     if (c->spec)
         o->image = c->spec->image_ref;
     last_out(&c->last, o);
@@ -90,9 +93,19 @@ void pod_report_now(struct pod *p)
     struct node_container_state *list = pool_array(pool, struct node_container_state, p->nc + 1);
     for (size_t i = 0; i < p->nc; i++)
         state_out(p->c[i], &list[i]);
-    struct node_pod_state s = {.uid = str_of(p->uid), .ns = p->spec.ns, .name = p->spec.name, .ip = str_of(p->ip), .sandbox_ready = p->sandbox && p->state == PS_READY,
-        .stopping = p->stop, .deadline_passed = p->deadline_passed, .evicted = p->evicted, .reason = str_of(p->reason), .message = str_of(p->message),
-        .started = p->started, .containers = list, .ncontainers = p->nc};
+    struct node_pod_state s = {.uid = str_of(p->uid),
+        .ns = p->spec.ns,
+        .name = p->spec.name,
+        .ip = str_of(p->ip),
+        .sandbox_ready = p->sandbox && p->state == PS_READY,
+        .stopping = p->stop,
+        .deadline_passed = p->deadline_passed,
+        .evicted = p->evicted,
+        .reason = str_of(p->reason),
+        .message = str_of(p->message),
+        .started = p->started,
+        .containers = list,
+        .ncontainers = p->nc};
     wire_send(n->gate, NODE_POD_STATE, 0, &node_pod_state_type, &s, NULL, 0);
 }
 
@@ -115,6 +128,7 @@ void pod_event(struct pod *p, struct str container, bool warning, const char *re
     va_start(ap, fmt);
     buf_vprintf(&b, fmt, ap);
     va_end(ap);
-    struct node_event ev = {str_of(p->uid), p->spec.ns, p->spec.name, container, warning, str_of(reason), str_sub(buf_str(&b), 0, MIN(b.n, 1024))};
+    struct node_event ev = {
+        str_of(p->uid), p->spec.ns, p->spec.name, container, warning, str_of(reason), str_sub(buf_str(&b), 0, MIN(b.n, 1024))};
     wire_send(p->node->gate, NODE_EVENT, 0, &node_event_type, &ev, NULL, 0);
 }

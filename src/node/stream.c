@@ -106,8 +106,17 @@ static int start_exec(struct node *n, struct wire_msg *m, struct err **e)
         return -ERR_NOT_FOUND;
     if (x.nargv == 0 || stream_get(n, m->id) || map_count(&n->streams) >= STREAMS_MAX)
         return err_set(e, x.nargv ? ERR_TOO_MANY : ERR_INVALID, x.nargv ? "too many exec sessions on this node" : "no command");
-    struct exec_spec s = {.handler = pod_handler(c->pod, NULL), .id = c->id, .mount_ns = sandbox_mount_ns(c->pod->sandbox), .argv = x.argv, .nargv = x.nargv, .tty = x.tty, .in = x.in,
-        .out = x.out, .err = x.err && !x.tty, .oom_score_adj = c->spec ? con_oom_score(c->pod, c->spec) : 1000, .timeout_ms = (int)MIN(MAX(x.timeout_ms, 0), INT32_MAX)};
+    struct exec_spec s = {.handler = pod_handler(c->pod, NULL),
+        .id = c->id,
+        .mount_ns = sandbox_mount_ns(c->pod->sandbox),
+        .argv = x.argv,
+        .nargv = x.nargv,
+        .tty = x.tty,
+        .in = x.in,
+        .out = x.out,
+        .err = x.err && !x.tty,
+        .oom_score_adj = c->spec ? con_oom_score(c->pod, c->spec) : 1000,
+        .timeout_ms = (int)MIN(MAX(x.timeout_ms, 0), INT32_MAX)};
     struct stream *st = stream_put(n, m->id);
     st->exec = exec_start(&n->rt, &s, &exec_ops, st, e);
     if (!st->exec) {

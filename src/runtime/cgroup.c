@@ -229,7 +229,8 @@ int64_t cgroup_cpu_weight(int64_t shares)
     return 1 + (shares - 2) * 9999 / 262142;
 }
 
-static int limit_one(struct cgroups *c, const char *path, const char *controller, const char *file, int64_t value, const char *none, struct err **e)
+static int limit_one(
+    struct cgroups *c, const char *path, const char *controller, const char *file, int64_t value, const char *none, struct err **e)
 {
     char text[32];
     snprintf(text, sizeof text, "%" PRId64, value);

@@ -14,4 +14,5 @@ struct cgroups {
 };
 const struct hierarchy *cgroup_hierarchy(const struct cgroups *c, const char *controller); /* v2: the only one; NULL when absent */
 int cgroup_write(const struct cgroups *c, const char *controller, const char *path, const char *file, const char *value); /* 0 or errno */
-int cgroup_read(const struct cgroups *c, const char *controller, const char *path, const char *file, char *out, size_t n);  /* bytes or -1; NUL-ended */
+int cgroup_read(
+    const struct cgroups *c, const char *controller, const char *path, const char *file, char *out, size_t n); /* bytes or -1; NUL-ended */

@@ -58,7 +58,8 @@ static int mount_root(const struct container_spec *s, struct err **e)
         return err_set(e, ERR_LIMIT, "image has too many layers to be mounted");
     /* volatile: a container's own changes need no sync; they do not outlive a power cut anyway, since the container is made anew */
     _cleanup_(freep) char *fast = xasprintf("%s,volatile", options);
-    if (mount("overlay", s->root, "overlay", 0, strlen(fast) < 4096 ? fast : options) < 0 && mount("overlay", s->root, "overlay", 0, options) < 0)
+    if (mount("overlay", s->root, "overlay", 0, strlen(fast) < 4096 ? fast : options) < 0 &&
+        mount("overlay", s->root, "overlay", 0, options) < 0)
         return err_errno(e, errno, "mount overlay of container %s", s->id);
     return chdir("/") < 0 ? err_errno(e, errno, "/") : 0;
 }
@@ -237,8 +238,8 @@ static void on_child(struct child *ch, int status)
     finish(c);
 }
 
-struct container_create *container_create(struct runtime *rt, const struct container_spec *spec, void (*done)(void *owner, const struct err *e, const struct container_made *m), void *owner,
-                                          struct err **e)
+struct container_create *container_create(struct runtime *rt, const struct container_spec *spec,
+    void (*done)(void *owner, const struct err *e, const struct container_made *m), void *owner, struct err **e)
 {
     int p[2];
     if (pipe2(p, O_CLOEXEC) < 0) {
@@ -281,7 +282,8 @@ void container_create_cancel(struct container_create *c)
     forget(c);
 }
 
-int container_remove(const struct runtime *rt, const char *handler, int mount_ns, const char *id, const char *bundle, const char *root, const char *cgroup, struct err **e)
+int container_remove(const struct runtime *rt, const char *handler, int mount_ns, const char *id, const char *bundle, const char *root,
+    const char *cgroup, struct err **e)
 {
     if (mount_ns >= 0 ? setns(mount_ns, CLONE_NEWNS) < 0 : unshare(CLONE_NEWNS) < 0)
         return err_errno(e, errno, "remove container %s: enter mounts", id);

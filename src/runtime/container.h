@@ -1,12 +1,12 @@
-/* One container: conmon watches over it, an OCI runtime (crun, runc or another) makes it. Both run in the sandbox's mount namespace (runtime/sandbox.h).
+/* One container: conmon watches over it, an OCI runtime (crun, runc or another) makes it. Both run in the sandbox's mount namespace
+ * (runtime/sandbox.h).
  *
- *     create   fork → join the pod's cgroup → enter the pod's mounts → mount the root → write config.json → become conmon → conmon runs "crun create"
- *     start    crun start
- *     end      conmon writes <exit_dir>/<id> and ends; its pidfd tells us
- *     remove   crun delete, unmount, delete the bundle
+ *     create   fork → join the pod's cgroup → enter the pod's mounts → mount the root → write config.json → become conmon → conmon runs
+ * "crun create" start    crun start end      conmon writes <exit_dir>/<id> and ends; its pidfd tells us remove   crun delete, unmount,
+ * delete the bundle
  *
- * conmon belongs to nobody: it survives us, keeps the container's output going to its log file (CRI format) and the exit code in the exit file, so that a restarted
- * node process loses nothing. Everything that a container owns on disk stands in its bundle folder.
+ * conmon belongs to nobody: it survives us, keeps the container's output going to its log file (CRI format) and the exit code in the exit
+ * file, so that a restarted node process loses nothing. Everything that a container owns on disk stands in its bundle folder.
  */
 #pragma once
 #include "base/pool.h"
@@ -42,20 +42,22 @@ struct container_spec {
 struct container_made { pid_t pid; struct process conmon; };
 struct container_create;
 /* done, once: e NULL and what was made, or why not. The handle is gone then. */
-struct container_create *container_create(struct runtime *r, const struct container_spec *spec, void (*done)(void *owner, const struct err *e, const struct container_made *m), void *owner,
-                                          struct err **e);
+struct container_create *container_create(struct runtime *r, const struct container_spec *spec,
+    void (*done)(void *owner, const struct err *e, const struct container_made *m), void *owner, struct err **e);
 void container_create_cancel(struct container_create *c); /* done is not called; kills what was started (the cgroup gets the rest) */
 
-/* A tool of the OCI runtime in the pod's mount namespace (mount_ns -1: a fresh one with cgroups isolated). Output is stdout and stderr, up to 64 KiB. */
+/* A tool of the OCI runtime in the pod's mount namespace (mount_ns -1: a fresh one with cgroups isolated). Output is stdout and stderr, up
+ * to 64 KiB. */
 struct tool;
-struct tool *tool_start(struct loop *l, int mount_ns, const char *const *argv, int timeout_ms, void (*done)(void *owner, int code, struct str output), void *owner,
-                        struct err **e);
+struct tool *tool_start(struct loop *l, int mount_ns, const char *const *argv, int timeout_ms,
+    void (*done)(void *owner, int code, struct str output), void *owner, struct err **e);
 void tool_cancel(struct tool *t);
-struct tool *container_start(struct runtime *r, const char *handler, int mount_ns, const char *id, void (*done)(void *owner, int code, struct str output), void *owner,
-                             struct err **e);
+struct tool *container_start(struct runtime *r, const char *handler, int mount_ns, const char *id,
+    void (*done)(void *owner, int code, struct str output), void *owner, struct err **e);
 
 /* Blocking, for a helper process: "delete --force", kill what is left in cgroup, unmount root, delete the bundle. Absent parts are fine. */
-int container_remove(const struct runtime *r, const char *handler, int mount_ns, const char *id, const char *bundle, const char *root, const char *cgroup, struct err **e) _must_check_;
+int container_remove(const struct runtime *r, const char *handler, int mount_ns, const char *id, const char *bundle, const char *root,
+    const char *cgroup, struct err **e) _must_check_;
 
 /* conmon's exit file: false when there is none. finished: ns since 1970. */
 bool container_exit_file(const struct runtime *r, const char *id, int *code, int64_t *finished);
@@ -75,8 +77,8 @@ struct exec_spec {
     int timeout_ms;                 /* 0: none; the process is killed then and the code is 124 with a message */
 };
 struct exec;
-/* ready: fds are [stdin, stdout, stderr], -1 for those not asked for, or [pty]; the receiver owns them. e: could not be started (done follows all the same).
- * done, once: the exit code (128 + signal), or -1 and a message. The handle is gone then. */
+/* ready: fds are [stdin, stdout, stderr], -1 for those not asked for, or [pty]; the receiver owns them. e: could not be started (done
+ * follows all the same). done, once: the exit code (128 + signal), or -1 and a message. The handle is gone then. */
 struct exec_ops {
     void (*ready)(void *owner, int *fds, size_t nfds);
     void (*done)(void *owner, int code, const char *message);

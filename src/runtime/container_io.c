@@ -112,8 +112,8 @@ static _noreturn_ void tool_child(int mount_ns, const char *const *argv, int out
     _exit(127);
 }
 
-struct tool *tool_start(struct loop *l, int mount_ns, const char *const *argv, int timeout_ms, void (*done)(void *owner, int code, struct str output), void *owner,
-                        struct err **e)
+struct tool *tool_start(struct loop *l, int mount_ns, const char *const *argv, int timeout_ms,
+    void (*done)(void *owner, int code, struct str output), void *owner, struct err **e)
 {
     int p[2];
     if (pipe2(p, O_CLOEXEC) < 0) {
@@ -156,8 +156,8 @@ void tool_cancel(struct tool *t)
     forget(t);
 }
 
-struct tool *container_start(struct runtime *r, const char *handler, int mount_ns, const char *id, void (*done)(void *owner, int code, struct str output), void *owner,
-                             struct err **e)
+struct tool *container_start(struct runtime *r, const char *handler, int mount_ns, const char *id,
+    void (*done)(void *owner, int code, struct str output), void *owner, struct err **e)
 {
     const char *const argv[] = {handler, "--root", r->state_dir, "start", id, NULL};
     return tool_start(r->loop, mount_ns, argv, 60000, done, owner, e);

@@ -23,7 +23,7 @@ struct exec {
     struct watch console;   /* listening; the OCI runtime sends the terminal's master over it */
     char *console_path, *pid_path;
     int said;               /* what the runtime itself says goes to a file in memory when the caller did not ask for stderr */
-    int pty;                /* the process' end of the terminal, for resizing; -1. Not the master: its holder alone decides when the line is hung up */
+    int pty; /* the process' end of the terminal, for resizing; -1. Not the master: its holder alone decides when the line is hung up */
     unsigned width, height; /* asked for before the terminal came */
     bool late;
     const struct exec_ops *ops;

@@ -154,8 +154,8 @@ static void on_limit(struct timer *t)
     kill(h->child.pid, SIGKILL);
 }
 
-struct helper *helper_start(struct loop *l, helper_fn *fn, void *arg, const int *keep, size_t nkeep, int timeout_ms, helper_done *done, void *owner,
-                            struct err **e)
+struct helper *helper_start(
+    struct loop *l, helper_fn *fn, void *arg, const int *keep, size_t nkeep, int timeout_ms, helper_done *done, void *owner, struct err **e)
 {
     int fd = -1;
     pid_t pid = start(fn, arg, keep, nkeep, &fd, e);

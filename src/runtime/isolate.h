@@ -2,9 +2,9 @@
 #pragma once
 #include "base/err.h"
 
-/* crun refuses a machine where cgroup2 stands beside v1 ("hybrid"). In this namespace alone /sys/fs/cgroup becomes private and an empty tmpfs covers
- * unified; propagation of everything else stays as it is. Nothing happens on a machine that is not hybrid. */
+/* crun refuses a machine where cgroup2 stands beside v1 ("hybrid"). In this namespace alone /sys/fs/cgroup becomes private and an empty
+ * tmpfs covers unified; propagation of everything else stays as it is. Nothing happens on a machine that is not hybrid. */
 int isolate_cgroups(struct err **e) _must_check_;
-/* Makes dir a mount point of its own that is private, so that mounts below it are seen in this namespace only and vanish with its last process. The mount
- * that dir stands on becomes a slave here: what the machine mounts later still arrives. */
+/* Makes dir a mount point of its own that is private, so that mounts below it are seen in this namespace only and vanish with its last
+ * process. The mount that dir stands on becomes a slave here: what the machine mounts later still arrives. */
 int isolate_dir(const char *dir, struct err **e) _must_check_;

@@ -1,5 +1,5 @@
-/* The OCI runtime configuration (config.json, runtime-spec 1.0) of one container, from plain C. What a container gets by default is what containerd gives it
- * under Kubernetes: the same mounts, masked and read-only paths, capabilities and seccomp profile.
+/* The OCI runtime configuration (config.json, runtime-spec 1.0) of one container, from plain C. What a container gets by default is what
+ * containerd gives it under Kubernetes: the same mounts, masked and read-only paths, capabilities and seccomp profile.
  */
 #pragma once
 #include "base/pool.h"

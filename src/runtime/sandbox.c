@@ -37,8 +37,8 @@ bool sandbox_sysctl_allowed(struct str n)
             return false;
     if (str_find(n, STR("..")) >= 0 || str_starts(n, STR("/")))
         return false;
-    return str_starts(n, STR("net.")) || str_starts(n, STR("kernel.shm")) || str_starts(n, STR("kernel.msg")) || str_eq(n, STR("kernel.sem")) ||
-           str_starts(n, STR("fs.mqueue."));
+    return str_starts(n, STR("net.")) || str_starts(n, STR("kernel.shm")) || str_starts(n, STR("kernel.msg")) ||
+           str_eq(n, STR("kernel.sem")) || str_starts(n, STR("fs.mqueue."));
 }
 
 uint64_t process_start_time(pid_t pid)
@@ -119,7 +119,8 @@ static int become_pause(struct err **e)
         close(null);
     signal(SIGCHLD, SIG_IGN);
     signal(SIGPIPE, SIG_DFL);
-    if (chdir("/") < 0 || setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+    if (chdir("/") < 0 || setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0 ||
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_errno(e, errno, "pause program: give up rights");
     static const char *const argv[] = {"sampan-pause", NULL}, *const envp[] = {NULL};
     syscall(SYS_execveat, fd, "", argv, envp, AT_EMPTY_PATH);
@@ -205,7 +206,8 @@ int sandbox_start(struct loop *l, struct cgroups *c, const struct sandbox_spec *
 {
     for (size_t i = 0; i < spec->nsysctls; i++) {
         struct str name = str_of(spec->sysctls[i].name);
-        if (!sandbox_sysctl_allowed(name) || (spec->host_network && str_starts(name, STR("net."))) || (spec->host_ipc && !str_starts(name, STR("net."))))
+        if (!sandbox_sysctl_allowed(name) || (spec->host_network && str_starts(name, STR("net."))) ||
+            (spec->host_ipc && !str_starts(name, STR("net."))))
             return err_set(e, ERR_FORBIDDEN, "sysctl \"%.*s\" is not one of this pod's namespaces", STR_ARG(name));
     }
     int go[2], report[2];
@@ -228,7 +230,8 @@ int sandbox_start(struct loop *l, struct cgroups *c, const struct sandbox_spec *
     close(go[0]);
     close(report[1]);
     _cleanup_(sandbox_freep) struct sandbox *s = xcalloc(1, sizeof *s);
-    *s = (struct sandbox){.loop = l, .proc = {pid, 0}, .mount_ns = -1, .net_ns = -1, .go = go[1], .report.fd = report[0], .death.fd = -1, .ours = true};
+    *s = (struct sandbox){
+        .loop = l, .proc = {pid, 0}, .mount_ns = -1, .net_ns = -1, .go = go[1], .report.fd = report[0], .death.fd = -1, .ours = true};
     if (pid < 0)
         return err_errno(e, saved, "sandbox: make namespaces");
     s->proc.start = process_start_time(pid);

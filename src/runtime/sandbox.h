@@ -1,8 +1,10 @@
-/* A pod's sandbox: the namespaces that its containers share (network, IPC, UTS, mounts, and PIDs when asked), held by a pause process of our own.
+/* A pod's sandbox: the namespaces that its containers share (network, IPC, UTS, mounts, and PIDs when asked), held by a pause process of
+ * our own.
  *
- * The mount namespace is the idea that keeps the machine clean: root file systems, in-memory volumes and subPath binds of a pod are mounted in it, below one
- * private folder, and nowhere else. When the last process of the pod is gone the kernel drops them all; there is nothing to unmount after kill -9 or a crash.
- * conmon and the OCI runtime run in this namespace too (runtime/container.h); the node reaches what is in it through /proc/<pause>/root.
+ * The mount namespace is the idea that keeps the machine clean: root file systems, in-memory volumes and subPath binds of a pod are mounted
+ * in it, below one private folder, and nowhere else. When the last process of the pod is gone the kernel drops them all; there is nothing
+ * to unmount after kill -9 or a crash. conmon and the OCI runtime run in this namespace too (runtime/container.h); the node reaches what is
+ * in it through /proc/<pause>/root.
  *
  * A start has two steps, with the journal between them: sandbox_start makes the process, in its cgroup, waiting; the caller writes down
  * sandbox's pid and start time; sandbox_go lets it work. If the caller dies in between, the child sees its pipe close and ends.

@@ -1,9 +1,9 @@
 #include "runtime/oci.h"
 #include <linux/capability.h>
 
-/* The default profile (RuntimeDefault): what moby and containerd allow, as facts of interoperability: images rely on exactly this set. Everything else
- * is refused with EPERM, except clone3 (ENOSYS, so that libc falls back to clone, whose flags can be looked at). Names that libseccomp or the machine does
- * not know are skipped by the OCI runtime. */
+/* The default profile (RuntimeDefault): what moby and containerd allow, as facts of interoperability: images rely on exactly this set.
+ * Everything else is refused with EPERM, except clone3 (ENOSYS, so that libc falls back to clone, whose flags can be looked at). Names that
+ * libseccomp or the machine does not know are skipped by the OCI runtime. */
 static const char *const allowed[] = {
     "_llseek", "_newselect", "accept", "accept4", "access", "adjtimex", "alarm", "bind", "brk", "cachestat", "capget", "capset", "chdir",
     "chmod", "chown", "chown32", "clock_adjtime", "clock_adjtime64", "clock_getres", "clock_getres_time64", "clock_gettime",
@@ -49,8 +49,9 @@ static const char *const allowed[] = {
 struct gated { int cap; const char *names[24]; };
 static const struct gated by_capability[] = {
     {CAP_DAC_READ_SEARCH, {"open_by_handle_at"}},
-    {CAP_SYS_ADMIN, {"bpf", "clone", "clone3", "fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie", "mount", "mount_setattr",
-        "move_mount", "open_tree", "perf_event_open", "quotactl", "quotactl_fd", "setdomainname", "sethostname", "setns", "syslog", "umount", "umount2", "unshare"}},
+    {CAP_SYS_ADMIN, {"bpf", "clone", "clone3", "fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie", "mount",
+                        "mount_setattr", "move_mount", "open_tree", "perf_event_open", "quotactl", "quotactl_fd", "setdomainname",
+                        "sethostname", "setns", "syslog", "umount", "umount2", "unshare"}},
     {CAP_SYS_BOOT, {"reboot"}},
     {CAP_SYS_CHROOT, {"chroot"}},
     {CAP_SYS_MODULE, {"delete_module", "init_module", "finit_module"}},

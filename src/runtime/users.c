@@ -92,7 +92,8 @@ static void member_of(struct pool *p, struct str group, struct str name, struct 
     r->groups = list;
 }
 
-int users_from_text(struct pool *p, struct str passwd, struct str group, struct str user, int64_t uid, int64_t gid, struct users_result *out, struct err **e)
+int users_from_text(struct pool *p, struct str passwd, struct str group, struct str user, int64_t uid, int64_t gid,
+    struct users_result *out, struct err **e)
 {
     struct str name = user, group_name = STR_NULL;
     str_cut(user, ':', &name, &group_name);

@@ -123,7 +123,8 @@ static int turn_links(int dir, const struct volume_file *files, size_t n, struct
     if (d)
         rewinddir(d);
     for (struct dirent *x; r == 0 && d && (x = readdir(d));)
-        if (x->d_type == DT_LNK && strncmp(x->d_name, "..", 2) != 0 && !map_get(&wanted, str_of(x->d_name)) && unlinkat(dir, x->d_name, 0) < 0)
+        if (x->d_type == DT_LNK && strncmp(x->d_name, "..", 2) != 0 && !map_get(&wanted, str_of(x->d_name)) &&
+            unlinkat(dir, x->d_name, 0) < 0)
             r = err_errno(e, errno, "remove %s", x->d_name);
     map_clear(&wanted, NULL);
     return r;
@@ -149,7 +150,8 @@ static void fresh_name(char *out, size_t n)
     clock_gettime(CLOCK_REALTIME, &ts);
     gmtime_r(&ts.tv_sec, &tm);
     random_suffix(suffix, 10);
-    snprintf(out, n, "..2%03d_%02d_%02d_%02d_%02d_%02d.%s", (tm.tm_year + 1900) % 1000, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, suffix);
+    snprintf(out, n, "..2%03d_%02d_%02d_%02d_%02d_%02d.%s", (tm.tm_year + 1900) % 1000, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+        tm.tm_sec, suffix);
 }
 
 int volume_write_files(const char *dir, const struct volume_file *files, size_t n, int64_t gid, struct err **e)

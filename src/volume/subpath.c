@@ -78,7 +78,8 @@ int volume_bind_subpath(const char *source, struct str sub_path, bool read_only,
     }
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
-        return errno == EXDEV ? err_set(e, ERR_FORBIDDEN, "subPath \"%s\" leads out of its volume", z) : err_errno(e, errno, "subPath \"%s\"", z);
+        return errno == EXDEV ? err_set(e, ERR_FORBIDDEN, "subPath \"%s\" leads out of its volume", z)
+                              : err_errno(e, errno, "subPath \"%s\"", z);
     int r = make_target(target, S_ISDIR(st.st_mode), e);
     if (r < 0)
         return r;

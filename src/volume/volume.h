@@ -5,8 +5,9 @@
  *     <run>/vol/<name>         a tmpfs of its own (emptyDir medium Memory), an image's overlay
  *     <run>/sub/<container>/<n>  subPath binds
  *
- * <run> is the sandbox's private folder (runtime/sandbox.h): all mounts are made by a process inside the pod's mount namespace and vanish with it; nothing is ever
- * mounted in the machine's own namespace, so there is nothing to unmount and nothing foreign to cross when data is deleted.
+ * <run> is the sandbox's private folder (runtime/sandbox.h): all mounts are made by a process inside the pod's mount namespace and vanish
+ * with it; nothing is ever mounted in the machine's own namespace, so there is nothing to unmount and nothing foreign to cross when data is
+ * deleted.
  *
  * Names and paths come from an API object through gate; every one is checked here before it becomes a path.
  */
@@ -34,17 +35,17 @@ int volume_setup(const struct volume_dirs *d, const struct volume *v, int64_t fs
 /* Where it can be bound from, in the pod's mount namespace. */
 void volume_source(const struct volume_dirs *d, const struct volume *v, struct buf *out);
 
-/* The kubelet's atomic scheme (k8s.io/kubernetes/pkg/volume/util/atomic_writer.go): contents stand in a folder with a new name, "..data" is a link to it that one rename
- * turns, every visible name is a link through "..data". A reader sees all old or all new files. Nothing is written when nothing changed. dir is the volume's own folder;
- * gid: of all files and folders, -1: root, 0444 added for the group else. */
+/* The kubelet's atomic scheme (k8s.io/kubernetes/pkg/volume/util/atomic_writer.go): contents stand in a folder with a new name, "..data" is
+ * a link to it that one rename turns, every visible name is a link through "..data". A reader sees all old or all new files. Nothing is
+ * written when nothing changed. dir is the volume's own folder; gid: of all files and folders, -1: root, 0444 added for the group else. */
 int volume_write_files(const char *dir, const struct volume_file *files, size_t n, int64_t gid, struct err **e) _must_check_;
 /* The same for a volume of a running pod, from outside its mount namespace; root: "" or "/proc/<pid>/root". */
 int volume_update(const char *root, const struct volume_dirs *d, const struct volume *v, int64_t fs_group, struct err **e) _must_check_;
 /* A relative path without "..", empty or over-long components, not starting with "..". */
 bool volume_file_path_ok(struct str path);
 
-/* Binds source/sub_path to target (made, file or folder as fits), never leaving source whatever links stand in it; a missing sub_path becomes a folder unless read_only. In the
- * pod's mount namespace. */
+/* Binds source/sub_path to target (made, file or folder as fits), never leaving source whatever links stand in it; a missing sub_path
+ * becomes a folder unless read_only. In the pod's mount namespace. */
 int volume_bind_subpath(const char *source, struct str sub_path, bool read_only, const char *target, struct err **e) _must_check_;
 /* Unmounts and removes what volume_bind_subpath made below dir. */
 void volume_drop_subpaths(const char *dir);

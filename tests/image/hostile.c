@@ -14,8 +14,9 @@ static int import_layer(const char *python, struct err **e)
                   "    i = tarfile.TarInfo(name); i.type = type; i.size = len(data); i.linkname = link\n"
                   "    for k, v in kw.items(): setattr(i, k, v)\n"
                   "    t.addfile(i, io.BytesIO(data))\n"
-                  "t = tarfile.open('l.tar', 'w', format=tarfile.PAX_FORMAT)\n%s\nt.close()\nP\npython3 make.py && %s/tests/image/mkimage.sh a.tar evil:1 l.tar",
-                  dir, python, SAMPAN_SOURCE);
+                  "t = tarfile.open('l.tar', 'w', format=tarfile.PAX_FORMAT)\n%s\nt.close()\nP\npython3 make.py && "
+                  "%s/tests/image/mkimage.sh a.tar evil:1 l.tar",
+        dir, python, SAMPAN_SOURCE);
     _cleanup_(image_store_freep) struct image_store *s = image_test_store(dir);
     int r = image_test_try(s, "a.tar", e);
     if (r < 0) {
@@ -53,15 +54,20 @@ TEST(a_hard_link_to_what_is_not_in_the_layer_is_refused)
 TEST(a_layer_that_replaces_its_folders_by_links_stays_inside)
 {
     _cleanup_(err_freep) struct err *e = NULL;
-    FINE(import_layer("add('a', tarfile.DIRTYPE)\nadd('a/b', data=b'1')\nadd('a', tarfile.SYMTYPE, link='/')\nadd('a/sampan-replaced', data=b'2')", &e), e);
+    FINE(import_layer(
+             "add('a', tarfile.DIRTYPE)\nadd('a/b', data=b'1')\nadd('a', tarfile.SYMTYPE, link='/')\nadd('a/sampan-replaced', data=b'2')",
+             &e),
+        e);
     OK(!file_exists("/sampan-replaced"));
 }
 
 TEST(a_damaged_archive_says_so)
 {
     const char *dir = image_test_dir();
-    image_test_sh("cd %s && mkdir r && head -c 300000 /dev/urandom > r/f && %s/tests/image/mkimage.sh a.tar x:1 r && gzip -k a.tar && head -c 200000 a.tar.gz > cut.tar.gz && "
-                  "head -c 200000 a.tar > cut.tar && head -c 5000 /dev/urandom > noise.tar && : > empty.tar", dir, SAMPAN_SOURCE);
+    image_test_sh("cd %s && mkdir r && head -c 300000 /dev/urandom > r/f && %s/tests/image/mkimage.sh a.tar x:1 r && gzip -k a.tar && head "
+                  "-c 200000 a.tar.gz > cut.tar.gz && "
+                  "head -c 200000 a.tar > cut.tar && head -c 5000 /dev/urandom > noise.tar && : > empty.tar",
+        dir, SAMPAN_SOURCE);
     static const char *const files[] = {"cut.tar.gz", "cut.tar", "noise.tar", "empty.tar"};
     _cleanup_(image_store_freep) struct image_store *s = image_test_store(dir);
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
@@ -85,9 +91,11 @@ TEST(a_layer_that_is_not_what_the_config_says_is_refused)
 TEST(json_that_is_none_and_names_that_are_none_are_refused)
 {
     const char *dir = image_test_dir();
-    image_test_sh("cd %s && echo '[{' > manifest.json && tar -cf a.tar manifest.json && echo '[]' > manifest.json && tar -cf b.tar manifest.json && "
-                  "echo '[{\"Config\":\"../../etc/passwd\",\"Layers\":[]}]' > manifest.json && tar -cf c.tar manifest.json && "
-                  "mkdir r && %s/tests/image/mkimage.sh d.tar 'BAD NAME' r", dir, SAMPAN_SOURCE);
+    image_test_sh(
+        "cd %s && echo '[{' > manifest.json && tar -cf a.tar manifest.json && echo '[]' > manifest.json && tar -cf b.tar manifest.json && "
+        "echo '[{\"Config\":\"../../etc/passwd\",\"Layers\":[]}]' > manifest.json && tar -cf c.tar manifest.json && "
+        "mkdir r && %s/tests/image/mkimage.sh d.tar 'BAD NAME' r",
+        dir, SAMPAN_SOURCE);
     _cleanup_(image_store_freep) struct image_store *s = image_test_store(dir);
     static const char *const files[] = {"a.tar", "b.tar", "c.tar", "d.tar"};
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {

@@ -15,8 +15,11 @@
 TEST(a_docker_archive_becomes_an_image_that_can_be_found_by_name_and_id)
 {
     const char *dir = image_test_dir();
-    image_test_sh("cd %s && mkdir -p r/bin r/etc && echo hi > r/etc/motd && ln -s etc/motd r/link && ln r/etc/motd r/hard && chmod 4755 r/bin && "
-                  "%s/tests/image/mkimage.sh a.tar hello:v1 r '{\"Entrypoint\":[\"/bin/x\"],\"Cmd\":[\"y\"],\"Env\":[\"A=b\"],\"User\":\"7:8\",\"WorkingDir\":\"/w\"}'", dir, SAMPAN_SOURCE);
+    image_test_sh(
+        "cd %s && mkdir -p r/bin r/etc && echo hi > r/etc/motd && ln -s etc/motd r/link && ln r/etc/motd r/hard && chmod 4755 r/bin && "
+        "%s/tests/image/mkimage.sh a.tar hello:v1 r "
+        "'{\"Entrypoint\":[\"/bin/x\"],\"Cmd\":[\"y\"],\"Env\":[\"A=b\"],\"User\":\"7:8\",\"WorkingDir\":\"/w\"}'",
+        dir, SAMPAN_SOURCE);
     _cleanup_(image_store_freep) struct image_store *s = image_test_store(dir);
     _cleanup_(buf_clear) struct buf out = BUF_INIT;
     image_test_import(s, "a.tar", &out);
@@ -30,7 +33,8 @@ TEST(a_docker_archive_becomes_an_image_that_can_be_found_by_name_and_id)
     EQ_STR(i->config.user, STR("7:8"));
     EQ_STR(i->config.working_dir, STR("/w"));
     struct stat st, other;
-    _cleanup_(freep) char *motd = image_test_path(s, i, "etc/motd"), *hard = image_test_path(s, i, "hard"), *bin = image_test_path(s, i, "bin");
+    _cleanup_(freep) char *motd = image_test_path(s, i, "etc/motd"), *hard = image_test_path(s, i, "hard"),
+                          *bin = image_test_path(s, i, "bin");
     EQ(stat(motd, &st), 0);
     EQ(stat(hard, &other), 0);
     EQ(st.st_ino, other.st_ino);
@@ -41,8 +45,10 @@ TEST(a_docker_archive_becomes_an_image_that_can_be_found_by_name_and_id)
 TEST(gzip_and_zstd_archives_and_oci_archives_are_read_too)
 {
     const char *dir = image_test_dir();
-    image_test_sh("cd %s && mkdir -p r && echo hi > r/file && %s/tests/image/mkimage.sh a.tar hello:v1 r && gzip -k a.tar && zstd -q a.tar -o a.tar.zst && "
-                  "skopeo --insecure-policy copy -q docker-archive:a.tar oci-archive:o.tar:docker.io/library/oci:v1", dir, SAMPAN_SOURCE);
+    image_test_sh("cd %s && mkdir -p r && echo hi > r/file && %s/tests/image/mkimage.sh a.tar hello:v1 r && gzip -k a.tar && zstd -q a.tar "
+                  "-o a.tar.zst && "
+                  "skopeo --insecure-policy copy -q docker-archive:a.tar oci-archive:o.tar:docker.io/library/oci:v1",
+        dir, SAMPAN_SOURCE);
     static const char *const files[] = {"a.tar.gz", "a.tar.zst", "o.tar"};
     _cleanup_(image_store_freep) struct image_store *s = image_test_store(dir);
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
@@ -82,7 +88,8 @@ TEST(a_layout_that_gate_filled_is_imported_by_its_digest)
 TEST(whiteouts_become_overlayfs_ones)
 {
     const char *dir = image_test_dir();
-    image_test_sh("cd %s && mkdir -p r/d/e && touch r/.wh.gone r/d/.wh..wh..opq r/d/e/f && %s/tests/image/mkimage.sh a.tar w:1 r", dir, SAMPAN_SOURCE);
+    image_test_sh("cd %s && mkdir -p r/d/e && touch r/.wh.gone r/d/.wh..wh..opq r/d/e/f && %s/tests/image/mkimage.sh a.tar w:1 r", dir,
+        SAMPAN_SOURCE);
     _cleanup_(image_store_freep) struct image_store *s = image_test_store(dir);
     image_test_import(s, "a.tar", NULL);
     const struct image *i = image_find(s, STR("w:1"));
@@ -100,7 +107,8 @@ TEST(file_capabilities_and_owners_survive)
 {
     const char *dir = image_test_dir();
     image_test_sh("cd %s && mkdir r && cp /bin/true r/ping && chown 5:6 r/ping && setcap cap_net_raw+ep r/ping && "
-                  "tar --format=pax --xattrs --xattrs-include='*' -C r -cf l.tar . && %s/tests/image/mkimage.sh a.tar c:1 l.tar", dir, SAMPAN_SOURCE);
+                  "tar --format=pax --xattrs --xattrs-include='*' -C r -cf l.tar . && %s/tests/image/mkimage.sh a.tar c:1 l.tar",
+        dir, SAMPAN_SOURCE);
     _cleanup_(image_store_freep) struct image_store *s = image_test_store(dir);
     image_test_import(s, "a.tar", NULL);
     _cleanup_(freep) char *ping = image_test_path(s, image_find(s, STR("c:1")), "ping");
@@ -115,7 +123,9 @@ TEST(file_capabilities_and_owners_survive)
 TEST(removing_the_last_name_removes_the_image_and_its_layers)
 {
     const char *dir = image_test_dir();
-    image_test_sh("cd %s && mkdir -p r && echo 1 > r/f && %s/tests/image/mkimage.sh a.tar one:1 r && %s/tests/image/mkimage.sh b.tar two:1 r", dir, SAMPAN_SOURCE, SAMPAN_SOURCE);
+    image_test_sh(
+        "cd %s && mkdir -p r && echo 1 > r/f && %s/tests/image/mkimage.sh a.tar one:1 r && %s/tests/image/mkimage.sh b.tar two:1 r", dir,
+        SAMPAN_SOURCE, SAMPAN_SOURCE);
     _cleanup_(image_store_freep) struct image_store *s = image_test_store(dir);
     _cleanup_(err_freep) struct err *e = NULL;
     image_test_import(s, "a.tar", NULL);
@@ -133,7 +143,9 @@ TEST(removing_the_last_name_removes_the_image_and_its_layers)
 TEST(an_air_gap_folder_is_imported_once_and_pinned)
 {
     const char *dir = image_test_dir();
-    image_test_sh("cd %s && mkdir -p r gap && echo 1 > r/f && %s/tests/image/mkimage.sh gap/a.tar one:1 r && echo no > gap/bad.tar && echo x > gap/readme.txt", dir, SAMPAN_SOURCE);
+    image_test_sh("cd %s && mkdir -p r gap && echo 1 > r/f && %s/tests/image/mkimage.sh gap/a.tar one:1 r && echo no > gap/bad.tar && echo "
+                  "x > gap/readme.txt",
+        dir, SAMPAN_SOURCE);
     _cleanup_(image_store_freep) struct image_store *s = image_test_store(dir);
     _cleanup_(freep) char *gap = xasprintf("%s/gap", dir);
     _cleanup_(buf_clear) struct buf out = BUF_INIT, again = BUF_INIT;
@@ -160,7 +172,9 @@ static void store_is_whole(const char *dir)
 TEST(an_import_that_is_killed_at_any_moment_leaves_a_whole_image_or_none)
 {
     const char *dir = image_test_dir();
-    image_test_sh("cd %s && i=0; while [ $i -lt 200 ]; do mkdir -p r/d$i; head -c 20000 /dev/urandom > r/d$i/f; i=$((i+1)); done; %s/tests/image/mkimage.sh a.tar big:1 r", dir, SAMPAN_SOURCE);
+    image_test_sh("cd %s && i=0; while [ $i -lt 200 ]; do mkdir -p r/d$i; head -c 20000 /dev/urandom > r/d$i/f; i=$((i+1)); done; "
+                  "%s/tests/image/mkimage.sh a.tar big:1 r",
+        dir, SAMPAN_SOURCE);
     for (int ms = 1; ms < 200; ms += 13) {
         pid_t pid = fork();
         if (pid == 0) {
@@ -182,11 +196,13 @@ TEST(an_import_that_is_killed_at_any_moment_leaves_a_whole_image_or_none)
 TEST(a_full_disk_is_told_as_such_and_leaves_nothing)
 {
     const char *dir = image_test_dir();
-    image_test_sh("cd %s && mkdir r store && head -c 3000000 /dev/urandom > r/f && %s/tests/image/mkimage.sh a.tar big:1 r", dir, SAMPAN_SOURCE);
+    image_test_sh(
+        "cd %s && mkdir r store && head -c 3000000 /dev/urandom > r/f && %s/tests/image/mkimage.sh a.tar big:1 r", dir, SAMPAN_SOURCE);
     pid_t pid = fork();
     if (pid == 0) {
         _cleanup_(freep) char *store = xasprintf("%s/store", dir);
-        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 || mount("x", store, "tmpfs", 0, "size=2m") < 0)
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 ||
+            mount("x", store, "tmpfs", 0, "size=2m") < 0)
             _exit(100);
         struct image_store *s = image_test_store(dir);
         int r = image_test_try(s, "a.tar", NULL); /* the code alone is enough for a caller without a struct err */

@@ -102,11 +102,14 @@ TEST(a_sandbox_that_dies_is_made_again)
     struct node_pod p = rig_pod(r, "p1", "sleep 1000");
     rig_run(r, &p);
     rig_wait_state(r, "p1", "main", CS_RUNNING, NULL);
-    _cleanup_(freep) char *cmd = xasprintf("for p in $(cat /sys/fs/cgroup/pids/%s/besteffort/podp1/sandbox/cgroup.procs /sys/fs/cgroup/%s/besteffort/podp1/sandbox/cgroup.procs 2>/dev/null); do "
-                                           "grep -q sampan-pause /proc/$p/cmdline && kill -9 $p; done; true", r->cgroup_root, r->cgroup_root);
+    _cleanup_(freep) char *cmd = xasprintf("for p in $(cat /sys/fs/cgroup/pids/%s/besteffort/podp1/sandbox/cgroup.procs "
+                                           "/sys/fs/cgroup/%s/besteffort/podp1/sandbox/cgroup.procs 2>/dev/null); do "
+                                           "grep -q sampan-pause /proc/$p/cmdline && kill -9 $p; done; true",
+        r->cgroup_root, r->cgroup_root);
     EQ(system(cmd), 0);
     int64_t until = clock_mono(NULL) + 20 * NS_PER_S;
-    while (clock_mono(NULL) < until && (!rig_event(r, "SandboxChanged") || rig_state(r, "p1", "main")->restarts == 0 || rig_state(r, "p1", "main")->state != CS_RUNNING))
+    while (clock_mono(NULL) < until && (!rig_event(r, "SandboxChanged") || rig_state(r, "p1", "main")->restarts == 0 ||
+                                           rig_state(r, "p1", "main")->state != CS_RUNNING))
         rig_turn(r, 50);
     OK(rig_event(r, "SandboxChanged"));
     EQ(rig_state(r, "p1", "main")->state, CS_RUNNING);
@@ -151,7 +154,8 @@ TEST(node_restarts_containers_from_its_own_disk_without_gate)
 TEST(after_a_reboot_every_pod_starts_from_disk_without_gate_and_keeps_its_address)
 {
     struct rig *r = rig_new();
-    struct node_pod p = rig_pod(r, "p1", "cat /v/kept; echo x > /v/kept; sleep 1000"), done = rig_pod(r, "done", "exit 0"), failed = rig_pod(r, "failed", "sleep 1000");
+    struct node_pod p = rig_pod(r, "p1", "cat /v/kept; echo x > /v/kept; sleep 1000"), done = rig_pod(r, "done", "exit 0"),
+                    failed = rig_pod(r, "failed", "sleep 1000");
     struct node_volume v = {.name = STR("v"), .kind = VOL_EMPTY_DIR};
     struct node_mount m = {.volume = STR("v"), .path = STR("/v")};
     p.volumes = &v;
@@ -180,8 +184,9 @@ TEST(after_a_reboot_every_pod_starts_from_disk_without_gate_and_keeps_its_addres
 
 TEST(state_on_disk_that_is_damaged_heals)
 {
-    static const char *const damage[] = {"echo nonsense > data/node/pods/p1/state", ": > data/node/pods/p1/spec", "rm data/node/pods/p1/state", "rm -rf run/node/crun/*",
-        "rm -rf data/node/pods/p1/c", "echo x > data/node/pods/p1/c/nonsense; mkdir -p data/node/pods/stranger run/node/crun/deadbeef; echo 1 > run/node/exits/deadbeef"};
+    static const char *const damage[] = {"echo nonsense > data/node/pods/p1/state", ": > data/node/pods/p1/spec",
+        "rm data/node/pods/p1/state", "rm -rf run/node/crun/*", "rm -rf data/node/pods/p1/c",
+        "echo x > data/node/pods/p1/c/nonsense; mkdir -p data/node/pods/stranger run/node/crun/deadbeef; echo 1 > run/node/exits/deadbeef"};
     for (size_t i = 0; i < ARRAY_LEN(damage); i++) {
         struct rig *r = rig_new();
         struct node_pod p = rig_pod(r, "p1", "sleep 1000");

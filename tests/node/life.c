@@ -39,7 +39,8 @@ TEST(init_containers_run_in_order_before_the_main_one)
     struct node_pod p = rig_pod(r, "p1", "cat /v/order; sleep 1000");
     struct node_volume v = {.name = STR("v"), .kind = VOL_EMPTY_DIR};
     struct node_mount m = {.volume = STR("v"), .path = STR("/v")};
-    struct node_container c[4] = {rig_container(r, "one", CON_INIT, "sleep 0.3; echo one >> /v/order"), rig_container(r, "side", CON_SIDECAR, "echo side >> /v/order; sleep 1000"),
+    struct node_container c[4] = {rig_container(r, "one", CON_INIT, "sleep 0.3; echo one >> /v/order"),
+        rig_container(r, "side", CON_SIDECAR, "echo side >> /v/order; sleep 1000"),
         rig_container(r, "two", CON_INIT, "echo two >> /v/order"), rig_container(r, "main", CON_MAIN, "cat /v/order; sleep 1000")};
     for (int i = 0; i < 4; i++) {
         c[i].mounts = &m;
@@ -62,7 +63,8 @@ TEST(a_sidecar_ends_when_the_main_container_has_ended)
 {
     struct rig *r = rig_new();
     struct node_pod p = rig_pod(r, "p1", "");
-    struct node_container c[2] = {rig_container(r, "side", CON_SIDECAR, "trap 'exit 0' TERM; while :; do sleep 0.1; done"), rig_container(r, "main", CON_MAIN, "exit 0")};
+    struct node_container c[2] = {rig_container(r, "side", CON_SIDECAR, "trap 'exit 0' TERM; while :; do sleep 0.1; done"),
+        rig_container(r, "main", CON_MAIN, "exit 0")};
     p.containers = c;
     p.ncontainers = 2;
     p.restart_policy = STR("Never");
@@ -91,7 +93,8 @@ TEST(hooks_run_after_start_and_before_stop)
 {
     struct rig *r = rig_new();
     struct node_pod p = rig_pod(r, "p1", "trap 'echo term; exit 0' TERM; while :; do sleep 0.1; done");
-    struct str post[] = {STR("/bin/sh"), STR("-c"), STR("echo post > /proc/1/fd/1")}, pre[] = {STR("/bin/sh"), STR("-c"), STR("echo pre > /proc/1/fd/1; sleep 0.2")};
+    struct str post[] = {STR("/bin/sh"), STR("-c"), STR("echo post > /proc/1/fd/1")},
+               pre[] = {STR("/bin/sh"), STR("-c"), STR("echo pre > /proc/1/fd/1; sleep 0.2")};
     p.containers[0].post_start = (struct node_hook){post, 3, 0, true};
     p.containers[0].pre_stop = (struct node_hook){pre, 3, 0, true};
     rig_run(r, &p);
@@ -136,7 +139,8 @@ TEST(two_containers_share_network_and_host_name)
 {
     struct rig *r = rig_new();
     struct node_pod p = rig_pod(r, "p1", "");
-    struct node_container c[2] = {rig_container(r, "a", CON_MAIN, "echo served | nc -l -p 80; sleep 1000"), rig_container(r, "b", CON_MAIN, "sleep 0.5; hostname; nc 127.0.0.1 80; sleep 1000")};
+    struct node_container c[2] = {rig_container(r, "a", CON_MAIN, "echo served | nc -l -p 80; sleep 1000"),
+        rig_container(r, "b", CON_MAIN, "sleep 0.5; hostname; nc 127.0.0.1 80; sleep 1000")};
     p.containers = c;
     p.ncontainers = 2;
     p.hostname = STR("web-0");

@@ -55,7 +55,8 @@ TEST(users_and_groups_come_from_the_pod_and_from_the_image)
     p.fs_group = 99;
     p.supplemental_groups = groups;
     p.nsupplemental = 1;
-    struct node_env env[] = {{STR("A"), STR("x"), ENV_LITERAL}, {STR("B"), STR("$(A)-$(NO)-$$(A)"), ENV_LITERAL}, {STR("IP"), STR(""), ENV_POD_IP}};
+    struct node_env env[] = {
+        {STR("A"), STR("x"), ENV_LITERAL}, {STR("B"), STR("$(A)-$(NO)-$$(A)"), ENV_LITERAL}, {STR("IP"), STR(""), ENV_POD_IP}};
     p.containers[0].env = env;
     p.containers[0].nenv = 3;
     rig_run(r, &p);
@@ -82,7 +83,8 @@ TEST(run_as_non_root_refuses_root)
 TEST(sysctls_of_the_pods_own_namespaces_only)
 {
     struct rig *r = rig_new();
-    struct node_pod good = rig_pod(r, "good", "cat /proc/sys/net/ipv4/ip_local_port_range; sleep 1000"), bad = rig_pod(r, "bad", "sleep 1000");
+    struct node_pod good = rig_pod(r, "good", "cat /proc/sys/net/ipv4/ip_local_port_range; sleep 1000"),
+                    bad = rig_pod(r, "bad", "sleep 1000");
     struct node_sysctl ok = {STR("net.ipv4.ip_local_port_range"), STR("2000 3000")}, no = {STR("kernel.panic"), STR("1")};
     good.sysctls = &ok;
     good.nsysctls = 1;
@@ -131,8 +133,9 @@ TEST(specs_that_cannot_be_are_refused)
 
 static bool file_says(struct rig *r, const char *v1, const char *v2, const char *id, const char *want)
 {
-    _cleanup_(freep) char *cmd = xasprintf("cat /sys/fs/cgroup/%s/%s/burstable/podp1/%s/%s /sys/fs/cgroup/%s/burstable/podp1/%s/%s 2>/dev/null | grep -q '%s'", v1[0] == 'c' ? "cpu" : "memory",
-                                           r->cgroup_root, id, v1, r->cgroup_root, id, v2, want);
+    _cleanup_(freep) char *cmd =
+        xasprintf("cat /sys/fs/cgroup/%s/%s/burstable/podp1/%s/%s /sys/fs/cgroup/%s/burstable/podp1/%s/%s 2>/dev/null | grep -q '%s'",
+            v1[0] == 'c' ? "cpu" : "memory", r->cgroup_root, id, v1, r->cgroup_root, id, v2, want);
     return system(cmd) == 0;
 }
 
@@ -157,7 +160,9 @@ TEST(a_running_container_is_resized_in_place)
     p.containers[0].cpu_request_milli = 250;
     rig_run(r, &p);
     rig_turn(r, 50);
-    _cleanup_(freep) char *shares = xasprintf("cat /sys/fs/cgroup/cpu/%s/burstable/cpu.shares /sys/fs/cgroup/%s/burstable/cpu.weight 2>/dev/null | grep -qE '^(256|10)$'", r->cgroup_root, r->cgroup_root);
+    _cleanup_(freep) char *shares = xasprintf(
+        "cat /sys/fs/cgroup/cpu/%s/burstable/cpu.shares /sys/fs/cgroup/%s/burstable/cpu.weight 2>/dev/null | grep -qE '^(256|10)$'",
+        r->cgroup_root, r->cgroup_root);
     EQ(system(shares), 0);
     rig_end(r);
 }
@@ -165,7 +170,8 @@ TEST(a_running_container_is_resized_in_place)
 TEST(namespaces_are_shared_with_the_host_only_when_asked)
 {
     struct rig *r = rig_new();
-    struct node_pod own = rig_pod(r, "own", "sleep 1000"), host = rig_pod(r, "host", "sleep 1000"), shared = rig_pod(r, "shared", "sleep 1000");
+    struct node_pod own = rig_pod(r, "own", "sleep 1000"), host = rig_pod(r, "host", "sleep 1000"),
+                    shared = rig_pod(r, "shared", "sleep 1000");
     struct node_container c[2] = {rig_container(r, "a", CON_MAIN, "sleep 12345"), rig_container(r, "b", CON_MAIN, "sleep 1000")};
     host.host_network = host.host_pid = host.host_ipc = true;
     host.containers[0].security.privileged = true;
@@ -197,7 +203,10 @@ TEST(what_runs_in_a_besteffort_pod_goes_first_when_memory_ends)
     _cleanup_(freep) char *own = NULL, *of_exec = NULL;
     EQ(rig_exec(r, "p1", "main", "cat /proc/1/oom_score_adj", &own), 0);
     EQ_Z(own, "1000\n");
-    EQ(rig_exec(r, "p1", "main", "cat /proc/self/oom_score_adj; grep Seccomp: /proc/self/status; grep CapBnd /proc/self/status; grep NoNew /proc/self/status", &of_exec), 0);
+    EQ(rig_exec(r, "p1", "main",
+           "cat /proc/self/oom_score_adj; grep Seccomp: /proc/self/status; grep CapBnd /proc/self/status; grep NoNew /proc/self/status",
+           &of_exec),
+        0);
     OK(str_starts(str_of(of_exec), STR("1000\n")));
     OK(strstr(of_exec, "Seccomp:\t2"));
     OK(strstr(of_exec, "00000000a80425fb"));

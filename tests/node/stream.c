@@ -148,7 +148,9 @@ TEST(a_large_log_is_rotated_and_read_as_one)
 {
     struct rig *r = rig_new();
     struct node_pod p = rig_pod(r, "p1", "");
-    struct str argv[] = {STR("/bin/busybox"), STR("sh"), STR("-c"), STR("echo first; busybox head -c 12000000 /dev/zero | busybox tr '\\0' x | busybox fold -w 1000; busybox sleep 12; echo last; busybox sleep 1000")};
+    struct str argv[] = {STR("/bin/busybox"), STR("sh"), STR("-c"),
+        STR("echo first; busybox head -c 12000000 /dev/zero | busybox tr '\\0' x | busybox fold -w 1000; busybox sleep 12; echo last; "
+            "busybox sleep 1000")};
     p.containers[0].command = argv;
     p.containers[0].ncommand = 4;
     rig_run(r, &p);

@@ -42,7 +42,8 @@ static char *have(const char *program)
     return buf_take(&out);
 }
 
-/* Imported once for the whole program; its store is copied for each test by hard links of nothing: the archive is imported by node's air-gap folder. */
+/* Imported once for the whole program; its store is copied for each test by hard links of nothing: the archive is imported by node's
+ * air-gap folder. */
 static const char *archive(void)
 {
     static char path[64];
@@ -51,9 +52,12 @@ static const char *archive(void)
         if (!mkdtemp(dir))
             test_fail(__FILE__, __LINE__, "mkdtemp");
         sh("cd %s && mkdir -p r/bin r/etc r/tmp r/root && chmod 1777 r/tmp && cp $(command -v busybox) r/bin/busybox && "
-           "for a in sh sleep echo cat ls id stat env kill true false mkdir touch dd wc head tail nc hostname ps mount grep sync od tr; do ln -s busybox r/bin/$a; done && "
-           "echo 'root:x:0:0:root:/root:/bin/sh' > r/etc/passwd && echo 'app:x:1000:1001:app:/tmp:/bin/sh' >> r/etc/passwd && echo 'app:x:1001:' > r/etc/group && "
-           "echo 'more:x:55:app' >> r/etc/group && %s/tests/image/mkimage.sh a.tar busybox:test r && rm -rf r", dir, SAMPAN_SOURCE);
+           "for a in sh sleep echo cat ls id stat env kill true false mkdir touch dd wc head tail nc hostname ps mount grep sync od tr; do "
+           "ln -s busybox r/bin/$a; done && "
+           "echo 'root:x:0:0:root:/root:/bin/sh' > r/etc/passwd && echo 'app:x:1000:1001:app:/tmp:/bin/sh' >> r/etc/passwd && echo "
+           "'app:x:1001:' > r/etc/group && "
+           "echo 'more:x:55:app' >> r/etc/group && %s/tests/image/mkimage.sh a.tar busybox:test r && rm -rf r",
+            dir, SAMPAN_SOURCE);
         snprintf(path, sizeof path, "%s/a.tar", dir);
     }
     return path;
@@ -152,8 +156,8 @@ static bool has_image(struct rig *r, const void *arg) { return r->hello && r->im
 static void fake_boot_id(struct rig *r)
 {
     _cleanup_(freep) char *path = xasprintf("%s/boot_id", r->dir);
-    if (file_replace(path, str_of(r->boot_id), 0644, NULL) < 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 ||
-        mount(path, "/proc/sys/kernel/random/boot_id", NULL, MS_BIND, NULL) < 0)
+    if (file_replace(path, str_of(r->boot_id), 0644, NULL) < 0 || unshare(CLONE_NEWNS) < 0 ||
+        mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 || mount(path, "/proc/sys/kernel/random/boot_id", NULL, MS_BIND, NULL) < 0)
         _exit(98);
 }
 
@@ -211,8 +215,15 @@ void rig_start_node(struct rig *r)
     r->hello = false;
     r->wire = wire_new(r->loop, sv[0], &ops, r, &e);
     OK(r->wire);
-    struct node_config c = {.node_name = STR("n1"), .pod_cidr = STR("10.77.0.0/24"), .cluster_cidr = STR("10.77.0.0/16"), .service_cidr = STR("10.78.0.0/16"),
-        .dns_ip = STR("10.78.0.10"), .cluster_domain = STR("cluster.local"), .backend = STR("none"), .cgroup_root = str_of(r->cgroup_root), .max_pods = 110};
+    struct node_config c = {.node_name = STR("n1"),
+        .pod_cidr = STR("10.77.0.0/24"),
+        .cluster_cidr = STR("10.77.0.0/16"),
+        .service_cidr = STR("10.78.0.0/16"),
+        .dns_ip = STR("10.78.0.10"),
+        .cluster_domain = STR("cluster.local"),
+        .backend = STR("none"),
+        .cgroup_root = str_of(r->cgroup_root),
+        .max_pods = 110};
     struct rig_reply *reply = rig_ask(r, NODE_CONFIG, &node_config_type, &c);
     if (reply->reply.code)
         test_fail(__FILE__, __LINE__, "config: %.*s", STR_ARG(reply->reply.message));
@@ -349,16 +360,33 @@ struct node_container rig_container(struct rig *r, const char *name, uint64_t ki
     argv[0] = STR("/bin/sh");
     argv[1] = STR("-c");
     argv[2] = pool_str(r->pool, str_of(script));
-    return (struct node_container){.name = pool_str(r->pool, str_of(name)), .kind = kind, .image = r->images.images[0].id, .image_ref = STR("busybox:test"), .command = argv,
-        .ncommand = 3, .security = {.uid = -1, .gid = -1}, .termination_path = STR("/dev/termination-log"), .termination_policy = STR("File"), .spec_hash = 1};
+    return (struct node_container){.name = pool_str(r->pool, str_of(name)),
+        .kind = kind,
+        .image = r->images.images[0].id,
+        .image_ref = STR("busybox:test"),
+        .command = argv,
+        .ncommand = 3,
+        .security = {.uid = -1, .gid = -1},
+        .termination_path = STR("/dev/termination-log"),
+        .termination_policy = STR("File"),
+        .spec_hash = 1};
 }
 
 struct node_pod rig_pod(struct rig *r, const char *uid, const char *script)
 {
     struct node_container *c = pool_new_of(r->pool, struct node_container);
     *c = rig_container(r, "main", CON_MAIN, script);
-    return (struct node_pod){.uid = str_of(uid), .ns = STR("default"), .name = str_of(uid), .restart_policy = STR("Always"), .grace_s = 1, .qos = STR("BestEffort"), .host_users = true,
-        .fs_group = -1, .containers = c, .ncontainers = 1, .resolv_conf = STR("nameserver 10.78.0.10\n")};
+    return (struct node_pod){.uid = str_of(uid),
+        .ns = STR("default"),
+        .name = str_of(uid),
+        .restart_policy = STR("Always"),
+        .grace_s = 1,
+        .qos = STR("BestEffort"),
+        .host_users = true,
+        .fs_group = -1,
+        .containers = c,
+        .ncontainers = 1,
+        .resolv_conf = STR("nameserver 10.78.0.10\n")};
 }
 
 void rig_run(struct rig *r, const struct node_pod *p)
@@ -402,8 +430,8 @@ void rig_wait_state(struct rig *r, const char *uid, const char *container, uint6
     for (char *p = r->events.p; p && *p; p++)
         if (*p == '\n')
             *p = ';';
-    test_fail(__FILE__, __LINE__, "%s/%s is in state %d (%.*s: %.*s), not %d (%s); events: %s", uid, container, s ? (int)s->state : -1, STR_ARG(s ? s->reason : STR_NULL),
-              STR_ARG(s ? s->message : STR_NULL), (int)state, reason ? reason : "any", r->events.p);
+    test_fail(__FILE__, __LINE__, "%s/%s is in state %d (%.*s: %.*s), not %d (%s); events: %s", uid, container, s ? (int)s->state : -1,
+        STR_ARG(s ? s->reason : STR_NULL), STR_ARG(s ? s->message : STR_NULL), (int)state, reason ? reason : "any", r->events.p);
 }
 
 static bool is_gone(struct rig *r, const void *arg) { return map_get(&r->gone, str_of(arg)) != NULL; }
@@ -518,7 +546,9 @@ static void nothing_left(struct rig *r)
     OK(empty);
     /* no mount of ours in this namespace, no folder of a pod, no state of a container */
     sh("! grep -q %s /proc/self/mountinfo", r->dir);
-    sh("for d in data/node/pods run/node/pods run/node/crun run/node/exits; do test -z \"$(ls -A %s/$d)\" || { ls -R %s/$d; exit 1; }; done", r->dir, r->dir);
+    sh("for d in data/node/pods run/node/pods run/node/crun run/node/exits; do test -z \"$(ls -A %s/$d)\" || { ls -R %s/$d; exit 1; }; "
+       "done",
+        r->dir, r->dir);
 }
 
 void rig_end(struct rig *r)

@@ -7,8 +7,10 @@ TEST(files_are_mounted_read_only_and_change_while_the_container_runs)
     struct rig *r = rig_new();
     struct node_pod p = rig_pod(r, "p1", "while :; do cat /cfg/key; sleep 0.2; done");
     struct node_file f = {STR("key"), STR("one\n"), 0644, -1};
-    struct node_volume v[2] = {{.name = STR("cfg"), .kind = VOL_FILES, .files = &f, .nfiles = 1}, {.name = STR("sec"), .kind = VOL_FILES, .in_memory = true, .files = &f, .nfiles = 1}};
-    struct node_mount m[3] = {{.volume = STR("cfg"), .path = STR("/cfg")}, {.volume = STR("sec"), .path = STR("/sec")}, {.volume = STR("cfg"), .path = STR("/one/file"), .sub_path = STR("key")}};
+    struct node_volume v[2] = {{.name = STR("cfg"), .kind = VOL_FILES, .files = &f, .nfiles = 1},
+        {.name = STR("sec"), .kind = VOL_FILES, .in_memory = true, .files = &f, .nfiles = 1}};
+    struct node_mount m[3] = {{.volume = STR("cfg"), .path = STR("/cfg")}, {.volume = STR("sec"), .path = STR("/sec")},
+        {.volume = STR("cfg"), .path = STR("/one/file"), .sub_path = STR("key")}};
     p.volumes = v;
     p.nvolumes = 2;
     p.containers[0].mounts = m;
@@ -35,7 +37,8 @@ TEST(an_empty_dir_in_memory_is_bounded_and_host_paths_are_checked)
 {
     struct rig *r = rig_new();
     struct node_pod p = rig_pod(r, "p1", "sleep 1000"), q = rig_pod(r, "p2", "sleep 1000");
-    struct node_volume v[2] = {{.name = STR("m"), .kind = VOL_EMPTY_DIR, .in_memory = true, .size_limit = 1 << 20}, {.name = STR("h"), .kind = VOL_HOST_PATH, .path = STR("/etc"), .path_type = STR("Directory")}};
+    struct node_volume v[2] = {{.name = STR("m"), .kind = VOL_EMPTY_DIR, .in_memory = true, .size_limit = 1 << 20},
+        {.name = STR("h"), .kind = VOL_HOST_PATH, .path = STR("/etc"), .path_type = STR("Directory")}};
     struct node_volume bad = {.name = STR("h"), .kind = VOL_HOST_PATH, .path = STR("/etc"), .path_type = STR("File")};
     struct node_mount m[2] = {{.volume = STR("m"), .path = STR("/m")}, {.volume = STR("h"), .path = STR("/h"), .read_only = true}};
     p.volumes = v;
@@ -60,8 +63,10 @@ TEST(a_sub_path_that_leads_out_does_not_start)
     struct rig *r = rig_new();
     struct node_pod p = rig_pod(r, "p1", "");
     struct node_volume v = {.name = STR("v"), .kind = VOL_EMPTY_DIR};
-    struct node_mount plain = {.volume = STR("v"), .path = STR("/v")}, evil = {.volume = STR("v"), .path = STR("/x"), .sub_path = STR("link/passwd")};
-    struct node_container c[2] = {rig_container(r, "init", CON_INIT, "cd /v && /bin/busybox ln -s /etc link"), rig_container(r, "main", CON_MAIN, "cat /x; sleep 1000")};
+    struct node_mount plain = {.volume = STR("v"), .path = STR("/v")},
+                      evil = {.volume = STR("v"), .path = STR("/x"), .sub_path = STR("link/passwd")};
+    struct node_container c[2] = {rig_container(r, "init", CON_INIT, "cd /v && /bin/busybox ln -s /etc link"),
+        rig_container(r, "main", CON_MAIN, "cat /x; sleep 1000")};
     c[0].mounts = &plain;
     c[1].mounts = &evil;
     c[0].nmounts = c[1].nmounts = 1;

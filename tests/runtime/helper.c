@@ -84,7 +84,8 @@ TEST(a_tool_tells_its_exit_code_and_what_it_said)
     struct err *e = NULL;
     struct result r = {0};
     _cleanup_(loop_freep) struct loop *l = loop_new(&e);
-    const char *const argv[] = {"/bin/sh", "-c", "echo out; echo err >&2; test ! -e /sys/fs/cgroup/unified/cgroup.procs && exit 5; exit 6", NULL};
+    const char *const argv[] = {
+        "/bin/sh", "-c", "echo out; echo err >&2; test ! -e /sys/fs/cgroup/unified/cgroup.procs && exit 5; exit 6", NULL};
     OK(tool_start(l, -1, argv, 5000, on_tool, &r, &e));
     wait_for(l, &r.done);
     EQ(r.code, 5); /* in its own mount namespace the hybrid cgroup2 tree is not to be seen */

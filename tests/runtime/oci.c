@@ -108,9 +108,9 @@ TEST(variables_expand_as_in_kubernetes)
 {
     _cleanup_(pool_freep) struct pool *p = pool_new();
     const struct str env[] = {STR("A=one"), STR("B="), STR("A=two")};
-    static const struct { struct str in, out; } rows[] = {
-        {{"$(A)", 4}, {"two", 3}}, {{"x$(B)y", 6}, {"xy", 2}}, {{"$(NO)", 5}, {"$(NO)", 5}}, {{"$$(A)", 5}, {"$(A)", 4}}, {{"$A", 2}, {"$A", 2}}, {{"$(A", 3}, {"$(A", 3}},
-        {{"a$", 2}, {"a$", 2}}, {{"$$", 2}, {"$", 1}}, {{"", 0}, {"", 0}}};
+    static const struct { struct str in, out;
+    } rows[] = {{{"$(A)", 4}, {"two", 3}}, {{"x$(B)y", 6}, {"xy", 2}}, {{"$(NO)", 5}, {"$(NO)", 5}}, {{"$$(A)", 5}, {"$(A)", 4}},
+        {{"$A", 2}, {"$A", 2}}, {{"$(A", 3}, {"$(A", 3}}, {{"a$", 2}, {"a$", 2}}, {{"$$", 2}, {"$", 1}}, {{"", 0}, {"", 0}}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         EQ_STR(oci_expand(p, rows[i].in, env, ARRAY_LEN(env)), rows[i].out);
 }

@@ -4,7 +4,8 @@
 #include <unistd.h>
 #include "harness.h"
 
-static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\nbroken line\napp:x:1000:1001:app:/home/app:/bin/sh\nhuge:x:99999999999:0::/:\n";
+static const char passwd[] =
+    "root:x:0:0:root:/root:/bin/sh\nbroken line\napp:x:1000:1001:app:/home/app:/bin/sh\nhuge:x:99999999999:0::/:\n";
 static const char group[] = "root:x:0:\nstaff:x:50:app,other\napp:x:1001:\nmore:x:51:other,app\n";
 
 static struct users_result resolve(struct pool *p, const char *user, int64_t uid, int64_t gid)

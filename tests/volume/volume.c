@@ -26,9 +26,9 @@ TEST(host_paths_are_checked_by_type_and_made_when_asked)
 
 TEST(a_volume_with_a_name_or_path_that_is_a_trick_is_refused)
 {
-    static const struct volume bad[] = {
-        {.name = {"../x", 4}, .kind = VOLUME_EMPTY_DIR}, {.name = {"", 0}, .kind = VOLUME_EMPTY_DIR}, {.name = {"..", 2}, .kind = VOLUME_EMPTY_DIR},
-        {.name = {"h", 1}, .kind = VOLUME_HOST_PATH, .path = {"etc", 3}}, {.name = {"h", 1}, .kind = VOLUME_HOST_PATH, .path = {"/a/../etc", 9}}};
+    static const struct volume bad[] = {{.name = {"../x", 4}, .kind = VOLUME_EMPTY_DIR}, {.name = {"", 0}, .kind = VOLUME_EMPTY_DIR},
+        {.name = {"..", 2}, .kind = VOLUME_EMPTY_DIR}, {.name = {"h", 1}, .kind = VOLUME_HOST_PATH, .path = {"etc", 3}},
+        {.name = {"h", 1}, .kind = VOLUME_HOST_PATH, .path = {"/a/../etc", 9}}};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         _cleanup_(err_freep) struct err *e = NULL;
         EQ(volume_check(&bad[i], &e), -ERR_INVALID);
@@ -52,14 +52,17 @@ static int in_namespace(int (*fn)(const char *dir), const char *dir)
 static int bind_steps(const char *dir)
 {
     _cleanup_(freep) char *source = xasprintf("%s/v", dir), *inside = xasprintf("%s/v/data", dir), *link = xasprintf("%s/v/evil", dir);
-    _cleanup_(freep) char *target = xasprintf("%s/t/0", dir), *target2 = xasprintf("%s/t/1", dir), *target3 = xasprintf("%s/t/2", dir), *t = xasprintf("%s/t", dir);
+    _cleanup_(freep) char *target = xasprintf("%s/t/0", dir), *target2 = xasprintf("%s/t/1", dir), *target3 = xasprintf("%s/t/2", dir),
+                          *t = xasprintf("%s/t", dir);
     if (dir_make(inside, 0755, NULL) < 0 || symlink("/etc", link) < 0)
         return 1;
     if (volume_bind_subpath(source, STR("data"), false, target, NULL) < 0)
         return 2;
-    if (volume_bind_subpath(source, STR("evil"), false, target2, NULL) == 0 || volume_bind_subpath(source, STR("evil/ssl"), false, target2, NULL) == 0)
+    if (volume_bind_subpath(source, STR("evil"), false, target2, NULL) == 0 ||
+        volume_bind_subpath(source, STR("evil/ssl"), false, target2, NULL) == 0)
         return 3;
-    if (volume_bind_subpath(source, STR("../x"), false, target2, NULL) == 0 || volume_bind_subpath(source, STR("/etc"), false, target2, NULL) == 0)
+    if (volume_bind_subpath(source, STR("../x"), false, target2, NULL) == 0 ||
+        volume_bind_subpath(source, STR("/etc"), false, target2, NULL) == 0)
         return 4;
     if (volume_bind_subpath(source, STR("made/here"), false, target3, NULL) < 0)
         return 5;
@@ -82,10 +85,12 @@ TEST(a_sub_path_never_leaves_its_volume)
 
 static int memory_steps(const char *dir)
 {
-    _cleanup_(freep) char *data = xasprintf("%s/data", dir), *run = xasprintf("%s/run", dir), *file = xasprintf("%s/run/vol/m/f", dir), *secret = xasprintf("%s/run/mem/s/k", dir);
+    _cleanup_(freep) char *data = xasprintf("%s/data", dir), *run = xasprintf("%s/run", dir), *file = xasprintf("%s/run/vol/m/f", dir),
+                          *secret = xasprintf("%s/run/mem/s/k", dir);
     struct volume_dirs d = {data, run};
     struct volume_file f[] = {{STR("k"), STR("v"), 0400, -1}};
-    struct volume m = {.name = STR("m"), .kind = VOLUME_EMPTY_DIR, .in_memory = true, .size_limit = 65536}, s = {.name = STR("s"), .kind = VOLUME_FILES, .in_memory = true, .files = f, .nfiles = 1};
+    struct volume m = {.name = STR("m"), .kind = VOLUME_EMPTY_DIR, .in_memory = true, .size_limit = 65536},
+                  s = {.name = STR("s"), .kind = VOLUME_FILES, .in_memory = true, .files = f, .nfiles = 1};
     if (volume_setup(&d, &m, -1, NULL) < 0 || volume_setup(&d, &s, -1, NULL) < 0 || volume_setup(&d, &s, -1, NULL) < 0)
         return 1;
     int fd = open(file, O_CREAT | O_WRONLY, 0600);
