@@ -3,7 +3,7 @@ PREFIX ?= /usr/local
 .PHONY: all release debug tsan test fuzz install clean
 all: release
 build/release/build.ninja:
-	meson setup build/release --buildtype=release -Db_lto=true -Db_pie=true -Dtests=false --prefix=$(PREFIX)
+	meson setup build/release --buildtype=release -Doptimization=2 -Db_lto=true -Db_pie=true -Dtests=false --prefix=$(PREFIX)
 release: build/release/build.ninja
 	ninja -C build/release
 build/debug/build.ninja:

@@ -32,7 +32,7 @@ need_packages "$BUILD_PACKAGES $RUN_PACKAGES"
 need_user
 
 say "build (release)"
-[ -f build/release/build.ninja ] || meson setup build/release --buildtype=release -Db_lto=true -Db_pie=true -Dtests=false >/dev/null
+[ -f build/release/build.ninja ] || meson setup build/release --buildtype=release -Doptimization=2 -Db_lto=true -Db_pie=true -Dtests=false >/dev/null
 ninja -C build/release --quiet
 
 changed=false

@@ -33,7 +33,7 @@ struct node_view {
     struct store_view *root; /* held while waiting at the door */
     struct store_wait wait;
     struct map sent, dirty; /* key → struct sent; key → (void *)1 */
-    struct part parts[8];
+    struct part parts[9];
     size_t nparts;
     bool waiting, all, started, changed;
     int64_t cut; /* revision of the last commit */
@@ -412,7 +412,7 @@ struct node_view *node_view_new(struct node_link *l)
 {
     struct node_view *w = xcalloc(1, sizeof *w);
     struct api *a = l->api;
-    const struct part parts[] = {{a->res.nodes, "/nodes/", always}, {a->res.secrets, "/secrets/", secret_wanted},
+    const struct part parts[] = {{a->res.nodes, "/nodes/", always}, {a->res.runtime_classes, "node.k8s.io/runtimeclasses/", always}, {a->res.secrets, "/secrets/", secret_wanted},
         {a->res.configmaps, "/configmaps/", configmap_wanted}, {a->res.pvcs, "/persistentvolumeclaims/", claim_wanted},
         {a->res.pvs, "/persistentvolumes/", volume_wanted}, {a->res.pods, "/pods/", pod_wanted}, {a->res.services, "/services/", always},
         {a->res.slices, "discovery.k8s.io/endpointslices/", always}};

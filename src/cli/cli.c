@@ -60,9 +60,17 @@ int cli_main(int argc, char **argv)
     if (strcmp(name, "--version") == 0 || strcmp(name, "-v") == 0)
         name = "version";
     argv[1] = (char *)name;
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        if (strcmp(commands[i].name, name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        const struct command *c = &commands[i];
+        if (strcmp(c->name, name) != 0)
+            continue;
+        bool help = argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0);
+        if (help && c->run != run_command && c->run != cmd_kubectl) { /* those two have more to say */
+            printf("usage: sampan %s %s\n\n%s\n", c->name, c->args, c->help);
+            return 0;
+        }
+        return c->run(argc - 1, argv + 1);
+    }
     fprintf(stderr, "sampan: unknown command \"%s\" (sampan help lists them)\n", name);
     return 2;
 }

@@ -176,6 +176,9 @@ static void fill_between(struct options *o, const struct run_command *rc)
 {
     char host[256] = "";
     put_default(&o->write_kubeconfig, rc->kubeconfig);
+    /* outside a pod and with none named, the cluster is the one of this machine's own server */
+    if (o->role == ROLE_CONNECT && !o->kubeconfig && !file_exists("/var/run/secrets/kubernetes.io/serviceaccount/token") && file_exists("/etc/sampan/sampan.yaml"))
+        o->kubeconfig = xstrdup("/etc/sampan/sampan.yaml");
     if (!o->cluster_dns)
         o->cluster_dns = tenth(o->service_cidr);
     if (!o->run_dir)

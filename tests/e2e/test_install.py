@@ -33,7 +33,7 @@ def machine(lab):
     setup = SCRIPT.format(bin=os.path.join(folder, "bin"), pid=os.path.join(folder, "pid"), log=os.path.join(folder, "log"), top=TOP, command="exec sleep 3600")
     keeper = subprocess.Popen(["nsenter", f"--net=/run/netns/{host.netns}", "unshare", "--mount", "--uts", "--propagation", "private", "bash", "-c", setup], stdin=subprocess.DEVNULL)
 
-    def run(text, check=True, timeout=400):
+    def run(text, check=True, timeout=900):
         return sh("nsenter", "-t", str(keeper.pid), "--net", "--mount", "--uts", "bash", "-c", f"cd {TOP}; {text}", check=check, timeout=timeout)
 
     wait_for("the machine", lambda: run("hostname").strip() == "machine")
