@@ -5,7 +5,9 @@
  *     external addresses with source ranges → f<id> → e<id>
  *     ClientIP affinity: for each endpoint a set y<id>-<i> of the sources that got it, with time-out, and a chain x<id>-<i> that renews it; b<id> leads to those chains
  *
- * A piece never changes: a change makes a new one and takes the old one away, in the same batch, so that the cost is that of one piece whatever else stands there.
+ * A piece never changes: a change makes a new one and takes the old one away, in the same batch, so that we send what one piece costs, whatever else stands there. A packet's way
+ * is two hash lookups, whatever the number of Services. The kernel, however, checks all maps of verdicts for loops at each commit that adds to one: measured 0.3 ms among 100 Services,
+ * 12 to 45 ms among 10,000. Data maps in place of verdicts would make that flat.
  */
 #include <arpa/inet.h>
 #include <errno.h>
