@@ -20,7 +20,8 @@ struct slices {
     struct service svc;
     bool ipv6;
     struct wanted *want;
-    size_t nwant;
+    size_t nwant, first; /* first: those before it are placed */
+    struct map by_uid;
     struct obj_array have; /* of this family */
     size_t kept;
 };
@@ -68,17 +69,35 @@ static struct str group_of(struct pool *p, const struct json *ports)
     return buf_to_pool(&b, p);
 }
 
+static bool same_ports(const struct backend *a, const struct backend *b)
+{
+    if (a->nports != b->nports)
+        return false;
+    for (size_t i = 0; i < a->nports; i++)
+        if (a->ports[i].port != b->ports[i].port || !str_eq(a->ports[i].name, b->ports[i].name) ||
+            !str_eq(a->ports[i].protocol, b->ports[i].protocol))
+            return false;
+    return true;
+}
+
+/* Pods of one Service nearly always have the same ports: these are written out once. */
 static void want_all(struct slices *x)
 {
     size_t n;
     struct pool *p = x->s->pool;
     struct backend *list = service_backends(x->s, &x->svc, x->ipv6, &n);
+    bool any_ports = json_count(json_get(x->svc.spec, STR("ports"))) > 0;
     x->want = pool_array(p, struct wanted, n + 1);
     for (size_t i = 0; i < n; i++) {
-        struct json *ports = ports_json(p, &list[i]);
-        if (list[i].nports || json_count(json_get(x->svc.spec, STR("ports"))) == 0)
-            x->want[x->nwant++] =
-                (struct wanted){.b = &list[i], .endpoint = endpoint_json(p, &list[i]), .ports = ports, .group = group_of(p, ports)};
+        struct wanted *w = &x->want[x->nwant], *before = x->nwant ? w - 1 : NULL;
+        if (!list[i].nports && any_ports)
+            continue;
+        *w = (struct wanted){.b = &list[i], .endpoint = endpoint_json(p, &list[i])};
+        bool same = before && same_ports(before->b, &list[i]);
+        w->ports = same ? before->ports : ports_json(p, &list[i]);
+        w->group = same ? before->group : group_of(p, w->ports);
+        map_put(&x->by_uid, list[i].pod->uid, w);
+        x->nwant++;
     }
 }
 
@@ -98,10 +117,8 @@ static struct json *labels_json(struct slices *x)
 
 static struct wanted *wanted_by_uid(struct slices *x, struct str uid, struct str group)
 {
-    for (size_t i = 0; i < x->nwant; i++)
-        if (!x->want[i].placed && str_eq(x->want[i].b->pod->uid, uid) && str_eq(x->want[i].group, group))
-            return &x->want[i];
-    return NULL;
+    struct wanted *w = map_get(&x->by_uid, uid);
+    return w && !w->placed && str_eq(w->group, group) ? w : NULL;
 }
 
 /* The slice with what still belongs in it; *full: no more fit. Its endpoints keep their places. */
@@ -133,7 +150,9 @@ static bool fill_up(struct slices *x, struct json *tree, struct str group)
 {
     struct json *list = json_get(tree, STR("endpoints"));
     bool any = false;
-    for (size_t i = 0; i < x->nwant && json_count(list) < SLICE_MAX; i++)
+    while (x->first < x->nwant && x->want[x->first].placed)
+        x->first++;
+    for (size_t i = x->first; i < x->nwant && json_count(list) < SLICE_MAX; i++)
         if (!x->want[i].placed && str_eq(x->want[i].group, group)) {
             x->want[i].placed = any = true;
             json_append(list, x->want[i].endpoint);
@@ -207,7 +226,9 @@ static int sync_family(struct sync *s, const struct service *svc, struct obj_arr
             array_add(s->pool, &x.have, all.p[i]);
     if (wanted) {
         want_all(&x);
-        return reconcile(&x, e);
+        int r = reconcile(&x, e);
+        map_clear(&x.by_uid, NULL);
+        return r;
     }
     for (size_t i = 0; i < x.have.n; i++) {
         int r = sync_delete(s, x.have.p[i], NULL, e);

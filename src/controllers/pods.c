@@ -109,18 +109,33 @@ static int64_t restarts_of(const struct json *tree)
     return most;
 }
 
-static struct ranked ranked_of(struct sync *s, const struct obj *o, struct obj_array related)
+#define COST "controller.kubernetes.io/pod-deletion-cost"
+
+/* Only what a projection does not tell is worth a parse. */
+static struct ranked ranked_of(struct sync *s, const struct obj *o, const struct map *per_node)
 {
-    struct json *tree = sync_tree(s, o);
     struct str node = pod_node(o);
-    struct ranked r = {
-        .o = o, .assigned = node.n > 0, .ready = pod_ready(o), .ready_since = ready_since(tree), .restarts = restarts_of(tree)};
+    struct ranked r = {.o = o, .assigned = node.n > 0, .ready = pod_ready(o)};
     enum pod_phase phase = pod_phase_of(o);
     r.phase = phase == POD_PENDING ? 0 : phase == POD_RUNNING ? 2 : 1;
-    str_to_i64(json_get_str(json_path(tree, "metadata", "annotations", NULL), "controller.kubernetes.io/pod-deletion-cost"), &r.cost);
-    for (size_t i = 0; i < related.n; i++)
-        r.together += r.assigned && pod_active(related.p[i]) && str_eq(pod_node(related.p[i]), node);
+    r.together = r.assigned ? (int64_t)(intptr_t)map_get(per_node, node) : 0;
+    if (r.ready || str_find(o->json, STR("\"restartCount\"")) >= 0 || str_find(o->json, STR(COST)) >= 0) {
+        struct json *tree = sync_tree(s, o);
+        r.ready_since = ready_since(tree);
+        r.restarts = restarts_of(tree);
+        str_to_i64(json_get_str(json_path(tree, "metadata", "annotations", NULL), COST), &r.cost);
+    }
     return r;
+}
+
+/* How many live pods stand on each node. */
+static void count_per_node(struct map *m, struct obj_array pods)
+{
+    for (size_t i = 0; i < pods.n; i++) {
+        struct str node = pod_node(pods.p[i]);
+        if (node.n && pod_active(pods.p[i]))
+            map_put(m, node, (void *)((intptr_t)map_get(m, node) + 1));
+    }
 }
 
 #define BY(a, b)                                                                                                                           \
@@ -147,8 +162,11 @@ static int by_rank(const void *pa, const void *pb)
 void pods_rank(struct sync *s, struct obj_array *pods, struct obj_array related)
 {
     struct ranked *r = pool_array(s->pool, struct ranked, pods->n + 1);
+    struct map per_node = {0};
+    count_per_node(&per_node, related);
     for (size_t i = 0; i < pods->n; i++)
-        r[i] = ranked_of(s, pods->p[i], related);
+        r[i] = ranked_of(s, pods->p[i], &per_node);
+    map_clear(&per_node, NULL);
     qsort(r, pods->n, sizeof *r, by_rank);
     for (size_t i = 0; i < pods->n; i++)
         pods->p[i] = r[i].o;
