@@ -4,6 +4,8 @@
 /* A list, page by page. The continue token is Kubernetes' own: base64url of
  * {"v":"meta.k8s.io/v1","rv":<revision>,"start":"<ns>/<name>\u0000"}; rv -1 goes on inconsistently, from the present. */
 
+#define LIST_RESERVE ((size_t)8 << 20)
+
 struct listing {
     struct store_view *view;
     int64_t rv; /* metadata.resourceVersion */
@@ -14,6 +16,7 @@ struct listing {
     /* what comes out */
     struct buf out;
     int64_t n;
+    size_t expect; /* how many items will come, if known */
     struct str last_ns, last_name;
     bool more;
 };
@@ -159,6 +162,8 @@ static bool proto(const struct call *c)
 /* One item. Stored bytes go out as they are, without the kind and apiVersion that the list names already. */
 static int item_add(struct call *c, struct listing *l, struct str head, const struct obj *o, struct err **e)
 {
+    if (l->n == 0 && l->expect) /* room for all at once, if they are like the first */
+        buf_reserve(&l->out, MIN(l->expect, LIST_RESERVE / (o->json.n + 1)) * (o->json.n + 1));
     if (l->n && !proto(c))
         buf_putc(&l->out, ',');
     if (!proto(c) && c->accept.shape == SHAPE_OBJECT && encode_as_stored(c)) {
@@ -206,6 +211,10 @@ static int walk(struct call *c, struct listing *l, struct err **e)
         }
         return 0;
     }
+    if (l->sel.labels.n == 0 && l->sel.fields.n == 0)
+        l->expect = view_count(l->view, c->sres, ns);
+    if (l->limit && (size_t)l->limit < l->expect)
+        l->expect = (size_t)l->limit;
     iter_start(&it, l->view, c->sres, ns, l->after_ns, l->after_name);
     for (const struct obj *o; (o = iter_next(&it));) {
         if (!select_match(c, &l->sel, o))
@@ -237,6 +246,15 @@ static int64_t remaining(struct call *c, struct listing *l)
     return n;
 }
 
+static struct bytes *join(struct str a, struct str b, struct str c)
+{
+    struct bytes *all = bytes_alloc(a.n + b.n + c.n);
+    memcpy(all->p, a.p, a.n);
+    memcpy(all->p + a.n, b.p, b.n);
+    memcpy(all->p + a.n + b.n, c.p, c.n);
+    return all;
+}
+
 static void finish(struct call *c, struct listing *l)
 {
     struct str cont = STR_NULL;
@@ -256,24 +274,23 @@ static void finish(struct call *c, struct listing *l)
         call_reply_raw(c, 200, "application/vnd.kubernetes.protobuf", buf_to_bytes(&whole));
         return;
     }
-    buf_reserve(&whole, l->out.n + 512);
     begin(c, l, pool_printf(c->pool, "%" PRId64, l->rv), cont, left, &whole);
-    buf_add(&whole, l->out.p ? l->out.p : "", l->out.n);
-    buf_puts(&whole, "]}\n");
+    struct bytes *body = join(buf_str(&whole), buf_str(&l->out), STR("]}\n"));
+    buf_reset(&whole);
     const char *type = "application/json";
     if (c->accept.media == MEDIA_YAML || c->accept.pretty) {
         struct json *doc = NULL;
         struct json_limits limits = {.bytes = SIZE_MAX, .nodes = SIZE_MAX};
-        struct str text = buf_to_pool(&whole, c->pool);
-        if (json_parse(c->pool, text, &limits, &doc, NULL) >= 0)
+        if (json_parse(c->pool, bytes_str(body), &limits, &doc, NULL) >= 0) {
             encode_doc(c, doc, &whole);
-        else
-            buf_str_add(&whole, text);
-        if (c->accept.media == MEDIA_YAML)
-            type = "application/yaml";
+            bytes_unref(body);
+            body = buf_to_bytes(&whole);
+            type = c->accept.media == MEDIA_YAML ? "application/yaml" : type;
+        }
     }
+    buf_clear(&whole);
     call_depend(c, view_res_rev(l->view, c->sres));
-    call_reply_raw(c, 200, type, buf_to_bytes(&whole));
+    call_reply_raw(c, 200, type, body);
 }
 
 int verb_list(struct call *c, struct err **e)
