@@ -117,7 +117,8 @@ static char *put_utf8(char *o, unsigned c)
     return o;
 }
 
-/* Four hexadecimal digits behind p (which stands on the u), with the second half of a surrogate pair. A lone half becomes U+FFFD, as in Go. */
+/* Four hexadecimal digits behind p (which stands on the u), with the second half of a surrogate pair. A lone half becomes U+FFFD, as in Go.
+ */
 static const char *unescape_u(const char *p, const char *end, char **o)
 {
     int c = hex4(p + 1, end), low;
