@@ -124,6 +124,8 @@ static int check_place(struct call *c, struct err **e)
     if (named && !str_eq(name, c->ri.name))
         return err_set(e, ERR_BAD_REQUEST, "the name of the object (%.*s) does not match the name on the URL (%.*s)", STR_ARG(name),
             STR_ARG(c->ri.name));
+    if (c->sub && c->rq && c->ri.verb == VERB_CREATE && !str_empty(name) && !str_eq(name, c->ri.name))
+        return err_set(e, ERR_BAD_REQUEST, "name in URL does not match name in %.*s object", STR_ARG(c->sub->kind));
     return 0;
 }
 

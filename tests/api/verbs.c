@@ -201,6 +201,7 @@ TEST(a_pod_gets_its_grace_and_goes_when_the_node_says_so)
     struct json *o = want(f, 201, "POST", "/api/v1/namespaces/default/pods/p/binding",
         "{\"metadata\":{\"name\":\"p\"},\"target\":{\"kind\":\"Node\",\"name\":\"n\"}}");
     EQ_STR(at(o, "status"), STR("Success"));
+    want(f, 400, "POST", "/api/v1/namespaces/default/pods/p/binding", "{\"metadata\":{\"name\":\"q\"},\"target\":{\"kind\":\"Node\",\"name\":\"m\"}}");
     want(f, 409, "POST", "/api/v1/namespaces/default/pods/p/binding",
         "{\"metadata\":{\"name\":\"p\"},\"target\":{\"kind\":\"Node\",\"name\":\"m\"}}");
     EQ_STR(at(want(f, 200, "GET", "/api/v1/namespaces/default/pods/p", NULL), "spec.nodeName"), STR("n"));
