@@ -1,4 +1,5 @@
-/* Manifests and indexes: what is taken names only sha256 digests (they become file names) and sizes that are not negative. Also docker's credential files and URLs. */
+/* Manifests and indexes: what is taken names only sha256 digests (they become file names) and sizes that are not negative. Also docker's
+ * credential files and URLs. */
 #include <stdlib.h>
 #include "gate/registry_cred.h"
 #include "gate/registry_manifest.h"

@@ -6,22 +6,22 @@
 #include "crypto/hash.h"
 #include "gate/pull_impl.h"
 
-#define SHOWN_NS (3 * NS_PER_S)      /* ErrImagePull is shown this long before it becomes ImagePullBackOff */
+#define SHOWN_NS (3 * NS_PER_S) /* ErrImagePull is shown this long before it becomes ImagePullBackOff */
 #define BACKOFF_NS (10 * NS_PER_S)
 #define BACKOFF_MAX_NS (300 * NS_PER_S)
-#define FRESH_NS (2 * NS_PER_S)      /* a new want of an image that failed longer ago than this starts a try */
+#define FRESH_NS (2 * NS_PER_S) /* a new want of an image that failed longer ago than this starts a try */
 
 enum told { TOLD_NOTHING, TOLD_NAME, TOLD_NEVER };
 
 struct image_want {
-    struct image_want *next;         /* of the same pod */
-    struct list node;                /* in pull->wants */
+    struct image_want *next; /* of the same pod */
+    struct list node;        /* in pull->wants */
     struct gpod *gp;
-    struct pull *pull;               /* NULL: waits for none */
-    struct str container, ref;       /* owned */
-    char *image;                     /* id that was settled; NULL: not yet */
+    struct pull *pull;         /* NULL: waits for none */
+    struct str container, ref; /* owned */
+    char *image;               /* id that was settled; NULL: not yet */
     enum told told;
-    int64_t since;                   /* mono ns: when it began to wait */
+    int64_t since; /* mono ns: when it began to wait */
 };
 
 /* ---- wants ---- */
@@ -201,7 +201,8 @@ void pull_done(struct pull *pl, const struct node_image *im, int64_t size)
         w->pull = NULL;
         free(w->image);
         w->image = str_dup(im->id);
-        event_pod(w->gp, w->container, false, "Pulled", "Successfully pulled image \"%.*s\" in %.*s (%.*s including waiting). Image size: %" PRId64 " bytes.", STR_ARG(tagged(p, w)),
+        event_pod(w->gp, w->container, false, "Pulled",
+            "Successfully pulled image \"%.*s\" in %.*s (%.*s including waiting). Image size: %" PRId64 " bytes.", STR_ARG(tagged(p, w)),
             STR_ARG(duration(p, now - pl->asked)), STR_ARG(duration(p, now - MIN(w->since, pl->asked))), size);
         gpod_dirty(w->gp);
     }
@@ -225,7 +226,7 @@ static bool add_secret(struct pool *p, const struct json *secret, const struct r
 
 static void creds_of(struct gpod *gp, struct pool *p, const struct registry_image *image, struct registry_creds *out, struct buf *missing)
 {
-    json_for(json_path(gpod_tree(gp), "spec", "imagePullSecrets", NULL), it) {
+    json_for (json_path(gpod_tree(gp), "spec", "imagePullSecrets", NULL), it) {
         struct str name = json_get_str(it, "name");
         const struct json *secret = name.n ? mirror_tree(gp->gate, p, "/secrets", gp->ns, name) : NULL;
         if (name.n && (!secret || !add_secret(p, secret, image, out)))
@@ -258,10 +259,12 @@ static struct pull *pull_new(struct pulls *ps, struct str key, const struct regi
     struct pull *pl = xcalloc(1, sizeof *pl);
     *pl = (struct pull){.ps = ps, .key = str_dup(key), .pool = pool_new(), .state = PULL_ASKING};
     struct pool *p = pl->pool;
-    pl->image = (struct registry_image){pool_str(p, image->ref), pool_str(p, image->host), pool_str(p, image->repository), pool_str(p, image->tag), pool_str(p, image->digest)};
+    pl->image = (struct registry_image){pool_str(p, image->ref), pool_str(p, image->host), pool_str(p, image->repository),
+        pool_str(p, image->tag), pool_str(p, image->digest)};
     pl->creds.n = creds->n;
     for (size_t i = 0; i < creds->n; i++)
-        pl->creds.at[i] = (struct registry_cred){pool_str(p, creds->at[i].username), pool_str(p, creds->at[i].password), pool_str(p, creds->at[i].identity)};
+        pl->creds.at[i] = (struct registry_cred){
+            pool_str(p, creds->at[i].username), pool_str(p, creds->at[i].password), pool_str(p, creds->at[i].identity)};
     list_init(&pl->wants);
     list_push(&ps->all, &pl->node);
     return pl;
@@ -294,8 +297,8 @@ static void join(struct image_want *w, struct pool *p, const struct registry_ima
     w->since = loop_now(g->loop);
     list_push(&pl->wants, &w->node);
     if (missing.n)
-        event_pod(w->gp, STR_NULL, true, "FailedToRetrieveImagePullSecret", "Unable to retrieve some image pull secrets (%.*s); attempting to pull the image may not succeed.",
-            STR_ARG(buf_str(&missing)));
+        event_pod(w->gp, STR_NULL, true, "FailedToRetrieveImagePullSecret",
+            "Unable to retrieve some image pull secrets (%.*s); attempting to pull the image may not succeed.", STR_ARG(buf_str(&missing)));
     if (made || (pl->state >= PULL_FAILED && loop_now(g->loop) - pl->ended > FRESH_NS))
         begin(pl);
     else if (pl->state < PULL_FAILED)
@@ -328,7 +331,7 @@ static bool ran_before(struct gpod *gp, struct str container, struct str ref)
             return true;
     }
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
-        json_for(json_path(gpod_tree(gp), "status", lists[i], NULL), s) {
+        json_for (json_path(gpod_tree(gp), "status", lists[i], NULL), s) {
             if (str_eq(json_get_str(s, "name"), container) && json_get_str(s, "imageID").n && str_eq(json_get_str(s, "image"), ref))
                 return true;
         }
@@ -346,7 +349,8 @@ static void settle(struct image_want *w, const struct node_image *im)
 static void bad_name(struct image_want *w, struct pool *p, struct node_container *c, const struct err *e)
 {
     c->waiting_reason = STR("InvalidImageName");
-    c->waiting_message = pool_printf(p, "Failed to apply default image tag \"%.*s\": %s: invalid reference format", STR_ARG(w->ref), err_msg(e));
+    c->waiting_message =
+        pool_printf(p, "Failed to apply default image tag \"%.*s\": %s: invalid reference format", STR_ARG(w->ref), err_msg(e));
     if (w->told != TOLD_NAME) {
         event_pod(w->gp, c->name, true, "InspectFailed", "%.*s", STR_ARG(c->waiting_message));
         event_pod(w->gp, c->name, true, "Failed", "Error: InvalidImageName");
@@ -415,7 +419,8 @@ int pulls_open(struct gate *g, struct err **e)
     ps->dir = xasprintf("%s/pull", g->o->state_dir);
     ps->blobs = xasprintf("%s/blobs/sha256", ps->dir);
     _cleanup_(freep) char *mark = xasprintf("%s/oci-layout", ps->dir);
-    if (dir_make(ps->blobs, 0700, e) < 0 || (!file_exists(mark) && file_replace(mark, STR("{\"imageLayoutVersion\":\"1.0.0\"}"), 0600, e) < 0))
+    if (dir_make(ps->blobs, 0700, e) < 0 ||
+        (!file_exists(mark) && file_replace(mark, STR("{\"imageLayoutVersion\":\"1.0.0\"}"), 0600, e) < 0))
         return err_wrap(e, "folder for pulls");
     try_sweep(ps);
     return 0;

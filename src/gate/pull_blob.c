@@ -16,18 +16,18 @@ struct blob_fetch {
     struct loop *loop;
     struct registry_session *session;
     char *path, *part;
-    struct str digest;          /* ours */
-    int64_t size, at;           /* at: bytes in the file, all of them counted in hash */
-    int64_t skip;               /* of the body under way: bytes that are there already */
+    struct str digest; /* ours */
+    int64_t size, at;  /* at: bytes in the file, all of them counted in hash */
+    int64_t skip;      /* of the body under way: bytes that are there already */
     int64_t came;
-    int64_t old;                /* bytes of an earlier process that are still to be counted */
+    int64_t old; /* bytes of an earlier process that are still to be counted */
     bool resumed;
     int fd;
     struct hash *hash;
     struct registry_get *get;
     unsigned fails;
     struct timer timer;
-    struct err *why;            /* told by the timer */
+    struct err *why; /* told by the timer */
     void (*done)(void *arg, const struct err *e);
     void *arg;
 };
@@ -158,9 +158,11 @@ static void on_head(void *arg, const struct registry_head *h)
     int64_t rest = h->status == 206 ? b->size - b->at : b->size;
     b->skip = h->status == 206 ? 0 : b->at;
     if (h->status == 206 && h->from != b->at)
-        err_set(&e, ERR_BAD_REQUEST, "blob %.*s: asked for from byte %" PRId64 ", but it comes from %" PRId64, STR_ARG(b->digest), b->at, h->from);
+        err_set(&e, ERR_BAD_REQUEST, "blob %.*s: asked for from byte %" PRId64 ", but it comes from %" PRId64, STR_ARG(b->digest), b->at,
+            h->from);
     else if (h->length >= 0 && h->length != rest)
-        err_set(&e, ERR_INVALID, "blob %.*s: has %" PRId64 " bytes, the manifest says %" PRId64, STR_ARG(b->digest), h->length + b->at - b->skip, b->size);
+        err_set(&e, ERR_INVALID, "blob %.*s: has %" PRId64 " bytes, the manifest says %" PRId64, STR_ARG(b->digest),
+            h->length + b->at - b->skip, b->size);
     if (e)
         over(b, e);
 }
@@ -251,12 +253,19 @@ static void step(struct blob_fetch *b)
     b->get = registry_get(b->session, str_of(what), NULL, b->at, &events, b);
 }
 
-struct blob_fetch *blob_fetch_start(struct loop *l, struct registry_session *s, const char *dir, struct str digest, int64_t size, void (*done)(void *arg, const struct err *e), void *arg)
+struct blob_fetch *blob_fetch_start(struct loop *l, struct registry_session *s, const char *dir, struct str digest, int64_t size,
+    void (*done)(void *arg, const struct err *e), void *arg)
 {
     struct blob_fetch *b = xcalloc(1, sizeof *b);
     struct err *e = NULL;
     struct stat st;
-    *b = (struct blob_fetch){.loop = l, .session = s, .path = path_of(dir, digest, ""), .part = path_of(dir, digest, ".part"), .size = size, .done = done, .arg = arg};
+    *b = (struct blob_fetch){.loop = l,
+        .session = s,
+        .path = path_of(dir, digest, ""),
+        .part = path_of(dir, digest, ".part"),
+        .size = size,
+        .done = done,
+        .arg = arg};
     b->digest = str_make(str_dup(digest), digest.n);
     b->hash = hash_new();
     b->fd = open(b->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -8,11 +8,16 @@
 
 enum pull_state { PULL_ASKING, PULL_FETCHING, PULL_HANDING, PULL_FAILED, PULL_BACKOFF };
 
-struct pull_item { struct pull *pull; struct registry_blob blob; struct blob_fetch *fetch; bool done; };
+struct pull_item {
+    struct pull *pull;
+    struct registry_blob blob;
+    struct blob_fetch *fetch;
+    bool done;
+};
 
 struct pull {
     struct pulls *ps;
-    struct list node;               /* in ps->all */
+    struct list node; /* in ps->all */
     char *key;
     struct pool *pool;
     struct registry_image image;
@@ -20,8 +25,8 @@ struct pull {
     struct list wants;
     enum pull_state state;
     unsigned fails;
-    char *why;                      /* of the last attempt that failed */
-    int64_t asked, ended;           /* mono ns: when the attempt began; when the last one failed */
+    char *why;            /* of the last attempt that failed */
+    int64_t asked, ended; /* mono ns: when the attempt began; when the last one failed */
     struct timer timer;
     /* of one attempt */
     struct pool *tries;
@@ -31,10 +36,12 @@ struct pull {
     struct err *bad;
     struct str told, root, expected; /* digests: the registry's header; of the first document; that the next one must have */
     int depth;
-    struct str *documents; size_t ndocuments; /* digests of the manifest and its index */
-    struct pull_item *items; size_t nitems;
-    int64_t size;                   /* config and layers, as they come */
-    uint64_t reply;                 /* id of the hand-over; 0: none */
+    struct str *documents;
+    size_t ndocuments; /* digests of the manifest and its index */
+    struct pull_item *items;
+    size_t nitems;
+    int64_t size;   /* config and layers, as they come */
+    uint64_t reply; /* id of the hand-over; 0: none */
 };
 
 struct pulls {
@@ -48,9 +55,9 @@ struct pulls {
 
 /* pull_try.c */
 void try_start(struct pull *pl);
-void try_stop(struct pull *pl);                 /* lets go of everything; parts stay on disk. Not from within a connection's callback */
-void try_drop_blobs(struct pull *pl);           /* what only this pull needs */
-void try_pump(struct pulls *ps);                /* starts blobs while there is room */
+void try_stop(struct pull *pl);       /* lets go of everything; parts stay on disk. Not from within a connection's callback */
+void try_drop_blobs(struct pull *pl); /* what only this pull needs */
+void try_pump(struct pulls *ps);      /* starts blobs while there is room */
 void try_sweep(struct pulls *ps);
 
 /* pull.c */

@@ -1,4 +1,5 @@
-/* One attempt at one image: manifest, blobs, hand-over. Everything that ends an attempt happens in a turn of its own, never inside a connection's callback. */
+/* One attempt at one image: manifest, blobs, hand-over. Everything that ends an attempt happens in a turn of its own, never inside a
+ * connection's callback. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,7 @@
 
 #define INDEX_DEPTH 4
 #define KEEP_S (24 * 3600)
-#define RESERVE (64 << 20)          /* bytes of disk that a pull leaves free */
+#define RESERVE (64 << 20) /* bytes of disk that a pull leaves free */
 #define AGAIN_NS (2 * NS_PER_S)
 
 /* ---- ends ---- */
@@ -82,7 +83,8 @@ void try_sweep(struct pulls *ps)
         _cleanup_(freep) char *digest = xasprintf("sha256:%.64s", x->d_name);
         list_for (&ps->all, pl, node)
             needed = needed || has_item(pl, str_of(digest));
-        if (!needed && fstatat(dirfd(d), x->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && (now - st.st_mtime > KEEP_S || now < st.st_mtime - KEEP_S))
+        if (!needed && fstatat(dirfd(d), x->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+            now - st.st_mtime > KEEP_S) /* what seems to be of the future stays: the clock may not be set yet */
             (void)unlinkat(dirfd(d), x->d_name, 0);
     }
     if (d)
@@ -133,8 +135,9 @@ static int write_index(struct pull *pl, struct err **e)
     if (file_read(path, REGISTRY_MANIFEST_MAX, &text, e) < 0)
         return -(int)(*e)->code;
     bool is_index = pl->ndocuments > 1;
-    buf_printf(&b, "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.%s.v1+json\",\"digest\":\"%.*s\",\"size\":%zu}]}", is_index ? "index" : "manifest",
-        STR_ARG(pl->root), text.n);
+    buf_printf(&b,
+        "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.%s.v1+json\",\"digest\":\"%.*s\",\"size\":%zu}]}",
+        is_index ? "index" : "manifest", STR_ARG(pl->root), text.n);
     return file_replace(index, buf_str(&b), 0600, e);
 }
 
@@ -249,7 +252,9 @@ static int check_room(struct pull *pl, struct err **e)
     if (statvfs(pl->ps->blobs, &fs) < 0)
         return err_errno(e, errno, "%s", pl->ps->blobs);
     int64_t room = (int64_t)(fs.f_bavail * fs.f_frsize) - RESERVE;
-    return need > room ? err_set(e, ERR_STORAGE_FULL, "no space left on device: %" PRId64 " bytes are still to come, %" PRId64 " are free", need, MAX(room, 0)) : 0;
+    return need > room ? err_set(e, ERR_STORAGE_FULL, "no space left on device: %" PRId64 " bytes are still to come, %" PRId64 " are free",
+                             need, MAX(room, 0))
+                       : 0;
 }
 
 static void add_item(struct pull *pl, const struct registry_blob *b)
@@ -309,7 +314,8 @@ static int take_document(struct pull *pl, struct err **e)
     if (!pl->root.n) {
         pl->root = digest;
         const struct node_image *here = gate_image(g, pl->tries, pl->image.ref);
-        if (here && has_digest(here, pool_printf(pl->tries, "%.*s/%.*s@%.*s", STR_ARG(pl->image.host), STR_ARG(pl->image.repository), STR_ARG(digest)))) {
+        if (here && has_digest(here, pool_printf(pl->tries, "%.*s/%.*s@%.*s", STR_ARG(pl->image.host), STR_ARG(pl->image.repository),
+                                         STR_ARG(digest)))) {
             try_drop_blobs(pl);
             pull_done(pl, here, here->size);
             return 0;

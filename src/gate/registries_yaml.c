@@ -8,16 +8,24 @@
 #define FILE_LIMIT (1u << 20)
 #define PEM_LIMIT (256u << 10)
 
-struct rewrite { regex_t re; bool compiled; struct str to; };
+struct rewrite {
+    regex_t re;
+    bool compiled;
+    struct str to;
+};
 struct mirror {
     struct str host;
-    struct registry_endpoint *endpoints; size_t nendpoints;
-    struct rewrite *rewrites; size_t nrewrites;
+    struct registry_endpoint *endpoints;
+    size_t nendpoints;
+    struct rewrite *rewrites;
+    size_t nrewrites;
 };
 struct registries {
     struct pool *pool;
-    struct mirror *mirrors; size_t nmirrors;
-    struct registry_config *configs; size_t nconfigs;
+    struct mirror *mirrors;
+    size_t nmirrors;
+    struct registry_config *configs;
+    size_t nconfigs;
     struct tls_ctx *plain; /* for hosts without a configuration */
 };
 
@@ -38,12 +46,13 @@ void registries_free(struct registries *r)
 
 static int known_keys(const struct json *o, const char *where, struct str name, const char *const *keys, struct err **e)
 {
-    json_for(o, it) {
+    json_for (o, it) {
         size_t i = 0;
         while (keys[i] && !str_eqz(json_key(it), keys[i]))
             i++;
         if (!keys[i])
-            return err_set(e, ERR_INVALID, "%s%s%.*s: \"%.*s\" is not known", where, name.n ? " " : "", STR_ARG(name), STR_ARG(json_key(it)));
+            return err_set(
+                e, ERR_INVALID, "%s%s%.*s: \"%.*s\" is not known", where, name.n ? " " : "", STR_ARG(name), STR_ARG(json_key(it)));
     }
     return 0;
 }
@@ -66,7 +75,7 @@ static int read_endpoint(struct pool *p, struct str text, struct registry_endpoi
 static int read_rewrites(struct pool *p, const struct json *o, struct mirror *m, struct err **e)
 {
     m->rewrites = pool_array(p, struct rewrite, json_count(o) + 1);
-    json_for(o, it) {
+    json_for (o, it) {
         struct rewrite *w = &m->rewrites[m->nrewrites];
         char *text = pool_strz(p, json_key(it)), why[128];
         if (!json_is(it, JSON_STR))
@@ -99,7 +108,7 @@ static int read_mirror(struct pool *p, const struct json *o, struct mirror *m, s
     if (r < 0)
         return r;
     m->endpoints = pool_array(p, struct registry_endpoint, json_count(list) + 1);
-    json_for(list, it) {
+    json_for (list, it) {
         r = read_endpoint(p, json_as_str(it), &m->endpoints[m->nendpoints++], e);
         if (r < 0) {
             err_wrap(e, "mirrors %.*s: endpoint", STR_ARG(m->host));
@@ -180,11 +189,11 @@ static int read_all(struct registries *r, const struct json *doc, struct err **e
     r->configs = pool_array(r->pool, struct registry_config, json_count(configs) + 1);
     if (n < 0)
         return n;
-    json_for(mirrors, it) {
+    json_for (mirrors, it) {
         if ((n = read_mirror(r->pool, it, &r->mirrors[r->nmirrors++], e)) < 0)
             return n;
     }
-    json_for(configs, it) {
+    json_for (configs, it) {
         if ((n = read_config(r->pool, it, &r->configs[r->nconfigs++], e)) < 0)
             return n;
     }
@@ -197,7 +206,8 @@ int registries_parse(struct str text, struct registries **out, struct err **e)
     struct json **docs = NULL;
     size_t n = 0;
     r->pool = pool_new();
-    int rc = yaml_parse(r->pool, text, &(struct yaml_limits){.bytes = FILE_LIMIT, .depth = 16, .nodes = 50000, .documents = 2}, &docs, &n, e);
+    int rc =
+        yaml_parse(r->pool, text, &(struct yaml_limits){.bytes = FILE_LIMIT, .depth = 16, .nodes = 50000, .documents = 2}, &docs, &n, e);
     if (rc == 0 && n > 1)
         rc = err_set(e, ERR_INVALID, "more than one document");
     if (rc == 0)
@@ -264,10 +274,12 @@ static struct str rewritten(struct pool *p, const struct mirror *m, struct str r
 /* Plain http only for this machine itself, unless registries.yaml says so. */
 static bool is_local(struct str host)
 {
-    return str_eqz(host, "localhost") || str_starts(host, STR("localhost:")) || str_starts(host, STR("127.")) || str_starts(host, STR("[::1]"));
+    return str_eqz(host, "localhost") || str_starts(host, STR("localhost:")) || str_starts(host, STR("127.")) ||
+           str_starts(host, STR("[::1]"));
 }
 
-size_t registries_endpoints(const struct registries *r, struct pool *p, const struct registry_image *image, struct registry_endpoint out[REGISTRY_ENDPOINTS_MAX])
+size_t registries_endpoints(
+    const struct registries *r, struct pool *p, const struct registry_image *image, struct registry_endpoint out[REGISTRY_ENDPOINTS_MAX])
 {
     const struct mirror *m = find_mirror(r, image->host);
     struct str host = registry_is_hub(image->host) ? STR("registry-1.docker.io") : image->host;
@@ -305,7 +317,8 @@ const struct registry_config *registries_config(const struct registries *r, stru
     return find_config(r, p, u);
 }
 
-struct tls_ctx *registries_tls(struct registries *r, struct pool *p, const struct registry_url *u, const struct clock *clock, struct err **e)
+struct tls_ctx *registries_tls(
+    struct registries *r, struct pool *p, const struct registry_url *u, const struct clock *clock, struct err **e)
 {
     static const char *const alpn[] = {"http/1.1", NULL};
     struct registry_config *c = find_config(r, p, u);

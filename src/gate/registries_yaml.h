@@ -11,8 +11,9 @@
  *         auth: {username: u, password: p}         # or auth: base64 of u:p, or identity_token
  *         tls: {ca_file: ..., cert_file: ..., key_file: ..., insecure_skip_verify: false}
  *
- * The file and those that it names are the administrator's and are read once, at the start, while rights to do so are still there. Unknown keys are errors: a misspelt "rewrites" must not
- * send pulls to the wrong place. Expressions are POSIX extended ones; $1 to $9 (or ${1}) in the replacement are what the groups matched.
+ * The file and those that it names are the administrator's and are read once, at the start, while rights to do so are still there. Unknown
+ * keys are errors: a misspelt "rewrites" must not send pulls to the wrong place. Expressions are POSIX extended ones; $1 to $9 (or ${1}) in
+ * the replacement are what the groups matched.
  */
 #pragma once
 #include "base/clock.h"
@@ -21,11 +22,12 @@
 
 struct registry_config {
     struct str host;
-    struct registry_cred auth; bool has_auth;
+    struct registry_cred auth;
+    bool has_auth;
     bool insecure;
     struct str ca_pem, cert_pem, key_pem; /* absent: not given */
     bool has_tls;
-    struct tls_ctx *ctx;                  /* made when first used */
+    struct tls_ctx *ctx; /* made when first used */
 };
 struct registries;
 /* path NULL or a file that does not exist: nothing is configured. ERR_INVALID, ERR_PARSE, ERR_IO with the field's or file's name. */
@@ -35,10 +37,16 @@ void registries_free(struct registries *r);
 DEFINE_CLEANUP(struct registries *, registries_free)
 
 #define REGISTRY_ENDPOINTS_MAX 16
-struct registry_endpoint { struct registry_url url /* path: "/v2" or what the endpoint names, without a slash at the end */; struct str repository; bool mirror; };
+struct registry_endpoint {
+    struct registry_url url /* path: "/v2" or what the endpoint names, without a slash at the end */;
+    struct str repository;
+    bool mirror;
+};
 /* Where to ask for an image, in order; the registry itself last. Returns their number. */
-size_t registries_endpoints(const struct registries *r, struct pool *p, const struct registry_image *image, struct registry_endpoint out[REGISTRY_ENDPOINTS_MAX]);
+size_t registries_endpoints(
+    const struct registries *r, struct pool *p, const struct registry_image *image, struct registry_endpoint out[REGISTRY_ENDPOINTS_MAX]);
 /* What is configured for "host" or "host:port"; NULL: nothing. */
 const struct registry_config *registries_config(const struct registries *r, struct pool *p, const struct registry_url *u);
 /* The TLS context for a host; it belongs to r. NULL with *e. */
-struct tls_ctx *registries_tls(struct registries *r, struct pool *p, const struct registry_url *u, const struct clock *clock, struct err **e);
+struct tls_ctx *registries_tls(
+    struct registries *r, struct pool *p, const struct registry_url *u, const struct clock *clock, struct err **e);

@@ -27,7 +27,8 @@ static struct registry_place *add_place(struct registry_session *s, const struct
     return place;
 }
 
-struct registry_session *registry_open(struct loop *l, const struct clock *clock, struct registries *r, const struct registry_image *image, const struct registry_creds *creds)
+struct registry_session *registry_open(
+    struct loop *l, const struct clock *clock, struct registries *r, const struct registry_image *image, const struct registry_creds *creds)
 {
     struct registry_session *s = xcalloc(1, sizeof *s);
     struct registry_endpoint list[REGISTRY_ENDPOINTS_MAX];
@@ -234,7 +235,11 @@ static void redirect(struct registry_get *g)
 
 static enum err_code code_of(int status)
 {
-    return status == 404 ? ERR_NOT_FOUND : status == 401 ? ERR_UNAUTHORIZED : status == 403 ? ERR_FORBIDDEN : status == 429 ? ERR_TOO_MANY : ERR_UNAVAILABLE;
+    return status == 404   ? ERR_NOT_FOUND
+           : status == 401 ? ERR_UNAUTHORIZED
+           : status == 403 ? ERR_FORBIDDEN
+           : status == 429 ? ERR_TOO_MANY
+                           : ERR_UNAVAILABLE;
 }
 
 static void refused_by_status(struct registry_get *g)
@@ -244,7 +249,8 @@ static void refused_by_status(struct registry_get *g)
     if (g->status == 404)
         registry_refused(g, ERR_NOT_FOUND, "%.*s: not found%s%.*s", STR_ARG(name), text.n ? ": " : "", STR_ARG(text));
     else
-        registry_refused(g, code_of(g->status), "%.*s: unexpected status %d%s%.*s", STR_ARG(name), g->status, text.n ? ": " : "", STR_ARG(text));
+        registry_refused(
+            g, code_of(g->status), "%.*s: unexpected status %d%s%.*s", STR_ARG(name), g->status, text.n ? ": " : "", STR_ARG(text));
 }
 
 static void on_end(void *arg, const struct err *e)
@@ -290,7 +296,8 @@ void registry_send(struct registry_get *g)
     g->call = http_call(client, &rq, &events, g);
 }
 
-struct registry_get *registry_get(struct registry_session *s, struct str what, const char *accept, int64_t from, const struct registry_events *ev, void *arg)
+struct registry_get *registry_get(
+    struct registry_session *s, struct str what, const char *accept, int64_t from, const struct registry_events *ev, void *arg)
 {
     struct registry_get *g = xcalloc(1, sizeof *g);
     *g = (struct registry_get){.s = s, .pool = pool_new(), .accept = accept, .from = from, .ev = *ev, .arg = arg};

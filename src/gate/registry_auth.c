@@ -36,7 +36,9 @@ static void no_rights(struct registry_get *g)
 {
     struct str text = registry_error_text(g->pool, buf_str(&g->body));
     registry_refused(g, ERR_UNAUTHORIZED, "%.*s: %s%s%.*s", STR_ARG(g->place->ep.repository),
-        g->place->creds.n ? "authorization failed: the credentials are refused" : "pull access denied, repository does not exist or may require authorization", text.n ? ": " : "", STR_ARG(text));
+        g->place->creds.n ? "authorization failed: the credentials are refused"
+                          : "pull access denied, repository does not exist or may require authorization",
+        text.n ? ": " : "", STR_ARG(text));
 }
 
 /* ---- tokens ---- */

@@ -2,7 +2,11 @@
 
 #include "json/json.h"
 
-struct scan { struct pool *pool; struct str s; size_t at; };
+struct scan {
+    struct pool *pool;
+    struct str s;
+    size_t at;
+};
 
 static bool is_token(char c)
 {
@@ -44,7 +48,10 @@ static bool quoted(struct scan *k, struct str *out)
 
 static void put(struct registry_challenge *c, struct str name, struct str value)
 {
-    const struct { const char *name; struct str *to; } known[] = {{"realm", &c->realm}, {"service", &c->service}, {"scope", &c->scope}, {"error", &c->error}};
+    const struct {
+        const char *name;
+        struct str *to;
+    } known[] = {{"realm", &c->realm}, {"service", &c->service}, {"scope", &c->scope}, {"error", &c->error}};
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         if (str_eq_nocase(name, str_of(known[i].name)) && !known[i].to->p)
             *known[i].to = value;
@@ -121,10 +128,11 @@ struct str registry_error_text(struct pool *p, struct str body)
     size_t n = 0;
     if (json_parse(p, body, &(struct json_limits){.depth = 16, .nodes = 1000}, &o, NULL) < 0)
         return STR("");
-    json_for(json_get(o, STR("errors")), it) {
+    json_for (json_get(o, STR("errors")), it) {
         struct str code = json_get_str(it, "code"), message = json_get_str(it, "message");
         if (n++ < 2 && (code.n || message.n))
-            buf_printf(&b, "%s%.*s%s%.*s", b.n ? "; " : "", STR_ARG(str_sub(code, 0, 60)), code.n && message.n ? ": " : "", STR_ARG(str_sub(message, 0, 300)));
+            buf_printf(&b, "%s%.*s%s%.*s", b.n ? "; " : "", STR_ARG(str_sub(code, 0, 60)), code.n && message.n ? ": " : "",
+                STR_ARG(str_sub(message, 0, 300)));
     }
     return buf_to_pool(&b, p);
 }

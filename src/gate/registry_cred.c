@@ -84,7 +84,7 @@ int registry_creds_add(struct pool *p, struct str text, const struct registry_im
     }
     const struct json *auths = json_get(o, STR("auths"));
     size_t from = out->n, length[REGISTRY_CREDS_MAX] = {0};
-    json_for(auths ? auths : o, it) {
+    json_for (auths ? auths : o, it) {
         struct registry_cred c;
         if (out->n == REGISTRY_CREDS_MAX || !json_is(it, JSON_OBJ) || !registry_key_fits(p, json_key(it), image) || !read_entry(p, it, &c))
             continue;

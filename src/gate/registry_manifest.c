@@ -26,7 +26,7 @@ static int descriptor(const struct json *o, const char *what, struct registry_bl
 /* The first entry for linux and our architecture, or one that names no platform: as the node side picks. */
 static int pick(const struct json *list, struct registry_blob *out, struct err **e)
 {
-    json_for(list, it) {
+    json_for (list, it) {
         const struct json *platform = json_get(it, STR("platform"));
         if (!platform || (str_eqz(json_get_str(platform, "os"), "linux") && str_eqz(json_get_str(platform, "architecture"), ARCH)))
             return descriptor(it, "manifests", out, e);
@@ -39,7 +39,7 @@ static int read_layers(struct pool *p, const struct json *list, struct registry_
     if (json_count(list) > REGISTRY_LAYERS_MAX)
         return err_set(e, ERR_LIMIT, "manifest: %zu layers; %d are possible", json_count(list), REGISTRY_LAYERS_MAX);
     m->layers = pool_array(p, struct registry_blob, json_count(list) + 1);
-    json_for(list, it) {
+    json_for (list, it) {
         struct str type = json_get_str(it, "mediaType");
         int r = descriptor(it, "layers", &m->layers[m->nlayers++], e);
         if (r < 0)

@@ -104,7 +104,9 @@ int registry_url_join(struct pool *p, const struct registry_url *base, struct st
         return registry_url_parse(p, location, out, e);
     const char *scheme = base->tls ? "https" : "http";
     bool v6 = str_chr(base->host, ':') >= 0;
-    return registry_url_parse(p, pool_printf(p, "%s://%s%.*s%s:%u%.*s", scheme, v6 ? "[" : "", STR_ARG(base->host), v6 ? "]" : "", base->port, STR_ARG(location)), out, e);
+    return registry_url_parse(p,
+        pool_printf(p, "%s://%s%.*s%s:%u%.*s", scheme, v6 ? "[" : "", STR_ARG(base->host), v6 ? "]" : "", base->port, STR_ARG(location)),
+        out, e);
 }
 
 bool registry_url_same(const struct registry_url *a, const struct registry_url *b)

@@ -27,7 +27,9 @@ static struct registry_image image(struct pool *p, const char *ref)
 
 TEST(references_are_taken_apart_in_their_long_form)
 {
-    static const struct { const char *ref, *host, *repository, *tag, *digest; } rows[] = {
+    static const struct {
+        const char *ref, *host, *repository, *tag, *digest;
+    } rows[] = {
         {"nginx", "docker.io", "library/nginx", "latest", ""},
         {"me/app:v1", "docker.io", "me/app", "v1", ""},
         {"reg.example.com:5000/a/b", "reg.example.com:5000", "a/b", "latest", ""},
@@ -53,7 +55,8 @@ TEST(references_are_taken_apart_in_their_long_form)
 
 TEST(urls_are_http_or_https_without_users_and_with_real_ports)
 {
-    static const char *const bad[] = {"ftp://x/", "https://", "https://user:pw@host/", "https://h:0/", "https://h:70000/", "https://h/a b", "https://[::1/", "x", ""};
+    static const char *const bad[] = {
+        "ftp://x/", "https://", "https://user:pw@host/", "https://h:0/", "https://h:70000/", "https://h/a b", "https://[::1/", "x", ""};
     struct pool *p = pool_new();
     struct registry_url u, v;
     struct err *e = NULL;
@@ -83,7 +86,8 @@ TEST(challenges_are_read_as_registries_send_them)
 {
     struct pool *p = pool_new();
     struct registry_challenge c[4];
-    size_t n = registry_challenges(p, STR("Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\",scope=\"repository:library/x:pull\""), c, 4);
+    size_t n = registry_challenges(
+        p, STR("Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\",scope=\"repository:library/x:pull\""), c, 4);
     EQ(n, 1);
     EQ_STR(c[0].realm, STR("https://auth.docker.io/token"));
     EQ_STR(c[0].service, STR("registry.docker.io"));
@@ -115,14 +119,18 @@ TEST(tokens_that_would_break_a_header_are_refused)
     EQ(registry_token_parse(p, STR("{\"token\":\"a\\r\\nHost: x\"}"), &t, NULL), -ERR_PARSE);
     EQ(registry_token_parse(p, STR("{}"), &t, NULL), -ERR_PARSE);
     EQ(registry_token_parse(p, STR("<html>"), &t, NULL), -ERR_PARSE);
-    EQ_STR(registry_error_text(p, STR("{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"manifest unknown\"}]}")), STR("MANIFEST_UNKNOWN: manifest unknown"));
+    EQ_STR(registry_error_text(p, STR("{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"manifest unknown\"}]}")),
+        STR("MANIFEST_UNKNOWN: manifest unknown"));
     EQ(registry_error_text(p, STR("oops")).n, 0);
     pool_free(p);
 }
 
 TEST(credentials_go_to_the_images_that_their_key_fits)
 {
-    static const struct { const char *key, *ref; bool fits; } rows[] = {
+    static const struct {
+        const char *key, *ref;
+        bool fits;
+    } rows[] = {
         {"https://index.docker.io/v1/", "nginx", true},
         {"docker.io", "me/app", true},
         {"quay.io", "nginx", false},
@@ -145,7 +153,11 @@ TEST(credentials_go_to_the_images_that_their_key_fits)
     struct registry_image i = image(p, "quay.io/a/b");
     struct registry_creds c = {0};
     struct err *e = NULL;
-    FINE(registry_creds_add(p, STR("{\"auths\":{\"quay.io\":{\"auth\":\"dTpwOnc=\"},\"other.io\":{\"username\":\"no\"},\"quay.io/a\":{\"username\":\"team\",\"password\":\"x\"}}}"), &i, &c, &e), e);
+    FINE(registry_creds_add(p,
+             STR("{\"auths\":{\"quay.io\":{\"auth\":\"dTpwOnc=\"},\"other.io\":{\"username\":\"no\"},\"quay.io/"
+                 "a\":{\"username\":\"team\",\"password\":\"x\"}}}"),
+             &i, &c, &e),
+        e);
     EQ(c.n, 2);
     EQ_STR(c.at[0].username, STR("team")); /* the more specific key first */
     EQ_STR(c.at[1].username, STR("u"));
@@ -161,29 +173,41 @@ TEST(manifests_say_what_to_fetch_and_indexes_what_fits_this_machine)
     struct pool *p = pool_new();
     struct registry_manifest m;
     struct err *e = NULL;
-    FINE(registry_manifest_parse(p, STR("{\"schemaVersion\":2,\"config\":{\"digest\":\"" D1 "\",\"size\":7},\"layers\":[{\"digest\":\"" D2 "\",\"size\":8},{\"digest\":\"" D3 "\",\"size\":9}]}"), &m, &e), e);
+    FINE(registry_manifest_parse(p,
+             STR("{\"schemaVersion\":2,\"config\":{\"digest\":\"" D1 "\",\"size\":7},\"layers\":[{\"digest\":\"" D2
+                 "\",\"size\":8},{\"digest\":\"" D3 "\",\"size\":9}]}"),
+             &m, &e),
+        e);
     EQ(m.nlayers, 2);
     EQ(m.config.size, 7);
     EQ_STR(m.layers[1].digest, STR(D3));
     FINE(registry_manifest_parse(p,
              STR("{\"manifests\":[{\"digest\":\"" D1 "\",\"size\":1,\"platform\":{\"os\":\"windows\",\"architecture\":\"" HERE "\"}},"
-                 "{\"digest\":\"" D2 "\",\"size\":1,\"platform\":{\"os\":\"linux\",\"architecture\":\"" HERE "\"}}]}"), &m, &e), e);
+                 "{\"digest\":\"" D2 "\",\"size\":1,\"platform\":{\"os\":\"linux\",\"architecture\":\"" HERE "\"}}]}"),
+             &m, &e),
+        e);
     EQ_STR(m.picked.digest, STR(D2));
-    EQ(registry_manifest_parse(p, STR("{\"manifests\":[{\"digest\":\"" D1 "\",\"size\":1,\"platform\":{\"os\":\"linux\",\"architecture\":\"s390x\"}}]}"), &m, NULL), -ERR_NOT_FOUND);
+    EQ(registry_manifest_parse(p,
+           STR("{\"manifests\":[{\"digest\":\"" D1 "\",\"size\":1,\"platform\":{\"os\":\"linux\",\"architecture\":\"s390x\"}}]}"), &m,
+           NULL),
+        -ERR_NOT_FOUND);
     pool_free(p);
 }
 
 TEST(manifests_with_bad_digests_sizes_or_kinds_are_refused)
 {
     static const char *const bad[] = {
-        "[]", "{}", "{\"schemaVersion\":1,\"fsLayers\":[]}",
+        "[]",
+        "{}",
+        "{\"schemaVersion\":1,\"fsLayers\":[]}",
         "{\"config\":{\"digest\":\"sha256:../../etc/passwd\",\"size\":1},\"layers\":[]}",
         "{\"config\":{\"digest\":\"sha512:" D1 "\",\"size\":1},\"layers\":[]}",
         "{\"config\":{\"digest\":\"" D1 "\",\"size\":-1},\"layers\":[]}",
         "{\"config\":{\"digest\":\"" D1 "\"},\"layers\":[]}",
         "{\"config\":{\"digest\":\"" D1 "\",\"size\":99999999},\"layers\":[]}",
         "{\"config\":{\"digest\":\"" D1 "\",\"size\":1},\"layers\":[{\"digest\":\"" D2 "\",\"size\":1e30}]}",
-        "{\"config\":{\"digest\":\"" D1 "\",\"size\":1},\"layers\":[{\"digest\":\"" D2 "\",\"size\":1,\"mediaType\":\"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip\"}]}",
+        "{\"config\":{\"digest\":\"" D1 "\",\"size\":1},\"layers\":[{\"digest\":\"" D2
+        "\",\"size\":1,\"mediaType\":\"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip\"}]}",
     };
     struct pool *p = pool_new();
     struct registry_manifest m;
@@ -206,8 +230,8 @@ static struct str where(struct pool *p, const struct registries *r, const char *
     struct buf b = BUF_INIT;
     size_t n = registries_endpoints(r, p, &i, ep);
     for (size_t k = 0; k < n; k++)
-        buf_printf(&b, "%s%s://%.*s%.*s/%.*s%s", k ? " " : "", ep[k].url.tls ? "https" : "http", STR_ARG(registry_url_host(p, &ep[k].url)), STR_ARG(ep[k].url.path), STR_ARG(ep[k].repository),
-            ep[k].mirror ? "+" : "");
+        buf_printf(&b, "%s%s://%.*s%.*s/%.*s%s", k ? " " : "", ep[k].url.tls ? "https" : "http", STR_ARG(registry_url_host(p, &ep[k].url)),
+            STR_ARG(ep[k].url.path), STR_ARG(ep[k].repository), ep[k].mirror ? "+" : "");
     return buf_to_pool(&b, p);
 }
 
@@ -223,8 +247,11 @@ TEST(registries_yaml_names_other_places_in_order_and_the_registry_last)
                               "  reg:5000:\n"
                               "    endpoint: [\"http://reg:5000\"]\n"
                               "  \"*\":\n"
-                              "    endpoint: [\"any.example.com\"]\n"), &r, &e), e);
-    EQ_STR(where(p, r, "nginx"), STR("https://m1:5000/v2/copies/nginx+ http://m2/v2/proxy/copies/nginx+ https://registry-1.docker.io/v2/library/nginx"));
+                              "    endpoint: [\"any.example.com\"]\n"),
+             &r, &e),
+        e);
+    EQ_STR(where(p, r, "nginx"),
+        STR("https://m1:5000/v2/copies/nginx+ http://m2/v2/proxy/copies/nginx+ https://registry-1.docker.io/v2/library/nginx"));
     EQ_STR(where(p, r, "a/b"), STR("https://m1:5000/v2/b-a+ http://m2/v2/proxy/b-a+ https://registry-1.docker.io/v2/a/b"));
     EQ_STR(where(p, r, "reg:5000/x"), STR("http://reg:5000/v2/x"));
     EQ_STR(where(p, r, "quay.io/x/y"), STR("https://any.example.com/v2/x/y+ https://quay.io/v2/x/y"));
@@ -247,7 +274,9 @@ TEST(registries_yaml_says_how_to_speak_to_each_host)
                               "    auth: {username: u, password: p}\n"
                               "    tls: {insecure_skip_verify: true}\n"
                               "  quay.io:\n"
-                              "    auth: {auth: dTpwOnc=}\n"), &r, &e), e);
+                              "    auth: {auth: dTpwOnc=}\n"),
+             &r, &e),
+        e);
     FINE(registry_url_parse(p, STR("https://m1:5000/v2"), &u, &e), e);
     const struct registry_config *c = registries_config(r, p, &u);
     OK(c && c->has_auth && c->insecure);
@@ -264,7 +293,9 @@ TEST(registries_yaml_says_how_to_speak_to_each_host)
 
 TEST(registries_yaml_with_mistakes_names_them)
 {
-    static const struct { const char *text, *part; } rows[] = {
+    static const struct {
+        const char *text, *part;
+    } rows[] = {
         {"mirors: {}", "\"mirors\" is not known"},
         {"mirrors: {x: {rewrites: {a: b}}}", "mirrors x: \"rewrites\" is not known"},
         {"mirrors: {x: {endpoint: \"http://y\"}}", "endpoint must be a list"},

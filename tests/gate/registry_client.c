@@ -1,4 +1,5 @@
-/* The registry client and the blob fetcher against a registry in this process: tokens, redirects, ranges, and what a hostile one may try. */
+/* The registry client and the blob fetcher against a registry in this process: tokens, redirects, ranges, and what a hostile one may try.
+ */
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -22,10 +23,10 @@ struct fake {
     struct registry_session *session;
     struct pool *pool;
     char *blob, digest[80];
-    const char *token;               /* that is good now; NULL: nothing is asked for */
+    const char *token; /* that is good now; NULL: nothing is asked for */
     bool basic, redirect, loops, whole_only, wrong_range, longer, spoilt, to_cdn_realm;
     int tokens, requests, cdn_requests, unauthorized;
-    bool leaked;                     /* the other host saw an Authorization */
+    bool leaked; /* the other host saw an Authorization */
     struct str range;
     /* the get under way */
     bool ended;
@@ -52,7 +53,8 @@ static void send_blob(struct fake *f, struct http_req *rq)
         all = str_make(f->blob, SIZE - 1);
     if (range.n && !f->whole_only) {
         OK(str_starts(range, STR("bytes=")) && str_to_u64(str_sub(range, 6, range.n - 1), &from));
-        reply(rq, 206, "content-range", pool_printf(f->pool, "bytes %" PRIu64 "-%d/%d", f->wrong_range ? from - 1 : from, SIZE - 1, SIZE), str_sub(all, (size_t)from, all.n));
+        reply(rq, 206, "content-range", pool_printf(f->pool, "bytes %" PRIu64 "-%d/%d", f->wrong_range ? from - 1 : from, SIZE - 1, SIZE),
+            str_sub(all, (size_t)from, all.n));
     } else {
         reply(rq, 200, NULL, STR_NULL, all);
     }
@@ -83,7 +85,8 @@ static void on_registry(struct http_req *rq, void *arg)
     f->requests++;
     if (f->token && !str_eq(auth, pool_printf(f->pool, "Bearer %s", f->token))) {
         f->unauthorized++;
-        reply(rq, 401, "www-authenticate", pool_printf(f->pool, "Bearer realm=\"http://127.0.0.1:%u/token\",service=\"fake\"", f->port), STR("{\"errors\":[{\"code\":\"UNAUTHORIZED\"}]}"));
+        reply(rq, 401, "www-authenticate", pool_printf(f->pool, "Bearer realm=\"http://127.0.0.1:%u/token\",service=\"fake\"", f->port),
+            STR("{\"errors\":[{\"code\":\"UNAUTHORIZED\"}]}"));
     } else if (f->basic && !str_eqz(auth, "Basic dTpw")) {
         f->unauthorized++;
         reply(rq, 401, "www-authenticate", STR("Basic realm=\"r\""), STR(""));
@@ -161,8 +164,11 @@ static void fake_close(struct fake *f)
     pool_free(f->pool);
 }
 
-static void got_head(void *arg, const struct registry_head *h) { }
-static void got_data(void *arg, const char *p, size_t n) { buf_add(&((struct fake *)arg)->body, p, n); }
+static void got_head(void *arg, const struct registry_head *h) {}
+static void got_data(void *arg, const char *p, size_t n)
+{
+    buf_add(&((struct fake *)arg)->body, p, n);
+}
 
 static void got_end(void *arg, const struct err *e)
 {
@@ -203,7 +209,8 @@ static bool whole(struct fake *f)
 {
     _cleanup_(buf_clear) struct buf b = BUF_INIT;
     _cleanup_(freep) char *path = xasprintf("%s/%s", test_tmpdir(), f->digest + 7);
-    return file_read(path, 1 << 20, &b, NULL) == 0 && str_eq(buf_str(&b), str_make(f->blob, SIZE)) && blob_part_size(test_tmpdir(), str_of(f->digest)) == 0;
+    return file_read(path, 1 << 20, &b, NULL) == 0 && str_eq(buf_str(&b), str_make(f->blob, SIZE)) &&
+           blob_part_size(test_tmpdir(), str_of(f->digest)) == 0;
 }
 
 static void put_part(struct fake *f, size_t n, bool spoil)
