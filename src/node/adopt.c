@@ -46,6 +46,9 @@ static void adopt_container(struct container *c)
     case CON_REMOVING:
         start_over(c);
         return;
+    case CON_IDLE:
+        con_resume_backoff(c);
+        return;
     default:
         return;
     }
@@ -54,6 +57,7 @@ static void adopt_container(struct container *c)
 /* After a reboot nothing runs: what ran has ended, with an exit code that nobody saw. */
 static void rebooted(struct container *c)
 {
+    c->next_at = c->last_update = c->backoff = 0; /* of a clock that started anew */
     switch (c->state) {
     case CON_RUNNING:
     case CON_STOPPING:

@@ -113,6 +113,12 @@ static void on_backoff(struct timer *t)
     pod_kick(c->pod);
 }
 
+void con_resume_backoff(struct container *c)
+{
+    if (c->next_at > clock_mono(NULL))
+        timer_set(c->pod->node->loop, &c->backoff_timer, c->next_at, on_backoff);
+}
+
 /* What is told while it waits for its next start. */
 static void announce_wait(struct container *c)
 {

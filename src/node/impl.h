@@ -160,6 +160,7 @@ void con_free(struct container *c);
 void con_start(struct container *c);                /* IDLE → CREATING */
 void con_stop(struct container *c, int64_t grace_ns, const char *why);
 int con_watch(struct container *c, struct err **e) _must_check_; /* conmon's end */
+void con_resume_backoff(struct container *c);       /* goes on waiting for the next start, after a restart of ours */
 void con_ended(struct container *c);                /* reads the exit file, takes stock, removes */
 void con_remove(struct container *c);
 void con_result(struct container *c, int64_t code, const char *reason, const char *message, int64_t finished);

@@ -13,7 +13,7 @@ struct saved_run { struct str id, reason, message; int64_t started, finished, ex
 struct saved_container {
     struct str name, id, image_id, waiting_reason, waiting_message;
     uint64_t kind, state, spec_hash, restarts, pid, pid_start, conmon, conmon_start;
-    int64_t started, backoff, next_in, last_update;
+    int64_t started, backoff, next_at, last_update;
     bool started_ok, ran, ended, killed_by_us;
     struct saved_run now, last;
 };
@@ -35,7 +35,7 @@ static const struct wire_field con_fields[] = {WIRE_STR(struct saved_container, 
     WIRE_ENUM(struct saved_container, state, CON_COUNT), WIRE_U64(struct saved_container, spec_hash),
     WIRE_U64(struct saved_container, restarts), WIRE_U64(struct saved_container, pid), WIRE_U64(struct saved_container, pid_start),
     WIRE_U64(struct saved_container, conmon), WIRE_U64(struct saved_container, conmon_start), WIRE_I64(struct saved_container, started),
-    WIRE_I64(struct saved_container, backoff), WIRE_I64(struct saved_container, next_in), WIRE_I64(struct saved_container, last_update),
+    WIRE_I64(struct saved_container, backoff), WIRE_I64(struct saved_container, next_at), WIRE_I64(struct saved_container, last_update),
     WIRE_BOOL(struct saved_container, started_ok), WIRE_BOOL(struct saved_container, ran), WIRE_BOOL(struct saved_container, ended),
     WIRE_BOOL(struct saved_container, killed_by_us), WIRE_STRUCT(struct saved_container, now, &run_type),
     WIRE_STRUCT(struct saved_container, last, &run_type), WIRE_END};
@@ -85,7 +85,7 @@ void pod_save(struct pod *p)
         const struct container *c = p->c[i];
         list[i] = (struct saved_container){str_of(c->name), str_of(c->id), str_of(c->image_id), str_of(c->waiting_reason),
             str_of(c->waiting_message), c->kind, c->state, c->spec_hash, c->restarts, (uint64_t)c->pid, c->pid_start,
-            (uint64_t)c->conmon.pid, c->conmon.start, c->started, c->backoff, 0, c->last_update, c->started_ok, c->ran, c->ended,
+            (uint64_t)c->conmon.pid, c->conmon.start, c->started, c->backoff, c->next_at, c->last_update, c->started_ok, c->ran, c->ended,
             c->killed_by_us, run_out(&c->now), run_out(&c->last)};
     }
     struct process pause = p->sandbox ? sandbox_process(p->sandbox) : (struct process){0, 0};
@@ -117,6 +117,7 @@ static void load_container(struct pod *p, const struct saved_container *s)
     c->conmon = (struct process){(pid_t)s->conmon, s->conmon_start};
     c->started = s->started;
     c->backoff = s->backoff;
+    c->next_at = s->next_at;
     c->last_update = s->last_update;
     c->started_ok = s->started_ok;
     c->ran = s->ran;

@@ -189,33 +189,33 @@ static void enable_controllers(int dir, const char *path)
             return;
 }
 
-int cgroup_make(struct cgroups *c, const char *path, struct err **e)
+/* One hierarchy's part of cgroup_make. On v2 every folder above the last hands its controllers down; the last does not, or it could hold no processes. */
+static int make_in(const struct cgroups *c, const struct hierarchy *h, const char *path, struct err **e)
 {
-    for (size_t i = 0; i < c->n; i++) {
-        struct hierarchy *h = &c->h[i];
-        for (size_t n = 1, len = strlen(path); n <= len; n++) {
-            if (path[n] != '/' && n != len)
-                continue;
-            _cleanup_(freep) char *part = xmemdup0(path, n);
-            if (c->v2 && n == len)
-                for (char *slash = strrchr(part, '/'); slash;) { /* the parent hands its controllers down */
-                    *slash = 0;
-                    enable_controllers(h->fd, part);
-                    *slash = '/';
-                    break;
-                }
-            if (mkdirat(h->fd, part, 0755) < 0) {
-                if (errno == EEXIST)
-                    continue;
-                return err_errno(e, errno, "cgroup %s/%s", h->mount, part);
-            }
-            if (lists(str_of(h->controllers), "cpuset"))
-                inherit_cpuset(h->fd, part);
-            if (c->v2)
-                enable_controllers(h->fd, part);
-        }
+    bool cpuset = lists(str_of(h->controllers), "cpuset");
+    if (c->v2)
+        enable_controllers(h->fd, ".");
+    for (size_t n = 1, len = strlen(path); n <= len; n++) {
+        if (path[n] != '/' && n != len)
+            continue;
+        _cleanup_(freep) char *part = xmemdup0(path, n);
+        bool there = mkdirat(h->fd, part, 0755) < 0;
+        if (there && errno != EEXIST)
+            return err_errno(e, errno, "cgroup %s/%s", h->mount, part);
+        if (!there && cpuset)
+            inherit_cpuset(h->fd, part);
+        if (c->v2 && n < len)
+            enable_controllers(h->fd, part);
     }
     return 0;
+}
+
+int cgroup_make(struct cgroups *c, const char *path, struct err **e)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < c->n; i++)
+        r = make_in(c, &c->h[i], path, e);
+    return r;
 }
 
 int64_t cgroup_cpu_shares(int64_t milli)

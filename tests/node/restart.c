@@ -94,3 +94,19 @@ TEST(an_image_that_is_not_here_waits_for_gate_and_then_starts)
     EQ(rig_state(r, "p1", "main")->restarts, 1);
     rig_end(r);
 }
+
+TEST(a_back_off_outlives_a_restart_of_node)
+{
+    struct rig *r = rig_new();
+    struct node_pod p = rig_pod(r, "p1", "exit 1");
+    rig_run(r, &p);
+    rig_wait_state(r, "p1", "main", CS_WAITING, "CrashLoopBackOff");
+    rig_term_node(r);
+    map_clear(&r->states, NULL);
+    rig_start_node(r);
+    rig_wait_state(r, "p1", "main", CS_WAITING, "CrashLoopBackOff");
+    for (int i = 0; i < 20; i++)
+        rig_turn(r, 50);
+    EQ(rig_state(r, "p1", "main")->restarts, 1);
+    rig_end(r);
+}

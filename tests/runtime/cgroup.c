@@ -1,5 +1,7 @@
 #include "runtime/cgroup.h"
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "harness.h"
@@ -97,4 +99,48 @@ TEST(only_sysctls_of_the_pods_namespaces_are_allowed)
     OK(!sandbox_sysctl_allowed(STR("kernel.panic")));
     OK(!sandbox_sysctl_allowed(STR("vm.swappiness")));
     OK(!sandbox_sysctl_allowed(STR("net.../../kernel/panic")));
+}
+
+/* cgroup2 alone at /sys/fs/cgroup, as on a machine without v1, in a mount namespace of its own; the number of the step that failed. */
+static int on_v2(void)
+{
+    struct cgroups *c = NULL;
+    struct cgroup_usage u;
+    _cleanup_(buf_clear) struct buf pod = BUF_INIT;
+    char root[64];
+    snprintf(root, sizeof root, "sp-node-v2-%d", (int)getpid());
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 || umount2("/sys/fs/cgroup", MNT_DETACH) < 0 ||
+        mount("none", "/sys/fs/cgroup", "cgroup2", 0, NULL) < 0)
+        return 100;
+    if (cgroups_open(root, &c, NULL) < 0 || !cgroups_v2(c) || cgroups_hybrid(c))
+        return 1;
+    cgroup_pod_path(c, STR("Guaranteed"), STR("u1"), &pod);
+    _cleanup_(freep) char *leaf = xasprintf("%s/sandbox", pod.p);
+    if (cgroup_make(c, leaf, NULL) < 0 || cgroup_make(c, leaf, NULL) < 0)
+        return 2;
+    pid_t pid = fork();
+    if (pid == 0)
+        for (;;)
+            pause();
+    if (cgroup_join(c, leaf, pid, NULL) < 0 || cgroup_empty(c, pod.p))
+        return 3;
+    (void)cgroup_usage(c, pod.p, &u);
+    signal(SIGCHLD, SIG_IGN);
+    if (cgroup_kill(c, pod.p, 5000, NULL) < 0 || kill(pid, 0) == 0)
+        return 4;
+    return cgroup_remove(c, root, NULL) < 0 ? 5 : 0;
+}
+
+TEST(on_cgroup_v2_too)
+{
+    if (geteuid() != 0)
+        test_skip("needs root");
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(on_v2());
+    int status = 0;
+    waitpid(pid, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 100)
+        test_skip("this machine cannot mount cgroup2");
+    EQ(status, 0);
 }
