@@ -31,8 +31,5 @@ awk -v d="$DATA/agent/" -v r="/run/sampan/" 'index($2, d) == 1 || index($2, r) =
 for top in /sys/fs/cgroup /sys/fs/cgroup/*; do
   [ -d "$top/$CGROUP" ] && find "$top/$CGROUP" -depth -type d -exec rmdir {} + 2>/dev/null
 done
-for link in $(ip -o link show 2>/dev/null | awk -F': ' '{print $2}' | cut -d@ -f1); do
-  case $link in sampan0|sampan-vx|sampan-dns) ip link del "$link" ;; sp[0-9a-f]*) [ ${#link} = 12 ] && ip link del "$link" 2>/dev/null ;; esac
-done
-command -v nft >/dev/null 2>&1 && nft list table inet sampan >/dev/null 2>&1 && nft delete table inet sampan
+"$(dirname "$(readlink -f "$0")")/sampan" network-clear
 exit 0

@@ -21,6 +21,7 @@ static const struct command commands[] = {
     {"token", "show|generate", "Join tokens", cmd_token, false},
     {"backup", "[--data-dir DIR] FILE", "Write a consistent copy of the store while it runs", cmd_backup, false},
     {"restore", "[--data-dir DIR] FILE", "Put a backup into an unused data folder", cmd_restore, false},
+    {"network-clear", "", "Take our links, routes and rules out of the kernel, after a stop", cmd_network_clear, false},
     {"check-config", "", "Say what this machine offers and lacks", cmd_check_config, false},
     {"version", "", "Print the version", cmd_version, false},
     {"help", "", "Print this", cmd_help, false},

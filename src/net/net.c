@@ -179,9 +179,9 @@ static void links_remove(int rt)
 
 int net_uninstall(const char *state_dir, struct err **e)
 {
-    struct net_options o = {.state_dir = state_dir};
+    struct net_options o = {.state_dir = state_dir ? state_dir : "/nonexistent"};
     _cleanup_(net_closep) struct net *n = NULL;
-    _cleanup_(freep) char *path = xasprintf("%s/addresses", state_dir);
+    _cleanup_(freep) char *path = xasprintf("%s/addresses", o.state_dir);
     struct nft b;
     int r = net_open(NULL, &o, &n, e);
 
@@ -193,7 +193,7 @@ int net_uninstall(const char *state_dir, struct err **e)
     nft_table_add(&b); /* deleting what is not there would fail */
     nft_table_del(&b);
     r = nft_commit(&b, n->nft, e);
-    if (unlink(path) < 0 && errno != ENOENT && r == 0)
+    if (state_dir && unlink(path) < 0 && errno != ENOENT && r == 0)
         r = err_errno(e, errno, "remove %s", path);
     return r;
 }

@@ -34,7 +34,7 @@ struct net_options {
 int net_open(struct loop *l, const struct net_options *o, struct net **out, struct err **e) _must_check_;
 void net_close(struct net *n);      /* leaves links and rules */
 DEFINE_CLEANUP(struct net *, net_close)
-/* Removes every link, route, rule and remembered address of ours in this network namespace. n may be closed before; needs no struct net. */
+/* Removes every link, route and rule of ours in this network namespace, and the remembered addresses below state_dir (NULL: they are kept). Needs no struct net. */
 int net_uninstall(const char *state_dir, struct err **e) _must_check_;
 
 /* Text as in struct node_config; empty means "not known". Idempotent; a changed pod_cidr keeps links of running pods. */
