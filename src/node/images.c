@@ -154,6 +154,9 @@ static bool in_use(struct node *n, const struct image *i)
         for (size_t k = 0; k < p->nc; k++)
             if (p->c[k]->image_id && str_eqz(i->id, p->c[k]->image_id) && p->c[k]->state != CON_DONE)
                 return true;
+        for (size_t k = 0; k < p->spec.nvolumes; k++)
+            if (p->spec.volumes[k].kind == VOL_IMAGE && str_eq(p->spec.volumes[k].image, i->id))
+                return true;
     }
     return false;
 }

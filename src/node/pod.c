@@ -440,6 +440,22 @@ static void step_ready(struct pod *p)
         finish(p);
 }
 
+/* A pod that failed before it had a sandbox: nothing runs, so that nothing has to be taken down. */
+static bool failed_early(struct pod *p)
+{
+    check_deadline(p);
+    if (!p->failed_final)
+        return false;
+    for (size_t i = 0; i < p->nc; i++)
+        if (p->c[i]->state == CON_IDLE)
+            con_move(p->c[i], CON_DONE);
+    timer_del(&p->retry);
+    pod_move(p, PS_FINISHED);
+    pod_save(p);
+    pod_report(p);
+    return true;
+}
+
 static void pod_step(struct pod *p)
 {
     if (p->helper || p->state == PS_CLEANING || p->state == PS_GONE)
@@ -451,8 +467,11 @@ static void pod_step(struct pod *p)
     }
     switch (p->state) {
     case PS_NEW:
-        if (p->node->configured)
+        if (!failed_early(p) && p->node->configured)
             pod_setup(p);
+        break;
+    case PS_WAITING:
+        (void)failed_early(p);
         break;
     case PS_READY:
         step_ready(p);

@@ -166,3 +166,23 @@ TEST(an_ephemeral_container_joins_a_running_pod_and_is_not_restarted)
     EQ(rig_state(r, "p1", "main")->state, CS_RUNNING);
     rig_end(r);
 }
+
+TEST(the_deadline_also_ends_a_pod_that_never_got_ready)
+{
+    struct rig *r = rig_new();
+    struct node_pod p = rig_pod(r, "p1", "sleep 1000");
+    struct node_volume v = {.name = STR("h"), .kind = VOL_HOST_PATH, .path = STR("/etc"), .path_type = STR("File")};
+    p.volumes = &v;
+    p.nvolumes = 1;
+    p.active_deadline_s = 2;
+    rig_run(r, &p);
+    int64_t until = clock_mono(NULL) + 15 * NS_PER_S;
+    const struct node_pod_state *s = NULL;
+    while (clock_mono(NULL) < until && !(s && s->deadline_passed)) {
+        rig_turn(r, 50);
+        s = map_get(&r->states, STR("p1"));
+    }
+    OK(s && s->deadline_passed);
+    EQ_STR(s->reason, STR("DeadlineExceeded"));
+    rig_end(r);
+}

@@ -96,3 +96,41 @@ TEST(hosts_and_resolver_are_written_for_the_pod)
     rig_wait_log(r, "p1", "main", "nameserver 10.78.0.10");
     rig_end(r);
 }
+
+TEST(an_image_can_be_a_volume_and_stays_while_it_is_one)
+{
+    struct rig *r = rig_new();
+    struct node_pod p = rig_pod(r, "p1", "sleep 1000");
+    struct node_volume v = {.name = STR("i"), .kind = VOL_IMAGE, .image = r->images.images[0].id};
+    struct node_mount m = {.volume = STR("i"), .path = STR("/img")};
+    p.volumes = &v;
+    p.nvolumes = 1;
+    p.containers[0].mounts = &m;
+    p.containers[0].nmounts = 1;
+    rig_run(r, &p);
+    rig_wait_state(r, "p1", "main", CS_RUNNING, NULL);
+    EQ(rig_exec(r, "p1", "main", "test -x /img/bin/busybox", NULL), 0);
+    OK(rig_exec(r, "p1", "main", "touch /img/x", NULL) != 0);
+    struct node_image_ref ref = {STR("busybox:test")};
+    EQ(rig_ask(r, NODE_IMAGE_REMOVE, &node_image_ref_type, &ref)->reply.code, ERR_CONFLICT);
+    rig_end(r);
+}
+
+TEST(a_group_of_the_pod_owns_its_volumes)
+{
+    struct rig *r = rig_new();
+    struct node_pod p = rig_pod(r, "p1", "echo x > /e/f && stat -c '%g %a' /e /e/f /s/..data/k; sleep 1000");
+    struct node_file f = {STR("k"), STR("v"), 0400, -1};
+    struct node_volume v[2] = {
+        {.name = STR("e"), .kind = VOL_EMPTY_DIR}, {.name = STR("s"), .kind = VOL_FILES, .in_memory = true, .files = &f, .nfiles = 1}};
+    struct node_mount m[2] = {{.volume = STR("e"), .path = STR("/e")}, {.volume = STR("s"), .path = STR("/s")}};
+    p.fs_group = 2000;
+    p.volumes = v;
+    p.nvolumes = 2;
+    p.containers[0].mounts = m;
+    p.containers[0].nmounts = 2;
+    p.containers[0].security.uid = 1000;
+    rig_run(r, &p);
+    rig_wait_log(r, "p1", "main", "2000 2777\n2000 644\n2000 440\n");
+    rig_end(r);
+}
