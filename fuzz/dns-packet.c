@@ -16,7 +16,8 @@ static struct dns *zone(void)
         return d;
     struct dns_options o = {.loop = loop_new(NULL), .clock = clock_fake(0), .domain = STR("c.l"), .reverse = &range, .nreverse = 1};
     d = dns_new(&o, NULL);
-    dns_service_put(d, &(struct dns_service){.ns = STR("d"), .name = STR("w"), .cluster_ips = &ip, .ncluster_ips = 1, .ports = &http, .nports = 1});
+    dns_service_put(
+        d, &(struct dns_service){.ns = STR("d"), .name = STR("w"), .cluster_ips = &ip, .ncluster_ips = 1, .ports = &http, .nports = 1});
     dns_service_put(d, &(struct dns_service){.ns = STR("d"), .name = STR("h"), .endpoints = &ep, .nendpoints = 1});
     return d;
 }

@@ -8,7 +8,7 @@
 
 struct item {
     struct list lru;
-    struct str key;             /* behind the message */
+    struct str key; /* behind the message */
     int64_t at, until;
     size_t n;
     char p[];

@@ -12,14 +12,17 @@
 #define TRY_NS (1500 * NS_PER_MS)
 #define DOWN_NS NS_PER_S
 
-struct upstream { struct sockaddr_storage addr; socklen_t n; };
+struct upstream {
+    struct sockaddr_storage addr;
+    socklen_t n;
+};
 struct forward {
     struct dns *d;
     struct upstream up[MAX_UPSTREAMS];
-    size_t nup, first;          /* first: the one that answered last */
+    size_t nup, first; /* first: the one that answered last */
     struct list pending;
     size_t npending;
-    bool down;                  /* nobody answered the last question */
+    bool down; /* nobody answered the last question */
     int64_t next_trial;
 };
 struct pending {

@@ -43,7 +43,8 @@ static size_t expand(struct str m, size_t at, uint8_t out[DNS_NAME + 1])
 }
 
 /* The CNAME of ours, then the addresses that upstream gave for its target. */
-static size_t aliased(const struct dns_query *q, struct str packet, struct str answer, const uint8_t *alias, size_t nalias, uint8_t *out, size_t cap)
+static size_t aliased(
+    const struct dns_query *q, struct str packet, struct str answer, const uint8_t *alias, size_t nalias, uint8_t *out, size_t cap)
 {
     const uint8_t *p = (const uint8_t *)answer.p;
     size_t at = 12, n = answer.p ? get16(p + 6) : 0;
@@ -75,7 +76,8 @@ static size_t aliased(const struct dns_query *q, struct str packet, struct str a
     return dns_msg_end(&m, q, F_AA | F_RA | (m.full ? F_TC : 0), RC_OK);
 }
 
-size_t reply_from_upstream(const struct dns_query *q, struct str packet, struct str answer, const uint8_t *alias, size_t nalias, uint8_t *out, size_t cap)
+size_t reply_from_upstream(
+    const struct dns_query *q, struct str packet, struct str answer, const uint8_t *alias, size_t nalias, uint8_t *out, size_t cap)
 {
     const uint8_t *p = (const uint8_t *)answer.p;
     struct dns_msg m;

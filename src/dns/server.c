@@ -6,12 +6,12 @@
 #include "base/file.h"
 #include "dns/impl.h"
 
-#define UDP_BURST 64              /* datagrams taken in one turn */
+#define UDP_BURST 64 /* datagrams taken in one turn */
 #define TCP_MAX 200
 #define TCP_IDLE_NS (10 * NS_PER_S)
 #define TCP_OUT_MAX (256u << 10)
 #define CACHE_BYTES (2u << 20)
-#define ASKS_MAX 1000             /* waiting for upstream */
+#define ASKS_MAX 1000 /* waiting for upstream */
 
 struct sock { /* a UDP or listening TCP socket */
     struct list node;
@@ -31,8 +31,8 @@ struct conn {
 struct ask { /* one question that waits for upstream */
     struct list node;
     struct dns *d;
-    struct sock *sock;          /* UDP */
-    struct conn *conn;          /* TCP */
+    struct sock *sock; /* UDP */
+    struct conn *conn; /* TCP */
     struct sockaddr_storage from;
     socklen_t nfrom;
     struct dns_query q;
@@ -105,7 +105,8 @@ static void upstream_said(void *arg, struct str answer)
 }
 
 /* Puts an answer into out (true), or says that upstream is to be asked (*forward) for *name. */
-static bool local(struct dns *d, struct str packet, struct dns_query *q, bool tcp, struct buf *out, bool *forward, const uint8_t **name, size_t *nname)
+static bool local(
+    struct dns *d, struct str packet, struct dns_query *q, bool tcp, struct buf *out, bool *forward, const uint8_t **name, size_t *nname)
 {
     struct dns_msg m;
     uint16_t flags;
@@ -148,7 +149,8 @@ bool dns_answer(struct dns *d, struct str packet, bool tcp, struct buf *out, boo
 }
 
 /* true: out holds the answer. false: none, or it comes later. */
-static bool handle(struct dns *d, struct sock *s, struct conn *c, struct str packet, const struct sockaddr_storage *from, socklen_t nfrom, struct buf *out)
+static bool handle(
+    struct dns *d, struct sock *s, struct conn *c, struct str packet, const struct sockaddr_storage *from, socklen_t nfrom, struct buf *out)
 {
     struct dns_query q;
     struct buf hit = BUF_INIT, key = BUF_INIT;
@@ -194,7 +196,8 @@ static bool handle(struct dns *d, struct sock *s, struct conn *c, struct str pac
     list_push(c ? &c->asks : &s->asks, &a->node);
     d->asks++;
     d->stats.forwarded++;
-    pending = forward_ask(d->forward, alias ? a->alias : a->q.name, alias ? nalias : a->q.nname, q.type, q.dnssec_ok, q.flags & F_CD, upstream_said, a);
+    pending = forward_ask(
+        d->forward, alias ? a->alias : a->q.name, alias ? nalias : a->q.nname, q.type, q.dnssec_ok, q.flags & F_CD, upstream_said, a);
     if (pending) /* otherwise a was answered and is gone */
         a->pending = pending;
     return false;
@@ -239,7 +242,10 @@ static void conn_free(struct conn *c)
     free(c);
 }
 
-static void conn_idle(struct timer *t) { conn_free(container_of(t, struct conn, idle)); }
+static void conn_idle(struct timer *t)
+{
+    conn_free(container_of(t, struct conn, idle));
+}
 
 static void conn_send(struct conn *c, const uint8_t *p, size_t n)
 {
@@ -332,8 +338,14 @@ static int serve(struct dns *d, int fd, void (*fn)(struct watch *, uint32_t), st
     return watch_add(d->o.loop, &s->watch, fd, EPOLLIN, fn, e);
 }
 
-int dns_serve_udp(struct dns *d, int fd, struct err **e) { return serve(d, fd, on_udp, e); }
-int dns_serve_tcp(struct dns *d, int fd, struct err **e) { return serve(d, fd, on_accept, e); }
+int dns_serve_udp(struct dns *d, int fd, struct err **e)
+{
+    return serve(d, fd, on_udp, e);
+}
+int dns_serve_tcp(struct dns *d, int fd, struct err **e)
+{
+    return serve(d, fd, on_accept, e);
+}
 
 static void ranges(struct dns *d, const struct dns_options *o)
 {
@@ -405,5 +417,11 @@ void dns_free(struct dns *d)
     free(d);
 }
 
-void dns_upstreams(struct dns *d, const struct str *servers, size_t n) { forward_upstreams(d->forward, servers, n); }
-struct dns_stats dns_stats(const struct dns *d) { return d->stats; }
+void dns_upstreams(struct dns *d, const struct str *servers, size_t n)
+{
+    forward_upstreams(d->forward, servers, n);
+}
+struct dns_stats dns_stats(const struct dns *d)
+{
+    return d->stats;
+}

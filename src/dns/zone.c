@@ -148,7 +148,10 @@ void dns_clear(struct dns *d)
     d->reverse_stale = true;
 }
 
-size_t dns_count(const struct dns *d) { return map_count(&d->services); }
+size_t dns_count(const struct dns *d)
+{
+    return map_count(&d->services);
+}
 
 /* ---- records ---- */
 
@@ -232,7 +235,7 @@ static bool endpoint_addresses(struct ask *a, const struct zone_entry *z, struct
 static bool port_is(const struct dns_port *p, struct str name, struct str proto)
 {
     return name.n > 1 && proto.n > 1 && name.p[0] == '_' && proto.p[0] == '_' && str_eq(p->name, str_sub(name, 1, name.n)) &&
-        str_eq(p->protocol, str_sub(proto, 1, proto.n));
+           str_eq(p->protocol, str_sub(proto, 1, proto.n));
 }
 
 static void put_srv(struct ask *a, const uint8_t *target, size_t n, uint16_t port, size_t share)
@@ -364,7 +367,10 @@ static bool domain_names(struct ask *a, const uint8_t **follow, size_t *nfollow)
     if (k == 1 && str_eqz(l[0], "dns-version")) {
         if (a->q->type == T_TXT || a->q->type == T_ANY) {
             dns_rr_begin(a->m, a->q->name, a->q->nname, T_TXT, DNS_TTL);
-            dns_put(a->m, "\5" "1.1.0", 6);
+            dns_put(a->m,
+                "\5"
+                "1.1.0",
+                6);
             dns_rr_end(a->m, S_ANSWER);
         }
         return true;
@@ -385,7 +391,7 @@ static void reverse_put(struct dns *d, const struct zone_entry *z, const struct 
 static void reverse_build(struct dns *d)
 {
     map_clear(&d->reverse, free);
-    map_for(&d->services, it) {
+    map_for (&d->services, it) {
         const struct zone_entry *z = it->value;
         for (size_t i = 0; i < z->nips; i++)
             reverse_put(d, z, NULL, &z->ips[i]);
@@ -461,7 +467,8 @@ static bool in_zone(const struct dns *d, const struct dns_query *q)
     size_t at = q->nname - MIN(q->nname, d->ndomain);
     if (q->nname < d->ndomain || q->nlabels < d->domain_labels || memcmp(q->name + at, d->domain, d->ndomain) != 0)
         return false;
-    return q->nlabels == d->domain_labels || (const uint8_t *)q->labels[q->nlabels - d->domain_labels].p - 1 == q->name + at; /* not in the middle of a label */
+    return q->nlabels == d->domain_labels ||
+           (const uint8_t *)q->labels[q->nlabels - d->domain_labels].p - 1 == q->name + at; /* not in the middle of a label */
 }
 
 /* The same question for another name. */
@@ -489,7 +496,8 @@ static void follow_inside(struct dns *d, const struct dns_query *q, struct dns_m
     *follow = NULL;
 }
 
-bool zone_answer(struct dns *d, const struct dns_query *q, struct dns_msg *m, uint16_t *flags, int *rcode, const uint8_t **follow, size_t *nfollow)
+bool zone_answer(
+    struct dns *d, const struct dns_query *q, struct dns_msg *m, uint16_t *flags, int *rcode, const uint8_t **follow, size_t *nfollow)
 {
     struct ask a = {d, q, m};
     struct dns_addr ip;

@@ -24,7 +24,7 @@ static const char *const alpn[] = {"http/1.1", NULL}; /* upgrades need it, and s
 
 static struct json *named(const struct json *list, struct str name)
 {
-    json_for(list, it)
+    json_for (list, it)
         if (str_eq(json_get_str(it, "name"), name))
             return it;
     return NULL;
@@ -33,7 +33,8 @@ static struct json *named(const struct json *list, struct str name)
 /* A field, either inline in base64 ("x-data") or as a path ("x", relative to the kubeconfig). Absent when neither is there. */
 static int material(struct kube *k, const struct json *o, const char *field, const char *kubeconfig, struct str *out, struct err **e)
 {
-    struct str data = json_get_str(o, pool_strz(k->pool, pool_printf(k->pool, "%s-data", field))), path = json_get_str(o, field), dir = str_of(kubeconfig);
+    struct str data = json_get_str(o, pool_strz(k->pool, pool_printf(k->pool, "%s-data", field))), path = json_get_str(o, field),
+               dir = str_of(kubeconfig);
     _cleanup_(buf_clear) struct buf b = BUF_INIT;
     ssize_t slash = str_rchr(dir, '/');
 
@@ -68,7 +69,8 @@ static int user_of(struct kube *k, const struct json *user, const char *path, st
     static const char *const refused[] = {"exec", "auth-provider", "username"};
     for (size_t i = 0; i < ARRAY_LEN(refused); i++)
         if (json_get(user, str_of(refused[i])))
-            return err_set(e, ERR_USAGE, "%s: users[].user.%s is not supported here; use a client certificate or a token", path, refused[i]);
+            return err_set(
+                e, ERR_USAGE, "%s: users[].user.%s is not supported here; use a client certificate or a token", path, refused[i]);
     if (material(k, user, "client-certificate", path, &c->cert_pem, e) < 0 || material(k, user, "client-key", path, &c->key_pem, e) < 0)
         return -(*e)->code;
     k->token = pool_str(k->pool, json_get_str(user, "token"));
@@ -91,8 +93,10 @@ static int from_kubeconfig(struct kube *k, const char *path, struct tls_config *
     struct json *cluster = json_get(named(json_get(doc, STR("clusters")), json_get_str(context, "cluster")), STR("cluster"));
     struct json *user = json_get(named(json_get(doc, STR("users")), json_get_str(context, "user")), STR("user"));
     if (!context || !cluster || !user)
-        return err_set(e, ERR_USAGE, "%s: current-context \"%.*s\" does not lead to a cluster and a user", path, STR_ARG(json_get_str(doc, "current-context")));
-    if (set_url(k, json_get_str(cluster, "server"), e) < 0 || user_of(k, user, path, c, e) < 0 || material(k, cluster, "certificate-authority", path, &ca, e) < 0)
+        return err_set(e, ERR_USAGE, "%s: current-context \"%.*s\" does not lead to a cluster and a user", path,
+            STR_ARG(json_get_str(doc, "current-context")));
+    if (set_url(k, json_get_str(cluster, "server"), e) < 0 || user_of(k, user, path, c, e) < 0 ||
+        material(k, cluster, "certificate-authority", path, &ca, e) < 0)
         return -(*e)->code;
     c->insecure = json_get_bool(cluster, "insecure-skip-tls-verify", false);
     if (json_get_str(cluster, "tls-server-name").n)
@@ -158,8 +162,14 @@ void kube_close(struct kube *k)
     free(k);
 }
 
-struct http_client *kube_client(struct kube *k) { return k->client; }
-const char *kube_where(const struct kube *k) { return k->where; }
+struct http_client *kube_client(struct kube *k)
+{
+    return k->client;
+}
+const char *kube_where(const struct kube *k)
+{
+    return k->where;
+}
 
 struct str kube_authorization(struct kube *k, struct pool *pool)
 {

@@ -1,4 +1,5 @@
-/* Names for pods: the dns room, fed by services.c, on sockets at the cluster's DNS address that node opens for us (port 53 is not ours to bind). Upstreams are those of
+/* Names for pods: the dns room, fed by services.c, on sockets at the cluster's DNS address that node opens for us (port 53 is not ours to
+ * bind). Upstreams are those of
  * --resolv-conf, or /etc/resolv.conf; the file is looked at again once a minute, since DHCP changes it. */
 #include "gate/names.h"
 #include "base/file.h"
@@ -10,10 +11,10 @@
 struct names {
     struct gate *gate;
     struct dns *dns;
-    bool udp, tcp;               /* sockets are there */
+    bool udp, tcp; /* sockets are there */
     bool looked;
     struct timer retry, upstreams;
-    struct buf last;             /* resolv.conf as last seen */
+    struct buf last; /* resolv.conf as last seen */
 };
 
 void names_service(struct gate *g, const struct dns_service *s)
@@ -68,7 +69,10 @@ static void look_again(struct timer *t)
 
 static void ask(struct names *n);
 
-static void again(struct timer *t) { ask(container_of(t, struct names, retry)); }
+static void again(struct timer *t)
+{
+    ask(container_of(t, struct names, retry));
+}
 
 static void retry(struct names *n)
 {
@@ -137,8 +141,11 @@ int names_open(struct gate *g, struct err **e)
 {
     struct names *n = xcalloc(1, sizeof *n);
     struct str ranges[2] = {str_of(g->o->service_cidr), str_of(g->o->cluster_cidr)};
-    struct dns_options o = {.loop = g->loop, .clock = g->clock, .domain = g->o->cluster_domain ? str_of(g->o->cluster_domain) : STR("cluster.local"),
-        .reverse = ranges, .nreverse = 2};
+    struct dns_options o = {.loop = g->loop,
+        .clock = g->clock,
+        .domain = g->o->cluster_domain ? str_of(g->o->cluster_domain) : STR("cluster.local"),
+        .reverse = ranges,
+        .nreverse = 2};
 
     g->names = n;
     n->gate = g;

@@ -1,8 +1,9 @@
 /* Services and EndpointSlices of the mirror → NODE_SERVICES and the names in dns; the other nodes → NODE_PEERS.
  *
- * A Service is composed anew when it or one of its slices changed, or, as long as it has endpoints on this node, at every turn in which a pod of ours changed: for those the node's
- * own truth (address, readiness) stands above what the slices say, so that a reboot without a link serves what really runs. What was sent last is kept as bytes; only what differs goes to
- * node. When node refuses the list as a whole (it was restarted, its network is not up yet) the whole list goes again. */
+ * A Service is composed anew when it or one of its slices changed, or, as long as it has endpoints on this node, at every turn in which a
+ * pod of ours changed: for those the node's own truth (address, readiness) stands above what the slices say, so that a reboot without a
+ * link serves what really runs. What was sent last is kept as bytes; only what differs goes to node. When node refuses the list as a whole
+ * (it was restarted, its network is not up yet) the whole list goes again. */
 #include <stdlib.h>
 
 #include "gate/impl.h"
@@ -13,17 +14,17 @@
 #define RETRY_NS (2 * NS_PER_S)
 #define BATCH_BYTES (2u << 20)
 
-struct gsvc {                     /* one Service */
-    struct str key;               /* ns/name, owned */
-    struct map slices;            /* mirror keys of its slices */
-    struct bytes *sent;           /* as last sent to node; NULL: node does not have it */
-    bool dirty, local;            /* local: has an endpoint among our own pods */
+struct gsvc {           /* one Service */
+    struct str key;     /* ns/name, owned */
+    struct map slices;  /* mirror keys of its slices */
+    struct bytes *sent; /* as last sent to node; NULL: node does not have it */
+    bool dirty, local;  /* local: has an endpoint among our own pods */
 };
 struct services {
     struct gate *gate;
-    struct map all;               /* ns/name → struct gsvc */
-    struct map slice_of;          /* mirror key of a slice → ns/name of its Service (malloc'ed) */
-    bool whole;                   /* node needs the whole list */
+    struct map all;      /* ns/name → struct gsvc */
+    struct map slice_of; /* mirror key of a slice → ns/name of its Service (malloc'ed) */
+    bool whole;          /* node needs the whole list */
     struct timer retry, peers_retry;
 };
 
@@ -98,7 +99,8 @@ struct compose {
     struct pool *pool;
     struct json *spec;
     bool publish_not_ready, headless;
-    struct json **slices; size_t nslices;
+    struct json **slices;
+    size_t nslices;
     struct node_service out;
     struct dns_service dns;
 };
@@ -108,7 +110,10 @@ static bool condition(const struct json *endpoint, const char *name, bool absent
     return json_get_bool(json_get(endpoint, STR("conditions")), name, absent);
 }
 
-struct state { bool ready, serving, local; struct str ip; };
+struct state {
+    bool ready, serving, local;
+    struct str ip;
+};
 
 /* An endpoint on this node: what we know ourselves. false: it is gone. */
 static bool own_state(struct compose *c, const struct json *endpoint, struct state *st)
@@ -147,7 +152,7 @@ static bool endpoint_state(struct compose *c, const struct json *endpoint, struc
 
 static const struct json *slice_port(const struct json *slice, struct str name, struct str protocol)
 {
-    json_for(json_get(slice, STR("ports")), p) {
+    json_for (json_get(slice, STR("ports")), p) {
         struct str proto = json_get_str(p, "protocol");
         if (str_eq(json_get_str(p, "name"), name) && str_eq(proto.n ? proto : STR("TCP"), protocol))
             return p;
@@ -166,13 +171,13 @@ static void backends(struct compose *c, struct node_service_port *out)
         int64_t number = json_get_int(port, "port", 0);
         if (number <= 0 || number > 65535 || !str_eqz(json_get_str(c->slices[i], "addressType"), "IPv4"))
             continue;
-        json_for(json_get(c->slices[i], STR("endpoints")), ep) {
+        json_for (json_get(c->slices[i], STR("endpoints")), ep) {
             struct state st;
             struct str address = json_as_str(json_at(json_get(ep, STR("addresses")), 0));
             if (!address.n || !endpoint_state(c, ep, address, &st) || (!st.ready && !st.serving))
                 continue;
-            out->backends[out->nbackends++] =
-                (struct node_backend){.ip = pool_str(c->pool, st.ip), .port = (uint64_t)number, .local = st.local, .serving_only = !st.ready};
+            out->backends[out->nbackends++] = (struct node_backend){
+                .ip = pool_str(c->pool, st.ip), .port = (uint64_t)number, .local = st.local, .serving_only = !st.ready};
         }
     }
 }
@@ -181,13 +186,16 @@ static void ports(struct compose *c)
 {
     const struct json *list = json_get(c->spec, STR("ports"));
     c->out.ports = pool_array(c->pool, struct node_service_port, json_count(list) + 1);
-    json_for(list, p) {
+    json_for (list, p) {
         struct node_service_port *out = &c->out.ports[c->out.nports];
         int64_t port = json_get_int(p, "port", 0), node_port = json_get_int(p, "nodePort", 0);
         struct str proto = json_get_str(p, "protocol");
         if (port <= 0 || port > 65535 || node_port < 0 || node_port > 65535)
             continue;
-        *out = (struct node_service_port){.name = json_get_str(p, "name"), .protocol = proto.n ? proto : STR("TCP"), .port = (uint64_t)port, .node_port = (uint64_t)node_port};
+        *out = (struct node_service_port){.name = json_get_str(p, "name"),
+            .protocol = proto.n ? proto : STR("TCP"),
+            .port = (uint64_t)port,
+            .node_port = (uint64_t)node_port};
         c->out.nports++;
         if (!c->headless)
             backends(c, out);
@@ -197,7 +205,7 @@ static void ports(struct compose *c)
 static struct str *strings(struct pool *p, const struct json *list, size_t more, size_t *n)
 {
     struct str *v = pool_array(p, struct str, json_count(list) + more + 1);
-    json_for(list, it)
+    json_for (list, it)
         if (json_as_str(it).n && !str_eqz(json_as_str(it), "None"))
             v[(*n)++] = json_as_str(it);
     return v;
@@ -212,7 +220,7 @@ static void addresses(struct compose *c, const struct json *service)
     if (!json_count(ips) && one.n && !str_eqz(one, "None"))
         c->out.cluster_ips[c->out.ncluster_ips++] = one;
     c->out.external_ips = strings(c->pool, json_get(c->spec, STR("externalIPs")), json_count(ingress), &c->out.nexternal_ips);
-    json_for(ingress, it)
+    json_for (ingress, it)
         if (json_get_str(it, "ip").n && !str_eqz(json_get_str(it, "ipMode"), "Proxy"))
             c->out.external_ips[c->out.nexternal_ips++] = json_get_str(it, "ip");
     c->out.source_ranges = strings(c->pool, json_get(c->spec, STR("loadBalancerSourceRanges")), 0, &c->out.nsource_ranges);
@@ -223,7 +231,7 @@ static void addresses(struct compose *c, const struct json *service)
 static const struct dns_port *names_ports(struct compose *c, const struct json *list, const char *port, size_t *n)
 {
     struct dns_port *v = pool_array(c->pool, struct dns_port, json_count(list) + 1);
-    json_for(list, p) {
+    json_for (list, p) {
         struct str proto = json_get_str(p, "protocol");
         int64_t number = json_get_int(p, port, 0);
         if (number > 0 && number <= 65535)
@@ -243,7 +251,7 @@ static void names_endpoints(struct compose *c)
     for (size_t i = 0; i < c->nslices; i++) {
         size_t nports = 0;
         const struct dns_port *list = names_ports(c, json_get(c->slices[i], STR("ports")), "port", &nports);
-        json_for(json_get(c->slices[i], STR("endpoints")), ep) {
+        json_for (json_get(c->slices[i], STR("endpoints")), ep) {
             struct state st;
             struct str address = json_as_str(json_at(json_get(ep, STR("addresses")), 0));
             if (address.n && endpoint_state(c, ep, address, &st) && st.ready)
@@ -271,7 +279,7 @@ static void feed_names(struct compose *c)
 static void load_slices(struct compose *c)
 {
     c->slices = pool_array(c->pool, struct json *, map_count(&c->v->slices) + 1);
-    map_for(&c->v->slices, it) {
+    map_for (&c->v->slices, it) {
         const struct mirror_item *m = mirror_get(c->s->gate->mirror, map_key(it));
         struct json *o;
         if (m && json_parse(c->pool, bytes_str(m->bytes), &(struct json_limits){.view = true}, &o, NULL) == 0)
@@ -312,7 +320,12 @@ static bool compose(struct compose *c)
 
 static void on_services(void *arg, struct wire_msg *m);
 
-struct batch { struct pool *pool; struct node_service *v; size_t n, cap, bytes; bool whole; };
+struct batch {
+    struct pool *pool;
+    struct node_service *v;
+    size_t n, cap, bytes;
+    bool whole;
+};
 
 static void send_batch(struct services *s, struct batch *b)
 {
@@ -378,10 +391,10 @@ void services_work(struct gate *g)
 
     if (b.whole) {
         s->whole = false;
-        map_for(&s->all, it)
+        map_for (&s->all, it)
             bytes_unref(TAKE(((struct gsvc *)it->value)->sent));
     }
-    map_for(&s->all, it) {
+    map_for (&s->all, it) {
         struct gsvc *v = it->value;
         if (!v->dirty && !v->local && (v->sent || !b.whole))
             continue;
@@ -456,7 +469,12 @@ static void on_peers(void *arg, struct wire_msg *m)
         timer_in(s->gate->loop, &s->peers_retry, RETRY_NS, peers_again);
 }
 
-struct peers { struct gate *g; struct pool *pool; struct node_peer *v; size_t n, cap; };
+struct peers {
+    struct gate *g;
+    struct pool *pool;
+    struct node_peer *v;
+    size_t n, cap;
+};
 
 static bool peer(void *arg, const struct mirror_item *it)
 {
@@ -468,7 +486,7 @@ static bool peer(void *arg, const struct mirror_item *it)
         return true;
     p.name = json_str_at(o, "metadata", "name", NULL);
     p.pod_cidr = json_str_at(o, "spec", "podCIDR", NULL);
-    json_for(json_path(o, "status", "addresses", NULL), a)
+    json_for (json_path(o, "status", "addresses", NULL), a)
         if (!p.ip.n && str_eqz(json_get_str(a, "type"), "InternalIP") && str_chr(json_get_str(a, "address"), ':') < 0)
             p.ip = json_get_str(a, "address");
     if (str_eqz(p.name, x->g->o->node_name) || !p.pod_cidr.n || !p.ip.n)

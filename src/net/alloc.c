@@ -79,7 +79,7 @@ int net_alloc_save(struct net *n, struct err **e)
     char t[16];
     int r;
 
-    map_for(&n->recs, it) {
+    map_for (&n->recs, it) {
         const struct net_rec *rec = it->value;
         buf_str_add(&b, map_key(it));
         buf_printf(&b, " %s", net_ip_text(htonl(rec->ip), t));
@@ -114,7 +114,7 @@ static uint32_t find_free(const struct net *n, uint32_t wanted)
     _cleanup_(freep) void *mem = xmalloc((count + 1) * sizeof(uint32_t));
     uint32_t *used = mem;
 
-    map_for(&n->recs, it)
+    map_for (&n->recs, it)
         used[k++] = ((struct net_rec *)it->value)->ip;
     qsort(used, k, sizeof *used, cmp_ip);
     if (wanted && usable(n, wanted) && !bsearch(&wanted, used, k, sizeof *used, cmp_ip))

@@ -1,5 +1,6 @@
-/* UDP flows that were led to an endpoint which is gone: conntrack would go on sending them there for as long as the client does not pause. They are forgotten, so that the next
- * datagram is led anew. (TCP needs none of it: the connection's end is gone, and the client hears so.) */
+/* UDP flows that were led to an endpoint which is gone: conntrack would go on sending them there for as long as the client does not pause.
+ * They are forgotten, so that the next datagram is led anew. (TCP needs none of it: the connection's end is gone, and the client hears so.)
+ */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter/nf_conntrack_common.h>
@@ -12,26 +13,30 @@
 
 struct flows {
     const struct map *gone;
-    struct buf tuples;      /* CTA_TUPLE_ORIG attributes, one after the other, each as long as its header says */
+    struct buf tuples; /* CTA_TUPLE_ORIG attributes, one after the other, each as long as its header says */
     size_t n;
 };
 
-struct tuple { uint32_t src; uint16_t sport; uint8_t proto; };
+struct tuple {
+    uint32_t src;
+    uint16_t sport;
+    uint8_t proto;
+};
 
 static void tuple_read(const struct nlattr *t, struct tuple *out)
 {
     const struct nlattr *a, *b;
 
     memset(out, 0, sizeof *out);
-    mnl_attr_for_each_nested(a, t)
-        mnl_attr_for_each_nested(b, a) {
-            if (mnl_attr_get_type(a) == CTA_TUPLE_IP && mnl_attr_get_type(b) == CTA_IP_V4_SRC)
-                out->src = mnl_attr_get_u32(b);
-            if (mnl_attr_get_type(a) == CTA_TUPLE_PROTO && mnl_attr_get_type(b) == CTA_PROTO_NUM)
-                out->proto = mnl_attr_get_u8(b);
-            if (mnl_attr_get_type(a) == CTA_TUPLE_PROTO && mnl_attr_get_type(b) == CTA_PROTO_SRC_PORT)
-                out->sport = mnl_attr_get_u16(b);
-        }
+    mnl_attr_for_each_nested(a, t) mnl_attr_for_each_nested(b, a)
+    {
+        if (mnl_attr_get_type(a) == CTA_TUPLE_IP && mnl_attr_get_type(b) == CTA_IP_V4_SRC)
+            out->src = mnl_attr_get_u32(b);
+        if (mnl_attr_get_type(a) == CTA_TUPLE_PROTO && mnl_attr_get_type(b) == CTA_PROTO_NUM)
+            out->proto = mnl_attr_get_u8(b);
+        if (mnl_attr_get_type(a) == CTA_TUPLE_PROTO && mnl_attr_get_type(b) == CTA_PROTO_SRC_PORT)
+            out->sport = mnl_attr_get_u16(b);
+    }
 }
 
 static int flow(const struct nlmsghdr *h, void *arg)
@@ -42,7 +47,8 @@ static int flow(const struct nlmsghdr *h, void *arg)
     struct tuple t;
     char key[NET_FLOW_KEY];
 
-    mnl_attr_for_each(a, h, sizeof(struct nfgenmsg)) {
+    mnl_attr_for_each(a, h, sizeof(struct nfgenmsg))
+    {
         if (mnl_attr_get_type(a) == CTA_TUPLE_ORIG)
             orig = a;
         if (mnl_attr_get_type(a) == CTA_TUPLE_REPLY)

@@ -15,19 +15,23 @@
 
 enum net_backend_kind { BACKEND_VXLAN, BACKEND_HOST_GW, BACKEND_NONE };
 
-struct net_hostport { uint32_t host_ip /* network order, 0: any */; uint16_t host_port, container_port; uint8_t proto; };
-struct net_rec {            /* one pod's address; kept on disk */
-    uint32_t ip;            /* host order */
+struct net_hostport {
+    uint32_t host_ip /* network order, 0: any */;
+    uint16_t host_port, container_port;
+    uint8_t proto;
+};
+struct net_rec { /* one pod's address; kept on disk */
+    uint32_t ip; /* host order */
     struct net_hostport *ports;
     size_t nports;
-    bool in_kernel;         /* its elements stand in the table */
+    bool in_kernel; /* its elements stand in the table */
 };
 
 struct net {
     struct loop *loop;
     struct net_options o;
     char *state_dir;
-    int rt, nft, home;      /* netlink sockets; our own network namespace */
+    int rt, nft, home; /* netlink sockets; our own network namespace */
     struct watch addr_watch;
     int addr_fd;
     struct timer addr_timer;
@@ -38,16 +42,16 @@ struct net {
     enum net_backend_kind backend;
     int br, vx, mtu;
 
-    struct map recs;        /* pod uid → struct net_rec */
-    uint32_t last_ip;       /* the next search starts behind it, so that an address rests before it is used again */
+    struct map recs;  /* pod uid → struct net_rec */
+    uint32_t last_ip; /* the next search starts behind it, so that an address rests before it is used again */
 
-    struct map services;    /* ns/name → struct net_svc */
-    struct map owners;      /* element of a kernel map → the piece that put it there */
-    char epoch[9];          /* in chains' names: chains of another run of this process are told apart */
+    struct map services; /* ns/name → struct net_svc */
+    struct map owners;   /* element of a kernel map → the piece that put it there */
+    char epoch[9];       /* in chains' names: chains of another run of this process are told apart */
     uint32_t next_id;
-    bool services_known;    /* the kernel holds exactly what `services` says */
+    bool services_known; /* the kernel holds exactly what `services` says */
 
-    struct map peers;       /* name → struct net_peer_rec */
+    struct map peers; /* name → struct net_peer_rec */
     bool peers_known;
 };
 
@@ -73,10 +77,13 @@ void net_services_clear(struct net *n);
 /* peer.c */
 void net_peers_clear(struct net *n);
 int net_peers_again(struct net *n, struct err **e) _must_check_; /* all of n->peers, after the node's own address or link changed */
-void net_routes_drop(struct net *n); /* our routes that no peer of n->peers has */
+void net_routes_drop(struct net *n);                             /* our routes that no peer of n->peers has */
 /* link.c */
 int net_links(struct net *n, struct err **e) _must_check_;
 int net_sysctl(const char *path, const char *value);
 int net_iface_of(uint32_t ip, int *mtu); /* ifindex that holds a local address; 0: none */
 
-static inline uint8_t net_proto(struct str p) { return str_eqz(p, "TCP") ? 6 : str_eqz(p, "UDP") ? 17 : str_eqz(p, "SCTP") ? 132 : 0; }
+static inline uint8_t net_proto(struct str p)
+{
+    return str_eqz(p, "TCP") ? 6 : str_eqz(p, "UDP") ? 17 : str_eqz(p, "SCTP") ? 132 : 0;
+}

@@ -60,7 +60,8 @@ static bool ours(const char *name)
 /* The source that the default route gives, without sending anything. */
 static uint32_t preferred(void)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0xC0000201) /* 192.0.2.1, RFC 5737 */}, me;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0xC0000201) /* 192.0.2.1, RFC 5737 */},
+                       me;
     socklen_t n = sizeof me;
     _cleanup_(closep) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
@@ -146,7 +147,7 @@ static int overlay(struct net *n, struct err **e)
     dev = net_iface_of(n->node_ip, NULL);
     if (n->vx && rtnl_vxlan_is(n->rt, n->vx, n->node_ip, (uint32_t)n->mtu))
         return 0; /* of an earlier run: whoever talks over it goes on */
-    if (n->vx) /* its local address cannot be changed: made anew, and the peers' routes with it */
+    if (n->vx)    /* its local address cannot be changed: made anew, and the peers' routes with it */
         rtnl_link_del(n->rt, n->vx);
     r = rtnl_vxlan_make(n->rt, NET_VXLAN, NET_VNI, NET_VXLAN_PORT, n->node_ip, dev, mac, (uint32_t)n->mtu);
     if (r < 0)
@@ -178,7 +179,8 @@ int net_links(struct net *n, struct err **e)
     if ((r = bridge(n, e)) < 0)
         return r;
     if (n->service.prefix >= 0) { /* so that a host without a default route reaches Services; DNAT happens before the packet would leave */
-        struct rtnl_route s = {.dst = htonl(n->service.base), .prefix = n->service.prefix, .ifindex = n->br, .src = n->gateway, .scope = RT_SCOPE_LINK};
+        struct rtnl_route s = {
+            .dst = htonl(n->service.base), .prefix = n->service.prefix, .ifindex = n->br, .src = n->gateway, .scope = RT_SCOPE_LINK};
         (void)rtnl_route(n->rt, true, &s);
     }
     if (n->backend == BACKEND_VXLAN && n->node_ip)

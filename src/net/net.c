@@ -150,7 +150,10 @@ int net_configure(struct net *n, const struct net_config *c, struct err **e)
     return r;
 }
 
-int net_mtu(const struct net *n) { return n->mtu; }
+int net_mtu(const struct net *n)
+{
+    return n->mtu;
+}
 
 bool net_vtep_mac(const struct net *n, char out[18])
 {

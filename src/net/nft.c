@@ -157,8 +157,14 @@ static void table(struct nft *b, uint16_t type, uint16_t flags)
     msg_end(b);
 }
 
-void nft_table_add(struct nft *b) { table(b, NFT_MSG_NEWTABLE, NLM_F_CREATE); }
-void nft_table_del(struct nft *b) { table(b, NFT_MSG_DELTABLE, 0); }
+void nft_table_add(struct nft *b)
+{
+    table(b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+}
+void nft_table_del(struct nft *b)
+{
+    table(b, NFT_MSG_DELTABLE, 0);
+}
 
 void nft_chain(struct nft *b, const char *name, const struct nft_hook *hook)
 {
@@ -194,7 +200,8 @@ void nft_chain_del(struct nft *b, const char *name)
 
 void nft_set_add(struct nft *b, const struct nft_set *s)
 {
-    uint32_t flags = (s->map ? NFT_SET_MAP : 0) | (s->timeout_ms ? NFT_SET_TIMEOUT : 0) | (s->dynamic ? NFT_SET_EVAL : 0) | (s->interval ? NFT_SET_INTERVAL : 0);
+    uint32_t flags = (s->map ? NFT_SET_MAP : 0) | (s->timeout_ms ? NFT_SET_TIMEOUT : 0) | (s->dynamic ? NFT_SET_EVAL : 0) |
+                     (s->interval ? NFT_SET_INTERVAL : 0);
 
     nft_msg(b, NFT_MSG_NEWSET, NLM_F_CREATE);
     attr_z(b, NFTA_SET_TABLE, NFT_TABLE);
@@ -225,8 +232,14 @@ static void set_msg(struct nft *b, uint16_t type, const char *name)
     msg_end(b);
 }
 
-void nft_set_del(struct nft *b, const char *name) { set_msg(b, NFT_MSG_DELSET, name); }
-void nft_set_flush(struct nft *b, const char *name) { set_msg(b, NFT_MSG_DELSETELEM, name); }
+void nft_set_del(struct nft *b, const char *name)
+{
+    set_msg(b, NFT_MSG_DELSET, name);
+}
+void nft_set_flush(struct nft *b, const char *name)
+{
+    set_msg(b, NFT_MSG_DELSETELEM, name);
+}
 
 static void data_value(struct nft *b, uint16_t type, const void *p, size_t n)
 {
@@ -245,7 +258,8 @@ static void data_verdict(struct nft *b, uint16_t type, int32_t code, const char 
     nest_end(b, at);
 }
 
-static void elem(struct nft *b, bool add, const char *set, uint32_t flags, const void *key, size_t nkey, const void *data, size_t ndata, const char *chain)
+static void elem(struct nft *b, bool add, const char *set, uint32_t flags, const void *key, size_t nkey, const void *data, size_t ndata,
+    const char *chain)
 {
     size_t list, one;
 
@@ -292,7 +306,9 @@ void nft_rule_end(struct nft *b)
     msg_end(b);
 }
 
-struct expr { size_t elem, data; };
+struct expr {
+    size_t elem, data;
+};
 
 static struct expr expr(struct nft *b, const char *name)
 {
@@ -465,7 +481,8 @@ static void name_in(const struct nlmsghdr *h, uint16_t table_attr, uint16_t name
     const struct nlattr *a, *name = NULL;
     bool ours = false;
 
-    mnl_attr_for_each(a, h, sizeof(struct nfgenmsg)) {
+    mnl_attr_for_each(a, h, sizeof(struct nfgenmsg))
+    {
         if (mnl_attr_get_type(a) == table_attr)
             ours = strcmp(mnl_attr_get_str(a), NFT_TABLE) == 0;
         if (mnl_attr_get_type(a) == name_attr)

@@ -1,5 +1,5 @@
-/* nftables batches, written straight as netlink (linux/netfilter/nf_tables.h): one growing buffer, one sendmsg, all or nothing. Nothing is read back, so an update
- * costs what it changes, however much stands in the kernel. Everything goes to the table `inet sampan`.
+/* nftables batches, written straight as netlink (linux/netfilter/nf_tables.h): one growing buffer, one sendmsg, all or nothing. Nothing is
+ * read back, so an update costs what it changes, however much stands in the kernel. Everything goes to the table `inet sampan`.
  *
  *     struct nft b; nft_begin(&b);
  *     nft_chain(&b, "s1", NULL);
@@ -28,20 +28,27 @@ struct nft {
     uint32_t seq;
     size_t msg, rule_exprs, anon;
 };
-struct nft_hook { uint32_t num; int32_t priority; const char *type; };
+struct nft_hook {
+    uint32_t num;
+    int32_t priority;
+    const char *type;
+};
 struct nft_set {
     const char *name;
     uint32_t key_type, key_len;
-    bool map, verdicts;             /* a map of data, or of verdicts */
+    bool map, verdicts; /* a map of data, or of verdicts */
     uint32_t data_type, data_len;
-    uint64_t timeout_ms;            /* dynamic set with time-out; 0: none */
+    uint64_t timeout_ms; /* dynamic set with time-out; 0: none */
     bool dynamic, interval;
 };
 
 int nft_socket(struct err **e);
 void nft_begin(struct nft *b);
 void nft_clear(struct nft *b);
-static inline bool nft_empty(const struct nft *b) { return b->seq <= 1; } /* nothing but the frame */
+static inline bool nft_empty(const struct nft *b)
+{
+    return b->seq <= 1;
+} /* nothing but the frame */
 /* ERR_IO; *e names the errno. Whatever the batch holds happened whole, or not at all. */
 int nft_commit(struct nft *b, int fd, struct err **e) _must_check_;
 
@@ -49,8 +56,8 @@ void nft_table_add(struct nft *b);
 void nft_table_del(struct nft *b);
 void nft_chain(struct nft *b, const char *name, const struct nft_hook *hook); /* existing is fine */
 void nft_chain_flush(struct nft *b, const char *name);
-void nft_chain_del(struct nft *b, const char *name);                          /* must be empty and unreferenced by then */
-void nft_set_add(struct nft *b, const struct nft_set *s);                     /* existing with the same form is fine */
+void nft_chain_del(struct nft *b, const char *name);      /* must be empty and unreferenced by then */
+void nft_set_add(struct nft *b, const struct nft_set *s); /* existing with the same form is fine */
 void nft_set_del(struct nft *b, const char *name);
 void nft_set_flush(struct nft *b, const char *name);
 /* data: bytes of a map's value; chain: goto verdict of a verdict map. Both NULL: a plain set. */

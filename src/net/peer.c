@@ -1,4 +1,5 @@
-/* The way to other nodes: a route to each one's pod range; over the overlay also who has which hardware and outer address (nothing is learned, nothing is asked). */
+/* The way to other nodes: a route to each one's pod range; over the overlay also who has which hardware and outer address (nothing is
+ * learned, nothing is asked). */
 #include <arpa/inet.h>
 #include <errno.h>
 #include "net/impl.h"
@@ -56,7 +57,11 @@ static int apply(struct net *n, const struct net_peer_rec *r, bool add, struct n
 }
 
 /* Routes of another run of this process that nobody names any more. */
-struct stale { struct net *n; struct rtnl_route *v; size_t k; };
+struct stale {
+    struct net *n;
+    struct rtnl_route *v;
+    size_t k;
+};
 
 static int stale_route(const struct nlmsghdr *h, void *arg)
 {
@@ -68,13 +73,14 @@ static int stale_route(const struct nlmsghdr *h, void *arg)
 
     if (m->rtm_family != AF_INET || m->rtm_protocol != NET_ROUTE_PROTO || m->rtm_table != RT_TABLE_MAIN)
         return 0;
-    mnl_attr_for_each(a, h, sizeof *m) {
+    mnl_attr_for_each(a, h, sizeof *m)
+    {
         if (mnl_attr_get_type(a) == RTA_DST)
             t.dst = mnl_attr_get_u32(a);
         if (mnl_attr_get_type(a) == RTA_OIF)
             t.ifindex = (int)mnl_attr_get_u32(a);
     }
-    map_for(&s->n->peers, it) {
+    map_for (&s->n->peers, it) {
         const struct net_peer_rec *p = it->value;
         named |= htonl(p->range.base) == t.dst && p->range.prefix == t.prefix;
     }
@@ -109,7 +115,7 @@ int net_peers_again(struct net *n, struct err **e)
     struct nft b;
 
     nft_begin(&b);
-    map_for(&n->peers, it)
+    map_for (&n->peers, it)
         apply(n, it->value, true, &b);
     return nft_commit(&b, n->nft, e);
 }
@@ -131,7 +137,7 @@ static void take(struct net *n, const struct net_peer *p, struct nft *b, struct 
         old->keep = true;
         return;
     }
-    map_for(&n->peers, it) /* nobody else may claim the same range or address: the first one holds it */
+    map_for (&n->peers, it) /* nobody else may claim the same range or address: the first one holds it */
         if (it->value != old && ((struct net_peer_rec *)it->value)->keep &&
             (((struct net_peer_rec *)it->value)->range.base == r.range.base || ((struct net_peer_rec *)it->value)->ip == r.ip)) {
             err_set(*first ? NULL : first, ERR_INVALID, "peer %.*s: its podCIDR or ip is another peer's", STR_ARG(p->name));
@@ -159,7 +165,7 @@ int net_peers(struct net *n, const struct net_peer *p, size_t count, struct err 
     nft_begin(&b);
     if (!n->peers_known)
         nft_set_flush(&b, "peers");
-    map_for(&n->peers, it) {
+    map_for (&n->peers, it) {
         bool named = false;
         for (size_t i = 0; i < count && !named; i++)
             named = str_eq(p[i].name, map_key(it));

@@ -50,7 +50,7 @@ void net_pod_elems(struct nft *b, const struct net_rec *r, bool add)
 
 static bool port_taken(struct net *n, const struct net_rec *mine, const struct net_hostport *p)
 {
-    map_for(&n->recs, it) {
+    map_for (&n->recs, it) {
         const struct net_rec *r = it->value;
         for (size_t i = 0; r != mine && i < r->nports; i++) {
             const struct net_hostport *q = &r->ports[i];
@@ -61,7 +61,8 @@ static bool port_taken(struct net *n, const struct net_rec *mine, const struct n
     return false;
 }
 
-static int ports_parse(struct net *n, const struct net_rec *r, const struct net_pod *p, struct net_hostport **out, size_t *count, struct err **e)
+static int ports_parse(
+    struct net *n, const struct net_rec *r, const struct net_pod *p, struct net_hostport **out, size_t *count, struct err **e)
 {
     _cleanup_(freep) void *mem = xcalloc(p->nports + 1, sizeof **out);
     struct net_hostport *v = mem;
@@ -224,7 +225,7 @@ void net_each(struct net *n, void (*fn)(void *arg, struct str uid, const char *i
 {
     char t[16];
 
-    map_for(&n->recs, it) {
+    map_for (&n->recs, it) {
         _cleanup_(freep) char *uid = str_dup(map_key(it)); /* fn may release it */
         net_ip_text(htonl(((struct net_rec *)it->value)->ip), t);
         fn(arg, str_of(uid), t);

@@ -244,23 +244,23 @@ int rtnl_vxlan_make(int fd, const char *name, uint32_t vni, uint16_t port, uint3
     return rtnl_talk(fd, r.nlh);
 }
 
-struct vxlan { uint32_t local, mtu; };
+struct vxlan {
+    uint32_t local, mtu;
+};
 
 static int vxlan_of(const struct nlmsghdr *h, void *arg)
 {
     struct vxlan *v = arg;
     const struct nlattr *a, *b, *c;
 
-    mnl_attr_for_each(a, h, sizeof(struct ifinfomsg)) {
+    mnl_attr_for_each(a, h, sizeof(struct ifinfomsg))
+    {
         if (mnl_attr_get_type(a) == IFLA_MTU)
             v->mtu = mnl_attr_get_u32(a);
         if (mnl_attr_get_type(a) != IFLA_LINKINFO)
             continue;
-        mnl_attr_for_each_nested(b, a)
-            if (mnl_attr_get_type(b) == IFLA_INFO_DATA)
-                mnl_attr_for_each_nested(c, b)
-                    if (mnl_attr_get_type(c) == IFLA_VXLAN_LOCAL)
-                        v->local = mnl_attr_get_u32(c);
+        mnl_attr_for_each_nested(b, a) if (mnl_attr_get_type(b) == IFLA_INFO_DATA)
+            mnl_attr_for_each_nested(c, b) if (mnl_attr_get_type(c) == IFLA_VXLAN_LOCAL) v->local = mnl_attr_get_u32(c);
     }
     return 0;
 }

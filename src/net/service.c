@@ -1,13 +1,16 @@
-/* Services in the kernel: for each port of a Service one "piece" = a few chains and maps of its own, and the elements in the shared maps that lead there.
+/* Services in the kernel: for each port of a Service one "piece" = a few chains and maps of its own, and the elements in the shared maps
+ * that lead there.
  *
  *     services: address . protocol . port ─┐                    ┌→ s<id>  all endpoints   (numgen → b<id> → DNAT)
  *     nodeports: protocol . port ──→ e<id> ┴ marks, by policy ──┴→ l<id>  this node's only (numgen → m<id> → DNAT)
  *     external addresses with source ranges → f<id> → e<id>
- *     ClientIP affinity: for each endpoint a set y<id>-<i> of the sources that got it, with time-out, and a chain x<id>-<i> that renews it; b<id> leads to those chains
+ *     ClientIP affinity: for each endpoint a set y<id>-<i> of the sources that got it, with time-out, and a chain x<id>-<i> that renews it;
+ * b<id> leads to those chains
  *
- * A piece never changes: a change makes a new one and takes the old one away, in the same batch, so that we send what one piece costs, whatever else stands there. A packet's way
- * is two hash lookups, whatever the number of Services. The kernel, however, checks all maps of verdicts for loops at each commit that adds to one: measured 0.3 ms among 100 Services,
- * 12 to 45 ms among 10,000. Data maps in place of verdicts would make that flat.
+ * A piece never changes: a change makes a new one and takes the old one away, in the same batch, so that we send what one piece costs,
+ * whatever else stands there. A packet's way is two hash lookups, whatever the number of Services. The kernel, however, checks all maps of
+ * verdicts for loops at each commit that adds to one: measured 0.3 ms among 100 Services, 12 to 45 ms among 10,000. Data maps in place of
+ * verdicts would make that flat.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,26 +18,34 @@
 #include "net/impl.h"
 
 #define MAX_BACKENDS 1000
-#define MAX_STICKY 256        /* endpoints of a port with affinity: each costs a rule on the way */
+#define MAX_STICKY 256 /* endpoints of a port with affinity: each costs a rule on the way */
 #define MAX_PORTS 250
 #define MAX_ADDRESSES 64
 #define MAX_RANGES 128
 
 enum kernel_map { M_SERVICES, M_NODEPORTS, M_NOENDPOINTS, M_NOENDPORTS, M_COUNT };
-static const struct { const char *name; bool verdicts; size_t nkey; } maps[M_COUNT] = {
-    {"services", true, 12}, {"nodeports", true, 8}, {"noendpoints", false, 12}, {"noendports", false, 8}};
+static const struct {
+    const char *name;
+    bool verdicts;
+    size_t nkey;
+} maps[M_COUNT] = {{"services", true, 12}, {"nodeports", true, 8}, {"noendpoints", false, 12}, {"noendports", false, 8}};
 
-struct elem { uint8_t map, chain; uint8_t key[12]; };
+struct elem {
+    uint8_t map, chain;
+    uint8_t key[12];
+};
 struct piece {
     struct piece *next;
     char *sig;
     char id[24];
     bool all, local, ext, filter, many_all, many_local;
-    uint32_t sticky;            /* endpoints with chains and sets of their own; 0: no affinity */
+    uint32_t sticky; /* endpoints with chains and sets of their own; 0: no affinity */
     struct elem *elems;
     size_t nelems;
 };
-struct net_svc { struct piece *pieces; };
+struct net_svc {
+    struct piece *pieces;
+};
 
 static void piece_free(struct piece *p)
 {
@@ -74,7 +85,10 @@ static const char *sub_name(const struct piece *p, char kind, uint32_t i, char o
 
 /* ---- what a port wants, as text: equal text, equal rules ---- */
 
-struct choice { const struct net_backend **v; size_t n; };
+struct choice {
+    const struct net_backend **v;
+    size_t n;
+};
 
 /* Ready endpoints; where there are none, those that end but still serve (KEP-1669). */
 static void choose(const struct net_service_port *p, bool local_only, struct choice *out)
@@ -91,8 +105,10 @@ static void choose(const struct net_service_port *p, bool local_only, struct cho
 static char *signature(const struct net_service *s, const struct net_service_port *p, const struct choice *all, const struct choice *local)
 {
     struct buf b = BUF_INIT;
-    const struct { const struct str *v; size_t n; } lists[] = {
-        {s->cluster_ips, s->ncluster_ips}, {s->external_ips, s->nexternal_ips}, {s->source_ranges, s->nsource_ranges}};
+    const struct {
+        const struct str *v;
+        size_t n;
+    } lists[] = {{s->cluster_ips, s->ncluster_ips}, {s->external_ips, s->nexternal_ips}, {s->source_ranges, s->nsource_ranges}};
 
     buf_printf(&b, "%.*s %u %u %d%d %u", STR_ARG(p->protocol), p->port, p->node_port, s->local_external, s->local_internal, s->affinity_s);
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
@@ -123,7 +139,8 @@ static void to_of(const struct net_backend *b, uint8_t to[8])
 
 static void backends_map(struct nft *b, const char *map, const struct choice *c)
 {
-    struct nft_set s = {.name = map, .key_type = NFT_T_MARK, .key_len = 4, .map = true, .data_type = NFT_CAT2(NFT_T_IP4, NFT_T_PORT), .data_len = 8};
+    struct nft_set s = {
+        .name = map, .key_type = NFT_T_MARK, .key_len = 4, .map = true, .data_type = NFT_CAT2(NFT_T_IP4, NFT_T_PORT), .data_len = 8};
 
     nft_set_add(b, &s);
     for (uint32_t i = 0; i < c->n; i++) {
@@ -301,7 +318,8 @@ static void elems_send(struct nft *b, const struct piece *p, bool add)
 
 /* ---- pieces ---- */
 
-static bool claim_all(struct net *n, struct piece *p, const struct net_service *s, const struct net_service_port *sp, bool none_all, bool none_local)
+static bool claim_all(
+    struct net *n, struct piece *p, const struct net_service *s, const struct net_service_port *sp, bool none_all, bool none_local)
 {
     bool ok = true, none_int = s->local_internal ? none_local : none_all;
     uint8_t ext = p->filter ? 'f' : 'e';
@@ -352,8 +370,14 @@ static bool piece_add(struct net *n, struct nft *b, struct piece *p, const struc
 
 static void piece_remove(struct net *n, struct nft *b, struct piece *p)
 {
-    const struct { char kind; bool is; } chains[] = {{'f', p->filter}, {'e', p->ext}, {'s', p->all}, {'l', p->local}};
-    const struct { char kind; bool is; } sets[] = {{'b', p->many_all}, {'m', p->many_local}};
+    const struct {
+        char kind;
+        bool is;
+    } chains[] = {{'f', p->filter}, {'e', p->ext}, {'s', p->all}, {'l', p->local}};
+    const struct {
+        char kind;
+        bool is;
+    } sets[] = {{'b', p->many_all}, {'m', p->many_local}};
     char name[40];
 
     elems_send(b, p, false);
@@ -386,7 +410,7 @@ struct update { /* what one call does: removals first, then additions, so that a
     struct nft *b;
     struct err **first;
     const struct net_backend **all_v, **local_v;
-    struct map gone;            /* UDP endpoints of pieces that went and of none that came */
+    struct map gone; /* UDP endpoints of pieces that went and of none that came */
 };
 
 /* The endpoints in a UDP piece's signature: into the set, or out of it. */
@@ -429,7 +453,8 @@ static int check(const struct net_service *s, struct err **e)
         return err_set(e, ERR_LIMIT, "Service %.*s/%.*s: too many ports, addresses or ranges", STR_ARG(s->ns), STR_ARG(s->name));
     for (size_t i = 0; i < s->nports; i++)
         if (!net_proto(s->ports[i].protocol) || !s->ports[i].port)
-            return err_set(e, ERR_INVALID, "Service %.*s/%.*s: ports[%zu]: protocol or port is not valid", STR_ARG(s->ns), STR_ARG(s->name), i);
+            return err_set(
+                e, ERR_INVALID, "Service %.*s/%.*s: ports[%zu]: protocol or port is not valid", STR_ARG(s->ns), STR_ARG(s->name), i);
     return 0;
 }
 
@@ -491,15 +516,21 @@ static void svc_add(struct update *u, struct net_svc *v, const struct net_servic
         v->pieces = p;
         if (!piece_add(u->n, u->b, p, s, &s->ports[i], &all, &local)) {
             p->sig[0] = 0; /* tried again at the next call that names it */
-            err_set(*u->first ? NULL : u->first, ERR_EXISTS, "Service %.*s/%.*s: port %u: an address or node port of it is held by another Service",
-                STR_ARG(s->ns), STR_ARG(s->name), s->ports[i].port);
+            err_set(*u->first ? NULL : u->first, ERR_EXISTS,
+                "Service %.*s/%.*s: port %u: an address or node port of it is held by another Service", STR_ARG(s->ns), STR_ARG(s->name),
+                s->ports[i].port);
         }
     }
 }
 
 /* ---- what another run of this process left ---- */
 
-struct leftovers { struct net *n; const char *kinds; char **v; size_t k; };
+struct leftovers {
+    struct net *n;
+    const char *kinds;
+    char **v;
+    size_t k;
+};
 
 static void leftover(void *arg, struct str name)
 {
@@ -554,7 +585,7 @@ static void first_pass(struct update *u, bool whole, const struct net_service *s
         }
     }
     if (whole)
-        map_for(&u->n->services, it)
+        map_for (&u->n->services, it)
             if (!map_get(&named, map_key(it))) {
                 struct net_svc *v = it->value;
                 svc_drop(u, v);

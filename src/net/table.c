@@ -1,8 +1,10 @@
-/* The table's fixed part: which hook leads where. What changes (Services, host ports, pods, peers) are elements of maps, so these rules never do.
+/* The table's fixed part: which hook leads where. What changes (Services, host ports, pods, peers) are elements of maps, so these rules
+ * never do.
  *
  *     prerouting, output (nat)   → nat: services, nodeports → the Service's own chain; hostips, hostports → DNAT
  *     postrouting (nat)          hairpin (a pod that reached itself), marked, foreign source to a Service, pod to the outside: masquerade
- *     input, forward, output     → guard: Services without endpoints and unknown Service addresses: reject at once; overlay from strangers: drop
+ *     input, forward, output     → guard: Services without endpoints and unknown Service addresses: reject at once; overlay from strangers:
+ * drop
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -10,8 +12,14 @@
 #include <linux/rtnetlink.h>
 #include "net/impl.h"
 
-void net_x_saddr(struct nft *b, uint32_t reg) { nft_x_payload(b, NFT_AT_NET, 12, 4, reg); }
-void net_x_daddr(struct nft *b, uint32_t reg) { nft_x_payload(b, NFT_AT_NET, 16, 4, reg); }
+void net_x_saddr(struct nft *b, uint32_t reg)
+{
+    nft_x_payload(b, NFT_AT_NET, 12, 4, reg);
+}
+void net_x_daddr(struct nft *b, uint32_t reg)
+{
+    nft_x_payload(b, NFT_AT_NET, 16, 4, reg);
+}
 
 void net_x_in(struct nft *b, uint32_t reg, const struct net_cidr *c, bool in)
 {
@@ -49,7 +57,8 @@ static void x_dest(struct nft *b)
 
 static void sets(struct nft *b)
 {
-    const uint32_t dest = NFT_CAT3(NFT_T_IP4, NFT_T_PROTO, NFT_T_PORT), port = NFT_CAT2(NFT_T_PROTO, NFT_T_PORT), to = NFT_CAT2(NFT_T_IP4, NFT_T_PORT);
+    const uint32_t dest = NFT_CAT3(NFT_T_IP4, NFT_T_PROTO, NFT_T_PORT), port = NFT_CAT2(NFT_T_PROTO, NFT_T_PORT),
+                   to = NFT_CAT2(NFT_T_IP4, NFT_T_PORT);
     const struct nft_set all[] = {
         {.name = "services", .key_type = dest, .key_len = 12, .map = true, .verdicts = true},
         {.name = "nodeports", .key_type = port, .key_len = 8, .map = true, .verdicts = true},
@@ -73,7 +82,11 @@ static void jump(struct nft *b, const char *from, const char *to)
 
 static void chains(struct nft *b)
 {
-    static const struct { const char *name; struct nft_hook hook; const char *to; } base[] = {
+    static const struct {
+        const char *name;
+        struct nft_hook hook;
+        const char *to;
+    } base[] = {
         {"prerouting", {NF_INET_PRE_ROUTING, -100, "nat"}, "nat"},
         {"output", {NF_INET_LOCAL_OUT, -100, "nat"}, "nat"},
         {"postrouting", {NF_INET_POST_ROUTING, 100, "nat"}, NULL},
@@ -224,11 +237,11 @@ static int build(struct net *n, bool anew, struct err **e)
     guard_rules(n, &b);
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         nft_set_flush(&b, ours[i]);
-    map_for(&n->recs, it)
+    map_for (&n->recs, it)
         net_pod_elems(&b, it->value, true);
     if (nft_commit(&b, n->nft, e) < 0)
         return -ERR_IO;
-    map_for(&n->recs, it)
+    map_for (&n->recs, it)
         ((struct net_rec *)it->value)->in_kernel = true;
     return 0;
 }
@@ -236,7 +249,8 @@ static int build(struct net *n, bool anew, struct err **e)
 int net_table_build(struct net *n, struct err **e)
 {
     if (build(n, false, NULL) < 0) {
-        /* A table of the same name and another form, of an older version: in one batch away with it. Services come again with the next whole list. */
+        /* A table of the same name and another form, of an older version: in one batch away with it. Services come again with the next
+         * whole list. */
         int r = build(n, true, e);
         if (r < 0)
             return err_wrap(e, "rules of the pod network");

@@ -61,7 +61,8 @@ static inline _unused_ const char *answer_text(struct str m)
             char ip[64] = "";
             OK(dns_rr_read(m, &at, &rr));
             if (rr.type == T_A || rr.type == T_AAAA)
-                k += (size_t)snprintf(out + k, 80, " %s=%s", rr.type == T_A ? "A" : "AAAA", inet_ntop(rr.type == T_A ? AF_INET : AF_INET6, p + rr.rdata, ip, sizeof ip));
+                k += (size_t)snprintf(out + k, 80, " %s=%s", rr.type == T_A ? "A" : "AAAA",
+                    inet_ntop(rr.type == T_A ? AF_INET : AF_INET6, p + rr.rdata, ip, sizeof ip));
             else if (rr.type == T_SRV)
                 k = name_text(m, rr.rdata + 6, out, k + (size_t)snprintf(out + k, 80, " SRV=%u:", get16(p + rr.rdata + 4)));
             else if (rr.type == T_PTR || rr.type == T_CNAME)

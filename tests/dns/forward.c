@@ -9,7 +9,7 @@ struct world {
     struct clock *c;
     struct dns *d;
     int up_udp, up_tcp, client, up_conn;
-    uint16_t port;              /* of the server under test */
+    uint16_t port; /* of the server under test */
     struct watch w_udp, w_tcp, w_conn;
     int asked, asked_tcp;
     bool silent, truncate;
@@ -30,7 +30,8 @@ static int bound(int type, struct sockaddr_in *a)
 /* The question back with one A record 192.0.2.1, TTL 60; names that begin with "no" get NXDOMAIN with a SOA of 30 s. */
 static size_t upstream_answer(uint8_t *m, size_t n, bool tc)
 {
-    static const uint8_t soa[] = {0xc0, 0x0c, 0, T_SOA, 0, 1, 0, 0, 0, 30, 0, 22, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 30};
+    static const uint8_t soa[] = {
+        0xc0, 0x0c, 0, T_SOA, 0, 1, 0, 0, 0, 30, 0, 22, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 30};
     static const uint8_t a[] = {0xc0, 0x0c, 0, T_A, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1};
     bool no = memcmp(m + 13, "no", 2) == 0;
     n -= 11; /* the OPT we sent */

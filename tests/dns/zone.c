@@ -13,13 +13,17 @@ static struct dns *zone_new(struct loop **l, struct clock **c)
 
     struct str ip = STR("10.43.0.5"), both[] = {STR("10.43.0.6"), STR("fd00::6")};
     struct dns_port http = {STR("http"), STR("TCP"), 80}, db = {STR("pg"), STR("TCP"), 5432};
-    dns_service_put(d, &(struct dns_service){.ns = STR("default"), .name = STR("web"), .cluster_ips = &ip, .ncluster_ips = 1, .ports = &http, .nports = 1});
+    dns_service_put(d, &(struct dns_service){
+                           .ns = STR("default"), .name = STR("web"), .cluster_ips = &ip, .ncluster_ips = 1, .ports = &http, .nports = 1});
     dns_service_put(d, &(struct dns_service){.ns = STR("default"), .name = STR("dual"), .cluster_ips = both, .ncluster_ips = 2});
-    struct dns_endpoint eps[] = {{.ip = STR("10.42.0.7"), .hostname = STR("db-0"), .ports = &db, .nports = 1}, {.ip = STR("10.42.1.8"), .ports = &db, .nports = 1}};
+    struct dns_endpoint eps[] = {
+        {.ip = STR("10.42.0.7"), .hostname = STR("db-0"), .ports = &db, .nports = 1}, {.ip = STR("10.42.1.8"), .ports = &db, .nports = 1}};
     dns_service_put(d, &(struct dns_service){.ns = STR("prod"), .name = STR("db"), .endpoints = eps, .nendpoints = 2});
     dns_service_put(d, &(struct dns_service){.ns = STR("prod"), .name = STR("ext"), .external_name = STR("example.org")});
-    dns_service_put(d, &(struct dns_service){.ns = STR("prod"), .name = STR("inner"), .external_name = STR("web.default.svc.cluster.local")});
-    dns_service_put(d, &(struct dns_service){.ns = STR("prod"), .name = STR("round"), .external_name = STR("round.prod.svc.cluster.local")});
+    dns_service_put(
+        d, &(struct dns_service){.ns = STR("prod"), .name = STR("inner"), .external_name = STR("web.default.svc.cluster.local")});
+    dns_service_put(
+        d, &(struct dns_service){.ns = STR("prod"), .name = STR("round"), .external_name = STR("round.prod.svc.cluster.local")});
     return d;
 }
 
@@ -43,7 +47,11 @@ TEST(every_record_of_the_specification_is_answered)
     struct loop *l;
     struct clock *c;
     struct dns *d = zone_new(&l, &c);
-    static const struct { const char *name; uint16_t type; const char *want; } rows[] = {
+    static const struct {
+        const char *name;
+        uint16_t type;
+        const char *want;
+    } rows[] = {
         {"web.default.svc.cluster.local", T_A, "NOERROR aa A=10.43.0.5"},
         {"WEB.Default.SVC.cluster.LOCAL", T_A, "NOERROR aa A=10.43.0.5"},
         {"web.default.svc.cluster.local", T_AAAA, "NOERROR aa | SOA"},
@@ -87,7 +95,8 @@ TEST(every_record_of_the_specification_is_answered)
     const char *both = ask_in(d, "db.prod.svc.cluster.local", T_A, 0);
     OK(strstr(both, "10.42.0.7") && strstr(both, "10.42.1.8"));
     both = ask_in(d, "_pg._tcp.db.prod.svc.cluster.local", T_SRV, 1232);
-    OK(strstr(both, "SRV=5432:db-0.db.prod.svc.cluster.local.") && strstr(both, "SRV=5432:10-42-1-8.db.prod.svc.cluster.local.") && strstr(both, "A=10.42.1.8"));
+    OK(strstr(both, "SRV=5432:db-0.db.prod.svc.cluster.local.") && strstr(both, "SRV=5432:10-42-1-8.db.prod.svc.cluster.local.") &&
+        strstr(both, "A=10.42.1.8"));
     EQ_Z(ask_in(d, "web.default.svc.cluster.local", T_A, 1232), "NOERROR aa A=10.43.0.5 | OPT");
     dns_service_del(d, STR("default"), STR("web"));
     EQ_Z(ask_in(d, "web.default.svc.cluster.local", T_A, 0), "NXDOMAIN aa | SOA");

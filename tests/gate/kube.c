@@ -25,12 +25,15 @@ static const char *open_error(const char *text, const char *socket_path)
     return out;
 }
 
-#define CONFIG(cluster_, user_) \
-    "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, cluster: {" cluster_ "}}]\nusers: [{name: u, user: {" user_ "}}]\n"
+#define CONFIG(cluster_, user_)                                                                                                            \
+    "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, "       \
+    "cluster: {" cluster_ "}}]\nusers: [{name: u, user: {" user_ "}}]\n"
 
 TEST(a_kubeconfig_says_where_and_as_whom_or_what_is_wrong_with_it)
 {
-    static const struct { const char *text, *part; } rows[] = {
+    static const struct {
+        const char *text, *part;
+    } rows[] = {
         {CONFIG("server: 'https://10.0.0.1:6443', insecure-skip-tls-verify: true", "token: abc"), "https://10.0.0.1:6443"},
         {CONFIG("server: 'http://10.0.0.1'", "token: abc"), "must be an https:// URL"},
         {CONFIG("server: 'https://10.0.0.1/k8s/x'", "token: abc"), "with a path is not supported"},
@@ -83,8 +86,15 @@ TEST(a_token_file_is_read_anew_for_each_request)
 
 TEST(a_hub_speaks_only_for_its_own_users_and_groups)
 {
-#define H(n_, v_) {STR(n_), STR(v_)}
-    static const struct { struct http_header h[3]; size_t n; bool fine; } rows[] = {
+#define H(n_, v_)                                                                                                                          \
+    {                                                                                                                                      \
+        STR(n_), STR(v_)                                                                                                                   \
+    }
+    static const struct {
+        struct http_header h[3];
+        size_t n;
+        bool fine;
+    } rows[] = {
         {{H("impersonate-user", "hub:admin")}, 1, true},
         {{H("impersonate-user", "hub:admin"), H("impersonate-group", "hub:system:masters")}, 2, true},
         {{H("accept", "*/*")}, 1, false},

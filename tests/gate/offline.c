@@ -1,4 +1,5 @@
-/* The whole gate, in a process of its own, with a mirror on disk, no link to any cluster, and this test in the place of node: what the mirror holds must run. */
+/* The whole gate, in a process of its own, with a mirror on disk, no link to any cluster, and this test in the place of node: what the
+ * mirror holds must run. */
 #include <arpa/inet.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -16,19 +17,19 @@
 
 struct lab {
     char dir[512];
-    int fd;                       /* node's end */
+    int fd; /* node's end */
     pid_t pid;
     struct loop *loop;
     struct wire *wire;
     struct pool *pool;
     struct clock *clock;
-    int seen[256];                /* messages by type */
+    int seen[256]; /* messages by type */
     struct node_pod pod;
     struct node_config config;
     struct node_services services;
     struct node_peers peers;
     struct node_pod_stop stop;
-    int dns_fd;                   /* the client's view of the names' port */
+    int dns_fd; /* the client's view of the names' port */
     uint16_t dns_port;
     bool closed;
 };
@@ -36,22 +37,41 @@ struct lab {
 /* ---- the mirror ---- */
 
 #define UID "11111111-2222-3333-4444-555555555555"
-static const struct { const char *key, *uid, *json; } objects[] = {
-    {"/nodes//n1", "node-1", "{\"metadata\":{\"name\":\"n1\",\"uid\":\"node-1\"},\"spec\":{\"podCIDR\":\"10.42.0.0/24\"},\"status\":{\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"192.0.2.1\"}]}}"},
-    {"/nodes//n2", "node-2", "{\"metadata\":{\"name\":\"n2\",\"uid\":\"node-2\"},\"spec\":{\"podCIDR\":\"10.42.1.0/24\"},\"status\":{\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"192.0.2.2\"}]}}"},
-    {"/configmaps/default/settings", "cm", "{\"metadata\":{\"name\":\"settings\",\"namespace\":\"default\"},\"data\":{\"COLOUR\":\"blue\"}}"},
+static const struct {
+    const char *key, *uid, *json;
+} objects[] = {
+    {"/nodes//n1", "node-1",
+        "{\"metadata\":{\"name\":\"n1\",\"uid\":\"node-1\"},\"spec\":{\"podCIDR\":\"10.42.0.0/"
+        "24\"},\"status\":{\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"192.0.2.1\"}]}}"},
+    {"/nodes//n2", "node-2",
+        "{\"metadata\":{\"name\":\"n2\",\"uid\":\"node-2\"},\"spec\":{\"podCIDR\":\"10.42.1.0/"
+        "24\"},\"status\":{\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"192.0.2.2\"}]}}"},
+    {"/configmaps/default/settings", "cm",
+        "{\"metadata\":{\"name\":\"settings\",\"namespace\":\"default\"},\"data\":{\"COLOUR\":\"blue\"}}"},
     {"/pods/default/web", UID,
-        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"web\",\"namespace\":\"default\",\"uid\":\"" UID "\",\"generation\":1,\"labels\":{\"app\":\"web\"}},"
-        "\"spec\":{\"nodeName\":\"n1\",\"restartPolicy\":\"Always\",\"automountServiceAccountToken\":false,\"terminationGracePeriodSeconds\":7,\"dnsPolicy\":\"ClusterFirst\",\"containers\":[{\"name\":\"c\","
-        "\"image\":\"sampan.io/busybox:1\",\"imagePullPolicy\":\"IfNotPresent\",\"env\":[{\"name\":\"COLOUR\",\"valueFrom\":{\"configMapKeyRef\":{\"name\":\"settings\",\"key\":\"COLOUR\"}}},"
-        "{\"name\":\"ME\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"metadata.name\"}}}],\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":\"/etc/settings\"}]}],"
-        "\"volumes\":[{\"name\":\"v\",\"configMap\":{\"name\":\"settings\"}}]},\"status\":{\"phase\":\"Running\",\"podIP\":\"10.42.0.9\"}}"},
-    {"/services/default/web", "svc", "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"type\":\"ClusterIP\",\"clusterIP\":\"10.43.0.5\",\"clusterIPs\":[\"10.43.0.5\"],"
+        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"web\",\"namespace\":\"default\",\"uid\":\"" UID
+        "\",\"generation\":1,\"labels\":{\"app\":\"web\"}},"
+        "\"spec\":{\"nodeName\":\"n1\",\"restartPolicy\":\"Always\",\"automountServiceAccountToken\":false,"
+        "\"terminationGracePeriodSeconds\":7,\"dnsPolicy\":\"ClusterFirst\",\"containers\":[{\"name\":\"c\","
+        "\"image\":\"sampan.io/"
+        "busybox:1\",\"imagePullPolicy\":\"IfNotPresent\",\"env\":[{\"name\":\"COLOUR\",\"valueFrom\":{\"configMapKeyRef\":{\"name\":"
+        "\"settings\",\"key\":\"COLOUR\"}}},"
+        "{\"name\":\"ME\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"metadata.name\"}}}],\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":"
+        "\"/etc/settings\"}]}],"
+        "\"volumes\":[{\"name\":\"v\",\"configMap\":{\"name\":\"settings\"}}]},\"status\":{\"phase\":\"Running\",\"podIP\":\"10.42.0.9\"}"
+        "}"},
+    {"/services/default/web", "svc",
+        "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"type\":\"ClusterIP\",\"clusterIP\":\"10.43.0.5\","
+        "\"clusterIPs\":[\"10.43.0.5\"],"
         "\"ports\":[{\"name\":\"http\",\"port\":80,\"protocol\":\"TCP\",\"targetPort\":8080}]}}"},
-    {"discovery.k8s.io/endpointslices/default/web-abc", "slice", "{\"metadata\":{\"name\":\"web-abc\",\"namespace\":\"default\",\"labels\":{\"kubernetes.io/service-name\":\"web\"}},\"addressType\":\"IPv4\","
+    {"discovery.k8s.io/endpointslices/default/web-abc", "slice",
+        "{\"metadata\":{\"name\":\"web-abc\",\"namespace\":\"default\",\"labels\":{\"kubernetes.io/"
+        "service-name\":\"web\"}},\"addressType\":\"IPv4\","
         "\"ports\":[{\"name\":\"http\",\"port\":8080,\"protocol\":\"TCP\"}],\"endpoints\":["
-        "{\"addresses\":[\"10.42.0.9\"],\"nodeName\":\"n1\",\"conditions\":{\"ready\":true},\"targetRef\":{\"kind\":\"Pod\",\"name\":\"web\",\"namespace\":\"default\",\"uid\":\"" UID "\"}},"
-        "{\"addresses\":[\"10.42.1.4\"],\"nodeName\":\"n2\",\"conditions\":{\"ready\":true},\"targetRef\":{\"kind\":\"Pod\",\"name\":\"web2\",\"namespace\":\"default\",\"uid\":\"other\"}}]}"},
+        "{\"addresses\":[\"10.42.0.9\"],\"nodeName\":\"n1\",\"conditions\":{\"ready\":true},\"targetRef\":{\"kind\":\"Pod\",\"name\":"
+        "\"web\",\"namespace\":\"default\",\"uid\":\"" UID "\"}},"
+        "{\"addresses\":[\"10.42.1.4\"],\"nodeName\":\"n2\",\"conditions\":{\"ready\":true},\"targetRef\":{\"kind\":\"Pod\",\"name\":"
+        "\"web2\",\"namespace\":\"default\",\"uid\":\"other\"}}]}"},
 };
 
 static void put(struct lab *x, const char *key, const char *uid, const char *json, int64_t rev)
@@ -92,10 +112,10 @@ static void give_socket(struct lab *x, struct wire_msg *m, bool udp)
     close(fd);
 }
 
-#define DECODE(type_, out_)                                                                  \
-    do {                                                                                     \
-        struct err *e_ = NULL;                                                               \
-        FINE(wire_decode(&(type_), pool_str(x->pool, m->body), x->pool, (out_), &e_), e_);   \
+#define DECODE(type_, out_)                                                                                                                \
+    do {                                                                                                                                   \
+        struct err *e_ = NULL;                                                                                                             \
+        FINE(wire_decode(&(type_), pool_str(x->pool, m->body), x->pool, (out_), &e_), e_);                                                 \
     } while (0)
 
 static void on_msg(void *arg, struct wire_msg *m)
@@ -106,24 +126,38 @@ static void on_msg(void *arg, struct wire_msg *m)
 
     x->seen[m->type & 255]++;
     switch (m->type) {
-    case NODE_CONFIG: DECODE(node_config_type, &x->config); break;
-    case NODE_POD: DECODE(node_pod_type, &x->pod); break;
-    case NODE_POD_STOP: DECODE(node_pod_stop_type, &x->stop); break;
-    case NODE_SERVICES: DECODE(node_services_type, &x->services); break;
-    case NODE_PEERS: DECODE(node_peers_type, &x->peers); break;
+    case NODE_CONFIG:
+        DECODE(node_config_type, &x->config);
+        break;
+    case NODE_POD:
+        DECODE(node_pod_type, &x->pod);
+        break;
+    case NODE_POD_STOP:
+        DECODE(node_pod_stop_type, &x->stop);
+        break;
+    case NODE_SERVICES:
+        DECODE(node_services_type, &x->services);
+        break;
+    case NODE_PEERS:
+        DECODE(node_peers_type, &x->peers);
+        break;
     case NODE_LISTEN:
         DECODE(node_listen_type, &listen_);
         EQ_STR(listen_.address, STR("10.43.0.10"));
         EQ(listen_.port, 53);
         give_socket(x, m, listen_.udp);
         return;
-    default: break;
+    default:
+        break;
     }
     if (m->id)
         wire_send(x->wire, NODE_REPLY, m->id, &node_reply_type, &ok, NULL, 0);
 }
 
-static void on_close(void *arg, const struct err *e) { ((struct lab *)arg)->closed = true; }
+static void on_close(void *arg, const struct err *e)
+{
+    ((struct lab *)arg)->closed = true;
+}
 
 static void turn_until(struct lab *x, bool (*done)(struct lab *x), const char *what)
 {
@@ -144,8 +178,17 @@ static void start(struct lab *x)
         char api[600];
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         snprintf(api, sizeof api, "%s/nobody-listens", x->dir);
-        struct gate_options o = {.state_dir = x->dir, .node_fd = pair[0], .broker_fd = -1, .api_socket = api, .node_name = "n1", .backend = "vxlan", .cgroup_root = "sampan",
-            .cluster_domain = "cluster.local", .cluster_dns = "10.43.0.10", .service_cidr = "10.43.0.0/16", .cluster_cidr = "10.42.0.0/16"};
+        struct gate_options o = {.state_dir = x->dir,
+            .node_fd = pair[0],
+            .broker_fd = -1,
+            .api_socket = api,
+            .node_name = "n1",
+            .backend = "vxlan",
+            .cgroup_root = "sampan",
+            .cluster_domain = "cluster.local",
+            .cluster_dns = "10.43.0.10",
+            .service_cidr = "10.43.0.0/16",
+            .cluster_cidr = "10.42.0.0/16"};
         close(pair[1]);
         _exit(gate_main(&o, NULL, NULL));
     }
@@ -160,8 +203,19 @@ static void start(struct lab *x)
 static void hello(struct lab *x)
 {
     static struct str addresses[] = {STR("192.0.2.1")};
-    struct node_hello h = {.boot_id = STR("b"), .machine_id = STR("m"), .kernel = STR("6.1"), .os_image = STR("Debian"), .arch = STR("amd64"), .runtime_version = STR("crun://1.8.1"),
-        .hostname = STR("n1"), .cpus = 2, .memory = 1 << 30, .storage = INT64_C(1) << 33, .pids = 1000, .addresses = addresses, .naddresses = 1};
+    struct node_hello h = {.boot_id = STR("b"),
+        .machine_id = STR("m"),
+        .kernel = STR("6.1"),
+        .os_image = STR("Debian"),
+        .arch = STR("amd64"),
+        .runtime_version = STR("crun://1.8.1"),
+        .hostname = STR("n1"),
+        .cpus = 2,
+        .memory = 1 << 30,
+        .storage = INT64_C(1) << 33,
+        .pids = 1000,
+        .addresses = addresses,
+        .naddresses = 1};
     struct node_images im = {&image, 1};
     image.names = image_names;
     image.nnames = 1;
@@ -190,16 +244,39 @@ static void lab_new(struct lab *x)
     hello(x);
 }
 
-static bool all_told(struct lab *x) { return x->seen[NODE_POD] && x->seen[NODE_SYNCED] && x->seen[NODE_SERVICES] && x->seen[NODE_PEERS] && x->dns_port; }
-static bool services_again(struct lab *x) { return x->seen[NODE_SERVICES] > 1; }
-static bool stop_told(struct lab *x) { return x->seen[NODE_POD_STOP] > 0; }
+static bool all_told(struct lab *x)
+{
+    return x->seen[NODE_POD] && x->seen[NODE_SYNCED] && x->seen[NODE_SERVICES] && x->seen[NODE_PEERS] && x->dns_port;
+}
+static bool services_again(struct lab *x)
+{
+    return x->seen[NODE_SERVICES] > 1;
+}
+static bool stop_told(struct lab *x)
+{
+    return x->seen[NODE_POD_STOP] > 0;
+}
 
 static void state(struct lab *x, bool running)
 {
-    struct node_container_state c = {.name = STR("c"), .id = STR("abc"), .image = STR("sampan.io/busybox:1"), .image_id = STR("sha256:aaaa"), .state = running ? CS_RUNNING : CS_TERMINATED,
-        .started = 1700000000 * NS_PER_S, .finished = running ? 0 : 1700000009 * NS_PER_S, .started_ok = true, .exit_code = 0, .reason = running ? STR("") : STR("Completed")};
-    struct node_pod_state s = {.uid = STR(UID), .ns = STR("default"), .name = STR("web"), .ip = STR("10.42.0.33"), .sandbox_ready = running, .started = 1700000000 * NS_PER_S,
-        .containers = &c, .ncontainers = 1};
+    struct node_container_state c = {.name = STR("c"),
+        .id = STR("abc"),
+        .image = STR("sampan.io/busybox:1"),
+        .image_id = STR("sha256:aaaa"),
+        .state = running ? CS_RUNNING : CS_TERMINATED,
+        .started = 1700000000 * NS_PER_S,
+        .finished = running ? 0 : 1700000009 * NS_PER_S,
+        .started_ok = true,
+        .exit_code = 0,
+        .reason = running ? STR("") : STR("Completed")};
+    struct node_pod_state s = {.uid = STR(UID),
+        .ns = STR("default"),
+        .name = STR("web"),
+        .ip = STR("10.42.0.33"),
+        .sandbox_ready = running,
+        .started = 1700000000 * NS_PER_S,
+        .containers = &c,
+        .ncontainers = 1};
     wire_send(x->wire, NODE_POD_STATE, 0, &node_pod_state_type, &s, NULL, 0);
 }
 
@@ -319,8 +396,9 @@ TEST(a_pods_status_waits_in_the_outbox_until_there_is_a_link)
     end(&x);
     struct str s = outbox_find(&x, x.pool, "status/");
     OK(str_starts(s, STR("PATCH /api/v1/namespaces/default/pods/web/status ")));
-    static const char *const parts[] = {"\"uid\":\"" UID "\"", "\"phase\":\"Running\"", "\"podIP\":\"10.42.0.33\"", "\"hostIP\":\"192.0.2.1\"", "\"qosClass\":\"BestEffort\"",
-        "\"imageID\":", "\"containerID\":", "\"restartCount\":0", "\"ready\":true", "\"startedAt\":\"2023-11-14T22:13:20Z\""};
+    static const char *const parts[] = {"\"uid\":\"" UID "\"", "\"phase\":\"Running\"", "\"podIP\":\"10.42.0.33\"",
+        "\"hostIP\":\"192.0.2.1\"", "\"qosClass\":\"BestEffort\"", "\"imageID\":", "\"containerID\":", "\"restartCount\":0",
+        "\"ready\":true", "\"startedAt\":\"2023-11-14T22:13:20Z\""};
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         if (str_find(s, str_of(parts[i])) < 0)
             test_fail(__FILE__, __LINE__, "no %s in %.*s", parts[i], STR_ARG(s));
@@ -337,8 +415,8 @@ TEST(a_deleted_pod_is_stopped_with_its_grace_and_then_deleted_by_its_uid)
     lab_new(&x);
     turn_until(&x, all_told, "everything");
     end(&x);
-    snprintf(json, sizeof json, "%.*s\"deletionTimestamp\":\"2026-01-01T00:00:00Z\",\"deletionGracePeriodSeconds\":3,%s", (int)(strstr(objects[3].json, "\"generation\"") - objects[3].json),
-        objects[3].json, strstr(objects[3].json, "\"generation\""));
+    snprintf(json, sizeof json, "%.*s\"deletionTimestamp\":\"2026-01-01T00:00:00Z\",\"deletionGracePeriodSeconds\":3,%s",
+        (int)(strstr(objects[3].json, "\"generation\"") - objects[3].json), objects[3].json, strstr(objects[3].json, "\"generation\""));
     put(&x, objects[3].key, UID, json, 6);
     x.dns_port = 0;
     start(&x);

@@ -18,7 +18,10 @@
 #include "harness.h"
 #include "net/rtnl.h"
 
-static int ns_here(void) { return open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC); }
+static int ns_here(void)
+{
+    return open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+}
 
 static int ns_new(void)
 {
@@ -32,7 +35,10 @@ static int ns_new(void)
 }
 
 static int home_fd = -1;
-static void enter(int ns) { OK(setns(ns, CLONE_NEWNET) == 0); }
+static void enter(int ns)
+{
+    OK(setns(ns, CLONE_NEWNET) == 0);
+}
 
 /* Every test runs in a fresh "host" namespace, with an uplink end `up0` 192.168.50.1/24 when asked for. */
 static int host_new(void)
@@ -130,8 +136,11 @@ static struct net *open_in(struct loop *l, const char *dir)
     return n;
 }
 
-static const struct net_config base_config = {.pod_cidr = STR("10.42.0.0/24"), .cluster_cidr = STR("10.42.0.0/16"), .service_cidr = STR("10.43.0.0/16"),
-    .dns_ip = STR("10.43.0.10"), .backend = STR("none")};
+static const struct net_config base_config = {.pod_cidr = STR("10.42.0.0/24"),
+    .cluster_cidr = STR("10.42.0.0/16"),
+    .service_cidr = STR("10.43.0.0/16"),
+    .dns_ip = STR("10.43.0.10"),
+    .backend = STR("none")};
 
 static struct net *configured(struct loop *l)
 {
@@ -196,7 +205,8 @@ TEST(a_service_spreads_over_its_endpoints_and_hairpins_and_refuses_without_any)
     attach(n, "uid-b", b, ip_b);
     pid_t sa = serve(a, "0.0.0.0", 8080, "a"), sb = serve(b, "0.0.0.0", 8080, "b");
     struct net_backend both[] = {{.ip = str_of(ip_a), .port = 8080, .local = true}, {.ip = str_of(ip_b), .port = 8080, .local = true}};
-    struct net_service_port port = {.name = STR("http"), .protocol = STR("TCP"), .port = 80, .node_port = 30080, .backends = both, .nbackends = 2};
+    struct net_service_port port = {
+        .name = STR("http"), .protocol = STR("TCP"), .port = 80, .node_port = 30080, .backends = both, .nbackends = 2};
     struct str ip = STR("10.43.0.5");
     struct net_service s = service(&ip, &port);
     int seen_a = 0, seen_b = 0;
@@ -418,7 +428,8 @@ TEST(a_host_port_leads_to_its_pod_and_belongs_to_one_pod_only)
     int a = ns_new(), b = ns_new();
     char ip[NET_ADDR_TEXT];
     struct net_port port = {.container_port = 8080, .host_port = 9090, .protocol = STR("TCP")};
-    struct net_pod p = {.uid = STR("uid-a"), .netns = a, .ports = &port, .nports = 1}, q = {.uid = STR("uid-b"), .netns = b, .ports = &port, .nports = 1};
+    struct net_pod p = {.uid = STR("uid-a"), .netns = a, .ports = &port, .nports = 1},
+                   q = {.uid = STR("uid-b"), .netns = b, .ports = &port, .nports = 1};
     FINE(net_attach(n, &p, ip, &e), e);
     pid_t sa = serve(a, "0.0.0.0", 8080, "a");
     EQ_Z(ask(host, "10.42.0.1", 9090), "a 10.42.0.1");
@@ -510,8 +521,14 @@ static void two_nodes(const char *backend)
     enter(home_fd);
 }
 
-TEST(pods_of_two_nodes_talk_over_the_overlay) { two_nodes("vxlan"); }
-TEST(pods_of_two_nodes_talk_over_plain_routes) { two_nodes("host-gw"); }
+TEST(pods_of_two_nodes_talk_over_the_overlay)
+{
+    two_nodes("vxlan");
+}
+TEST(pods_of_two_nodes_talk_over_plain_routes)
+{
+    two_nodes("host-gw");
+}
 
 TEST(a_full_range_is_refused_and_a_wanted_address_is_given)
 {
@@ -552,7 +569,8 @@ static int64_t change_among(int count)
     struct net_service *s = xcalloc((size_t)count, sizeof *s);
     struct net_service_port *ports = xcalloc((size_t)count, sizeof *ports);
     struct str *ips = xcalloc((size_t)count, sizeof *ips);
-    struct net_backend be[3] = {{.ip = STR("10.42.0.9"), .port = 80}, {.ip = STR("10.42.0.8"), .port = 80}, {.ip = STR("10.42.0.7"), .port = 80}};
+    struct net_backend be[3] = {
+        {.ip = STR("10.42.0.9"), .port = 80}, {.ip = STR("10.42.0.8"), .port = 80}, {.ip = STR("10.42.0.7"), .port = 80}};
     for (int i = 0; i < count; i++) {
         ips[i] = str_of(xasprintf("10.43.%d.%d", 1 + i / 200, 1 + i % 200));
         ports[i] = (struct net_service_port){.protocol = STR("TCP"), .port = 80, .backends = be, .nbackends = 2};
