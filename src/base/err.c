@@ -89,7 +89,9 @@ int err_errno(struct err **e, int errnum, const char *fmt, ...)
 
 int err_wrap(struct err **e, const char *fmt, ...)
 {
-    if (!e || !*e)
+    if (!e)
+        return -ERR_INTERNAL; /* called on failure: whoever did not ask why must not read it as success */
+    if (!*e)
         return 0;
     va_list ap;
     struct buf b = BUF_INIT;

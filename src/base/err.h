@@ -57,7 +57,7 @@ int err_set(struct err **e, enum err_code code, const char *fmt, ...) _printf_(3
 int err_setv(struct err **e, enum err_code code, const char *fmt, va_list ap) _printf_(3, 0);
 /* The same for a failed system call: code from errno (ENOSPC and EDQUOT give ERR_STORAGE_FULL, else ERR_IO), ": strerror" added. */
 int err_errno(struct err **e, int errnum, const char *fmt, ...) _printf_(3, 4);
-/* Puts "fmt: " before the message. Returns -(*e)->code (0 if there is no error). */
+/* Puts "fmt: " before the message. Returns -(*e)->code; 0 when *e is NULL (no error); -ERR_INTERNAL when e is: call it on failure only. */
 int err_wrap(struct err **e, const char *fmt, ...) _printf_(2, 3);
 /* Adds a cause (creating an ERR_INVALID error when *e is NULL). */
 int err_cause(struct err **e, const char *reason, struct str field, const char *fmt, ...) _printf_(4, 5);
