@@ -30,13 +30,22 @@ static char *lend_kubeconfig(const struct options *o, const struct layout *l, st
     return TAKE(copy);
 }
 
+/* Of a file that is replaced by renaming, the folder has to be readable. NULL: none was named. */
+static char *folder_of(const char *path)
+{
+    struct str p = str_of(path);
+    ssize_t slash = str_rchr(p, '/');
+    return slash > 0 ? str_dup(str_sub(p, 0, (size_t)slash)) : NULL;
+}
+
 int proc_gate(const struct options *o, const struct layout *l, const struct proc_fds *f)
 {
     _cleanup_(err_freep) struct err *e = NULL;
     struct str hash = STR_NULL, password = STR_NULL;
-    const char *writable[] = {l->gate, l->run, NULL}, *readable[] = {o->kubeconfig, o->private_registry, "/run/secrets", "/var/run/secrets", NULL};
-    if (!o->kubeconfig)
-        readable[0] = "/etc";
+    _cleanup_(freep) char *resolv = folder_of(o->resolv_conf);
+    /* /etc/resolv.conf is a link to one of the last three on many machines. */
+    const char *writable[] = {l->gate, l->run, NULL}, *readable[] = {o->kubeconfig ? o->kubeconfig : "/etc", resolv ? resolv : "/etc", "/run/secrets",
+        "/var/run/secrets", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager", o->private_registry, NULL};
     struct lockdown ld = {.user = o->user, .writable = writable, .readable = readable};
     if (o->role == ROLE_AGENT && token_parse(str_of(o->token), &hash, &password, &e) < 0) {
         log_error("%s", err_msg(e));
