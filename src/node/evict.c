@@ -49,7 +49,7 @@ static int64_t usage_at(int at, const char *name, dev_t dev, int depth)
 {
     struct stat st;
     int64_t sum = 0;
-    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0 || (dev && st.st_dev != dev)) { /* other mounts are not the pod's disk */
         closep(&fd);
         return 0;

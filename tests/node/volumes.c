@@ -134,3 +134,26 @@ TEST(a_group_of_the_pod_owns_its_volumes)
     rig_wait_log(r, "p1", "main", "2000 2777\n2000 644\n2000 440\n");
     rig_end(r);
 }
+
+TEST(mounts_that_would_reach_the_host_need_a_privileged_container)
+{
+    struct rig *r = rig_new();
+    struct node_pod p = rig_pod(r, "p1", "sleep 1000"), q = rig_pod(r, "p2", "sleep 1000");
+    struct node_volume v = {.name = STR("h"), .kind = VOL_HOST_PATH, .path = STR("/tmp")};
+    struct node_mount both = {.volume = STR("h"), .path = STR("/h"), .propagation = 2}, up = {.volume = STR("h"), .path = STR("/a/../../proc")};
+    p.volumes = q.volumes = &v;
+    p.nvolumes = q.nvolumes = 1;
+    p.containers[0].mounts = &both;
+    q.containers[0].mounts = &up;
+    p.containers[0].nmounts = q.containers[0].nmounts = 1;
+    rig_run(r, &p);
+    rig_run(r, &q);
+    rig_wait_state(r, "p1", "main", CS_WAITING, "CreateContainerConfigError");
+    rig_wait_state(r, "p2", "main", CS_WAITING, "CreateContainerConfigError");
+    OK(rig_event(r, "Bidirectional mount propagation is available only to privileged containers"));
+    p.containers[0].security.privileged = true;
+    p.uid = p.name = STR("p3");
+    rig_run(r, &p);
+    rig_wait_state(r, "p3", "main", CS_RUNNING, NULL);
+    rig_end(r);
+}
