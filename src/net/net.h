@@ -5,8 +5,8 @@
  *
  * Everything lives in the network namespace of the caller, under names that only we use: links sampan0 (bridge), sampan-vx (vxlan),
  * sampan-dns (the DNS address), sp<10 hex> (the host's end of a pod's veth), nftables table `inet sampan`, routes of protocol
- * NET_ROUTE_PROTO. Nothing else is ever changed, but for sysctls (ip_forward, and those of our own links). net_close leaves everything in
- * place, so that a restart of the process cuts no connection; net_uninstall removes it all.
+ * NET_ROUTE_PROTO. Nothing else is ever changed, but for sysctls (ip_forward, send_redirects, and those of our own links). net_close leaves
+ * everything in place, so that a restart of the process cuts no connection; net_uninstall removes it all.
  *
  * A pod's link is routed, not switched: the pod has its address as /32 and a default route through the bridge's address, so that every
  * packet passes the host's IP layer, where conntrack undoes what the Services' rules did, also between two pods of one node (no
