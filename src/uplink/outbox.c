@@ -239,13 +239,14 @@ void outbox_close(struct outbox *o)
 
 /* ---- putting ---- */
 
+/* The newest that waits under this key. After a link was lost an older one may wait before it: that leaves first, and what replaces the newest still leaves last. */
 static struct held *find_waiting(struct outbox *o, struct str key)
 {
-    struct held *h;
+    struct held *h, *newest = NULL;
     list_for (&o->entries, h, node)
         if (!h->under_way && str_eq(h->e.key, key) && !(h->flags & OUTBOX_APPEND))
-            return h;
-    return NULL;
+            newest = h;
+    return newest;
 }
 
 /* Over the quota or past its age: appended ones go first, then the oldest; never one that is under way. */

@@ -174,3 +174,25 @@ TEST(a_damaged_outbox_is_set_aside)
     OK(file_exists(aside));
     rig_close(&r);
 }
+
+static struct outbox_entry report(const char *body)
+{
+    return (struct outbox_entry){.key = STR("status/a"), .method = STR("PATCH"), .path = STR("/a"), .content_type = STR("application/json"), .body = str_of(body)};
+}
+
+TEST(the_newest_report_leaves_last_although_a_link_was_lost_in_between)
+{
+    struct rig r;
+    rig_open(&r);
+    struct outbox_entry first = report("first"), second = report("second"), third = report("third");
+    outbox_put(r.o, &first, 0);
+    OK(outbox_next(r.o) != NULL); /* under way: not replaced */
+    outbox_put(r.o, &second, 0);
+    outbox_rewind(r.o);
+    outbox_put(r.o, &third, 0);
+    EQ(outbox_count(r.o), 2);
+    EQ_STR(outbox_next(r.o)->body, STR("first"));
+    EQ_STR(outbox_next(r.o)->body, STR("third"));
+    OK(outbox_next(r.o) == NULL);
+    rig_close(&r);
+}
