@@ -49,13 +49,18 @@ static size_t identity_headers(struct pool *p, const struct api_user *u, struct 
     return n;
 }
 
+/* Called here, and again on the uplink's own loop, where the client cannot go meanwhile. */
+static struct http_client *find_client(void *hub, struct str cluster, struct loop **loop)
+{
+    return links_client(hub, cluster, loop);
+}
+
 void proxy_route(struct http_req *rq, const struct api_user *user, void *arg)
 {
     struct hub *h = arg;
     _cleanup_(err_freep) struct err *e = NULL;
     struct str rest = str_sub(rq->path, sizeof "/k8s/clusters/" - 1, rq->path.n), id = rest, below = STR_NULL;
     struct http_header headers[GROUPS_MAX];
-    struct loop *loop;
     ssize_t slash = str_chr(rest, '/');
     if (slash >= 0) {
         id = str_sub(rest, 0, (size_t)slash);
@@ -66,17 +71,14 @@ void proxy_route(struct http_req *rq, const struct api_user *user, void *arg)
         refuse(rq, e);
         return;
     }
-    struct http_client *client = links_client(h, id, &loop);
-    if (!client) {
-        struct presence p = {0};
-        if (links_presence(h, id, &p))
-            (void)err_set(&e, ERR_UNAVAILABLE, "cluster \"%.*s\" is not connected: %s", STR_ARG(id), p.why);
-        else
-            (void)err_set(&e, ERR_UNAVAILABLE, "cluster \"%.*s\" is not connected", STR_ARG(id));
-        refuse(rq, e);
-        return;
-    }
     struct str target = pool_printf(rq->pool, "%.*s%s%.*s", STR_ARG(below.n ? below : STR("/")), rq->query.n ? "?" : "", STR_ARG(rq->query));
     size_t n = identity_headers(rq->pool, user, headers);
-    api_proxy(rq, client, loop, target, headers, n);
+    if (api_proxy_find(rq, find_client, h, id, target, headers, n))
+        return;
+    struct presence p = {0};
+    if (links_presence(h, id, &p))
+        (void)err_set(&e, ERR_UNAVAILABLE, "cluster \"%.*s\" is not connected: %s", STR_ARG(id), p.why);
+    else
+        (void)err_set(&e, ERR_UNAVAILABLE, "cluster \"%.*s\" is not connected", STR_ARG(id));
+    refuse(rq, e);
 }
