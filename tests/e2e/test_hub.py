@@ -50,6 +50,7 @@ spec:
   - {name: c, image: "sampan.io/busybox:1", command: [sh, -c, "echo I am far; sleep 100000"]}
 """)
     s.wait_pods_ready("default", "app=far", 1)
+    wait_whole(hub, s)
     return s
 
 
@@ -58,7 +59,15 @@ def conditions(hub):
 
 
 def wait_connected(hub, seconds=60):
-    wait_for("Connected", lambda: conditions(hub)["Connected"]["status"] == "True", seconds)
+    wait_for("Connected", lambda: conditions(hub).get("Connected", {}).get("status") == "True", seconds)
+
+
+def wait_whole(hub, site):
+    """Both uplinks carry again: the site's to the hub, and node b's to its server, which goes over the same wire and comes back in its own time."""
+    wait_connected(hub, 90)
+    site.wait_node_ready("b", 90)
+    wait_for("node b's uplink", lambda: site.kubectl("exec", "far", "--", "hostname", check=False) == "far\n", 90)
+    wait_for("both uplinks", lambda: through(hub, "exec", "far", "--", "hostname", check=False) == "far\n", 90)
 
 
 def through(hub, *words, **more):
@@ -155,7 +164,7 @@ def test_a_cut_link_shows_within_seconds_and_heals(hub, site):
         assert "Disconnected" in out, out
     finally:
         site.host.heal()
-    wait_connected(hub)
+    wait_whole(hub, site)
     assert "far" in through(hub, "get", "pods")
 
 
@@ -164,4 +173,4 @@ def test_with_the_hub_gone_the_site_goes_on(lab, hub, site):
     site.kubectl("create", "configmap", "alone")
     assert site.kubectl("exec", "far", "--", "hostname") == "far\n"
     hub.start()
-    wait_connected(hub)
+    wait_whole(hub, site)
