@@ -168,6 +168,7 @@ static void on_node_msg(void *arg, struct wire_msg *m)
     case NODE_EVENT: r = on_node_event(g, m->body, &e); break;
     case NODE_POD_GONE: r = on_node_gone(g, m->body, &e); break;
     case NODE_POD_STATE: pods_state(g, m); break;
+    case NODE_HOOK: hook_ask(g, m); break;
     default: answer_wait(g, m); break;
     }
     if (r < 0)

@@ -6,7 +6,9 @@
  *   resolve.c    a Pod and what it names → struct node_pod            (pure)
  *   volumes.c    its volumes                                          (pure)
  *   status.c     a Pod, node's state of it, probes → PodStatus        (pure)
- *   probe.c      probes: timers, HTTP, TCP, exec; readiness
+ *   probe.c      probes: timers, exec; readiness
+ *   action.c     one HTTP, TCP or gRPC action, of a probe or a hook
+ *   hook.c       lifecycle hooks over HTTP, which node asks for
  *   tokens.c     ServiceAccount tokens: asked for, kept sealed, renewed
  *   events.c     Events
  *   services.c   Services and EndpointSlices → NODE_SERVICES and the names in dns; other nodes → NODE_PEERS
@@ -52,6 +54,7 @@ struct gpod {
     struct node_pod_state *state;   /* as node last told; NULL: nothing yet */
     struct bytes *reported;         /* the status last put into the outbox */
     struct probes *probes;
+    struct list hooks;              /* under way; of hook.c */
     struct timer retry;             /* waiting for a token or an image: looked at again */
     unsigned tries;                 /* that failed, since the last that did not */
     struct image_want *wants;       /* of its containers; pull.c's */
@@ -148,6 +151,10 @@ void probes_update(struct gpod *gp);                  /* after a new state or sp
 void probes_free(struct probes *p);
 bool probes_ready(const struct gpod *gp, struct str container);    /* readiness; true when it has none and the container runs */
 bool probes_started(const struct gpod *gp, struct str container);  /* startup; true when it has none */
+
+/* hook.c */
+void hook_ask(struct gate *g, struct wire_msg *m);    /* NODE_HOOK */
+void hooks_forget(struct gpod *gp);                   /* the pod goes, or node does */
 
 /* tokens.c */
 int tokens_open(struct gate *g, struct err **e) _must_check_;

@@ -19,6 +19,7 @@ static void gpod_free(void *arg)
 {
     struct gpod *p = arg;
     probes_free(p->probes);
+    hooks_forget(p);
     pulls_forget(p);
     timer_del(&p->retry);
     bytes_unref(p->object);
@@ -95,6 +96,7 @@ static struct gpod *gpod_new(struct gate *g, struct str uid, struct str ns, stru
     p->uid = own(uid);
     p->ns = own(ns);
     p->name = own(name);
+    list_init(&p->hooks);
     map_put(&g->pods, uid, p);
     return p;
 }
@@ -194,6 +196,7 @@ void pods_node_restarted(struct gate *g)
         struct gpod *p = it->value;
         bytes_unref(TAKE(p->sent));
         p->stop_sent = p->gone = false;
+        hooks_forget(p); /* node asks again */
         p->dirty = true;
     }
 }

@@ -1,12 +1,12 @@
-/* Probes, as the kubelet runs them (pkg/kubelet/prober of Kubernetes): HTTP and TCP from here to the pod's address, exec through node. Liveness and readiness wait until
+/* Probes, as the kubelet runs them (pkg/kubelet/prober of Kubernetes): HTTP, TCP and gRPC from here to the pod's address (action.h), exec through node. Liveness and readiness wait until
  * the startup probe has succeeded. A failed liveness or startup probe asks node to restart the container.
  *
  *   IDLE ──timer──> RUNNING ──result──> IDLE        any ──container ended or new──> IDLE from the beginning
  */
 #include <stdlib.h>
+#include <unistd.h>
 
-#include "crypto/tls.h"
-#include "gate/impl.h"
+#include "gate/action.h"
 
 enum probe_kind { PROBE_STARTUP, PROBE_LIVENESS, PROBE_READINESS, PROBE_KINDS };
 static const char *const kind_keys[PROBE_KINDS] = {"startupProbe", "livenessProbe", "readinessProbe"};
@@ -23,14 +23,14 @@ struct probe {
     int success, failure, good, bad;
     bool result, known;
     struct timer timer, limit;
-    bool running;
-    struct http_client *client;
-    struct tls_ctx *tls;
-    struct http_call *call;
-    struct dial *dial;
+    bool running, held;         /* held: it has asked for a restart; nothing more is asked of this run */
+    struct action *action;
     uint64_t exec_id;
-    int status;
-    struct buf body;
+    struct said { struct probe *probe; struct stream *s; } outs[2]; /* what the command says, on either */
+    struct buf said;
+    struct timer drain;
+    bool ended;                 /* with code; what it says may still come */
+    int64_t code;
 };
 
 struct probes {
@@ -77,15 +77,16 @@ bool probes_started(const struct gpod *gp, struct str container)
 static void stop_running(struct probe *x)
 {
     timer_del(&x->limit);
-    if (x->call)
-        http_call_cancel(TAKE(x->call));
-    if (x->dial)
-        dial_cancel(TAKE(x->dial));
+    timer_del(&x->drain);
+    x->ended = false;
+    action_cancel(TAKE(x->action));
     if (x->exec_id)
         gate_forget(x->all->gp->gate, x->exec_id);
     x->exec_id = 0;
-    http_client_free(TAKE(x->client));
-    buf_clear(&x->body);
+    for (size_t i = 0; i < ARRAY_LEN(x->outs); i++)
+        if (x->outs[i].s)
+            stream_abort(TAKE(x->outs[i].s));
+    buf_clear(&x->said);
     x->running = false;
 }
 
@@ -98,12 +99,14 @@ static void restart_container(struct probe *x, const char *why)
     if (gp->gate->node)
         wire_send(gp->gate->node, NODE_RESTART, 0, &node_restart_type, &m, NULL, 0);
     x->bad = 0;
+    x->held = true;
 }
 
 static void settle(struct probe *x, bool good, const char *why)
 {
     struct gpod *gp = x->all->gp;
     bool before = x->result;
+    _cleanup_(freep) char *reason = xstrdup(why); /* it may lie in what stop_running clears */
     stop_running(x);
     timer_in(gp->gate->loop, &x->timer, x->period, on_due);
     if (good) {
@@ -112,11 +115,11 @@ static void settle(struct probe *x, bool good, const char *why)
             x->result = true;
     } else {
         x->good = 0;
-        event_pod(gp, str_of(x->container), true, "Unhealthy", "%s probe failed: %s", kind_names[x->kind], why);
+        event_pod(gp, str_of(x->container), true, "Unhealthy", "%s probe failed: %s", kind_names[x->kind], reason);
         if (++x->bad >= x->failure) {
             x->result = false;
             if (x->kind != PROBE_READINESS)
-                restart_container(x, why);
+                restart_container(x, reason);
         }
     }
     if (x->result != before || !x->known)
@@ -132,109 +135,77 @@ static void on_limit(struct timer *t)
     settle(x, false, x->kind == PROBE_READINESS || !x->exec_id ? "context deadline exceeded" : "command timed out");
 }
 
-/* ---- HTTP ---- */
+/* ---- HTTP, TCP, gRPC ---- */
 
-static void on_head(void *arg, const struct http_response *r)
-{
-    ((struct probe *)arg)->status = r->status;
-}
-
-static void on_data(void *arg, const char *p, size_t n)
-{
-    struct probe *x = arg;
-    if (x->body.n < 256)
-        buf_add(&x->body, p, MIN(n, 256 - x->body.n));
-}
-
-static void on_end(void *arg, const struct err *e)
+static void on_action(void *arg, const struct action_result *r)
 {
     struct probe *x = arg;
     char why[128];
-    x->call = NULL;
-    if (e) {
-        settle(x, false, err_msg(e));
-        return;
-    }
-    snprintf(why, sizeof why, "HTTP probe failed with statuscode: %d", x->status);
-    settle(x, x->status >= 200 && x->status < 400, why);
+    x->action = NULL;
+    if (r->redirected)
+        event_pod(x->all->gp, str_of(x->container), true, "ProbeWarning", "%s probe warning: Probe terminated redirects, Response body: %.*s", kind_names[x->kind], STR_ARG(str_sub(r->body, 0, 256)));
+    snprintf(why, sizeof why, "HTTP probe failed with statuscode: %d", r->status);
+    settle(x, r->good, r->error ? r->error : why);
 }
 
-static bool port_of(const struct probe *x, const struct json *port, uint16_t *out)
+static void start_action(struct probe *x)
 {
-    struct str name = json_as_str(port);
-    uint64_t n = (uint64_t)json_as_int(port, 0);
-    if (name.n && !str_to_u64(name, &n))
-        json_for(json_get(x->con, STR("ports")), p)
-            if (str_eq(json_get_str(p, "name"), name))
-                n = (uint64_t)json_get_int(p, "containerPort", 0);
-    *out = (uint16_t)n;
-    return n > 0 && n < 65536;
-}
-
-static struct str target_host(struct probe *x, const struct json *action)
-{
-    struct gpod *gp = x->all->gp;
-    struct str host = json_get_str(action, "host");
-    if (host.n)
-        return host;
-    return json_get_bool(json_get(gpod_tree(gp), STR("spec")), "hostNetwork", false) ? str_of(gp->gate->host_ip) : gpod_ip(gp);
-}
-
-static void start_http(struct probe *x, const struct json *action)
-{
-    static const struct http_call_events events = {on_head, on_data, NULL, on_end};
-    struct gpod *gp = x->all->gp;
-    _cleanup_(pool_freep) struct pool *p = pool_new();
-    _cleanup_(err_freep) struct err *e = NULL;
-    struct http_header headers[34];
-    size_t n = 0;
-    struct endpoint ep = {.host = pool_strz(p, target_host(x, action)), .timeout_ms = (int)(x->timeout / NS_PER_MS)};
-    if (!ep.host[0] || !port_of(x, json_get(action, STR("port")), &ep.port)) {
-        settle(x, false, "the port is unknown");
-        return;
-    }
-    if (str_eqz(json_get_str(action, "scheme"), "HTTPS")) {
-        struct tls_config c = {.clock = gp->gate->clock, .insecure = true}; /* as the kubelet: probes check no certificate */
-        if (!x->tls && !(x->tls = tls_ctx_new(&c, &e))) {
-            settle(x, false, err_msg(e));
-            return;
-        }
-        ep.tls = x->tls;
-    }
-    headers[n++] = (struct http_header){STR("user-agent"), STR("kube-probe/1.36")};
-    headers[n++] = (struct http_header){STR("accept"), STR("*/*")};
-    json_for(json_get(action, STR("httpHeaders")), h)
-        if (n < ARRAY_LEN(headers))
-            headers[n++] = (struct http_header){json_get_str(h, "name"), json_get_str(h, "value")};
-    struct str path = json_get_str(action, "path");
-    struct http_request rq = {.method = STR("GET"), .path = !path.n ? STR("/") : path.p[0] == '/' ? path : pool_printf(p, "/%.*s", STR_ARG(path)), .headers = headers, .nheaders = n};
-    x->client = http_client_new(gp->gate->loop, &ep, NULL);
-    x->call = http_call(x->client, &rq, &events, x);
-}
-
-/* ---- TCP ---- */
-
-static void on_dialled(void *arg, struct stream *s, const struct err *e)
-{
-    struct probe *x = arg;
-    x->dial = NULL;
-    if (s)
-        stream_abort(s);
-    settle(x, s != NULL, s ? "" : err_msg(e));
-}
-
-static void start_tcp(struct probe *x, const struct json *action)
-{
-    _cleanup_(pool_freep) struct pool *p = pool_new();
-    struct endpoint ep = {.host = pool_strz(p, target_host(x, action)), .timeout_ms = (int)(x->timeout / NS_PER_MS)};
-    if (!ep.host[0] || !port_of(x, json_get(action, STR("port")), &ep.port)) {
-        settle(x, false, "the port is unknown");
-        return;
-    }
-    x->dial = stream_dial(x->all->gp->gate->loop, &ep, on_dialled, x);
+    struct action_spec s = {.gp = x->all->gp, .con = x->con, .handler = x->spec, .timeout = x->timeout, .agent = "kube-probe/1.36"};
+    x->action = action_start(&s, on_action, x);
 }
 
 /* ---- exec ---- */
+
+#define SAID_MAX 1024
+#define DRAIN_NS (200 * NS_PER_MS)
+
+static bool talking(const struct probe *x)
+{
+    return x->outs[0].s || x->outs[1].s;
+}
+
+static void on_verdict(struct probe *x)
+{
+    char why[64];
+    snprintf(why, sizeof why, "command exited with code %" PRId64, x->code);
+    buf_putc(&x->said, 0);
+    settle(x, x->code == 0, x->said.n > 1 ? x->said.p : why);
+}
+
+static void on_said(void *arg, const char *p, size_t n)
+{
+    struct probe *x = ((struct said *)arg)->probe;
+    if (x->said.n < SAID_MAX)
+        buf_add(&x->said, p, MIN(n, SAID_MAX - x->said.n));
+}
+
+/* The command's end and the end of what it says come in either order; a child of its that keeps the pipe open is not waited for. */
+static void on_said_all(void *arg, const struct err *why)
+{
+    struct said *o = arg;
+    (void)why;
+    o->s = NULL;
+    if (o->probe->ended && !talking(o->probe))
+        on_verdict(o->probe);
+}
+
+static void on_drained(struct timer *t)
+{
+    on_verdict(container_of(t, struct probe, drain));
+}
+
+static void listen_to(struct probe *x, struct wire_msg *m)
+{
+    static const struct stream_events events = {on_said, NULL, NULL, on_said_all};
+    for (size_t i = 0; i < MIN(m->nfds, ARRAY_LEN(x->outs)); i++) {
+        struct said *o = &x->outs[i];
+        o->probe = x;
+        if (!o->s && (o->s = stream_fd_new(x->all->gp->gate->loop, m->fds[i], NULL))) {
+            m->fds[i] = -1;
+            stream_use(o->s, &events, o);
+        }
+    }
+}
 
 static void on_exec(void *arg, struct wire_msg *m)
 {
@@ -249,11 +220,16 @@ static void on_exec(void *arg, struct wire_msg *m)
         return;
     }
     if (m->type == NODE_EXEC_DONE) {
-        char why[64];
         if (wire_decode(&node_exec_done_type, m->body, p, &done, NULL) < 0)
             done.code = -1;
-        snprintf(why, sizeof why, "command exited with code %" PRId64, done.code);
-        settle(x, done.code == 0, why);
+        x->code = done.code;
+        x->ended = true;
+        if (done.message.n && !x->said.n)
+            buf_str_add(&x->said, str_sub(done.message, 0, SAID_MAX));
+        if (talking(x))
+            timer_in(x->all->gp->gate->loop, &x->drain, DRAIN_NS, on_drained);
+        else
+            on_verdict(x);
         return;
     }
     if (wire_decode(&node_reply_type, m->body, p, &reply, NULL) < 0 || reply.code) {
@@ -261,6 +237,7 @@ static void on_exec(void *arg, struct wire_msg *m)
         return;
     }
     x->exec_id = id; /* it runs; its end comes under the same id */
+    listen_to(x, m);
     gate_keep(x->all->gp->gate, id, on_exec, x);
 }
 
@@ -269,7 +246,7 @@ static void start_exec(struct probe *x, const struct json *action)
     struct gpod *gp = x->all->gp;
     const struct json *command = json_get(action, STR("command"));
     struct str *argv = xcalloc(json_count(command) + 1, sizeof *argv);
-    struct node_exec m = {.uid = gp->uid, .container = str_of(x->container), .argv = argv, .timeout_ms = x->timeout / NS_PER_MS};
+    struct node_exec m = {.uid = gp->uid, .container = str_of(x->container), .argv = argv, .out = true, .err = true, .timeout_ms = x->timeout / NS_PER_MS};
     json_for(command, word)
         argv[m.nargv++] = json_as_str(word);
     uint64_t id = gate_ask(gp->gate, NODE_EXEC, &node_exec_type, &m, on_exec, x);
@@ -286,28 +263,22 @@ static void on_due(struct timer *t)
     struct gpod *gp = x->all->gp;
     const struct node_container_state *s = state_of(gp, x->container);
     const struct json *action;
-    if (!s || s->state != CS_RUNNING || !gp->gate->node || (gp->deleting && x->kind != PROBE_READINESS))
+    if (!s || s->state != CS_RUNNING || x->held || !gp->gate->node || (gp->deleting && x->kind != PROBE_READINESS))
         return;
     if (x->kind == PROBE_STARTUP ? x->result : !probes_started(gp, str_of(x->container)))
         return; /* done for this run; or not yet: probes_update starts it */
     x->running = true;
-    x->status = 0;
     timer_in(gp->gate->loop, &x->limit, x->timeout, on_limit);
-    if ((action = json_get(x->spec, STR("httpGet"))))
-        start_http(x, action);
-    else if ((action = json_get(x->spec, STR("tcpSocket"))))
-        start_tcp(x, action);
-    else if ((action = json_get(x->spec, STR("exec"))))
+    if ((action = json_get(x->spec, STR("exec"))))
         start_exec(x, action);
     else
-        settle(x, false, "gRPC probes are not supported in this version");
+        start_action(x);
 }
 
 static void probe_free(struct probe *x)
 {
     stop_running(x);
     timer_del(&x->timer);
-    tls_ctx_free(x->tls);
     list_remove(&x->node);
     free(x->container);
     free(x->run);
@@ -376,7 +347,7 @@ void probes_update(struct gpod *gp)
             timer_del(&x->timer);
             free(TAKE(x->run));
             x->good = x->bad = 0;
-            x->known = false;
+            x->known = x->held = false;
             x->result = x->kind == PROBE_LIVENESS;
         }
         if (!running)
@@ -385,7 +356,7 @@ void probes_update(struct gpod *gp)
             int64_t age = clock_now(gp->gate->clock) - s->started, left = x->initial - MAX(age, 0);
             x->run = str_dup(s->id);
             timer_in(gp->gate->loop, &x->timer, MAX(left, 0), on_due);
-        } else if (!x->running && !x->timer.loop && !(x->kind == PROBE_STARTUP && x->result)) {
+        } else if (!x->running && !x->held && !x->timer.loop && !(x->kind == PROBE_STARTUP && x->result)) {
             timer_in(gp->gate->loop, &x->timer, 0, on_due);
         }
     }

@@ -307,9 +307,25 @@ static int resolve_security(struct gate *g, struct pool *p, const struct json *s
 static void resolve_hook(struct pool *p, const struct json *container, const char *name, struct node_hook *h)
 {
     const struct json *hook = json_path(container, "lifecycle", name, NULL), *exec = json_get(hook, STR("exec")), *sleep = json_get(hook, STR("sleep"));
-    h->set = exec || sleep;
+    h->by_gate = hook && !exec && !sleep; /* httpGet; what is none of these fails there, with an Event */
+    h->set = exec || sleep || h->by_gate;
     h->argv = strings(p, json_get(exec, STR("command")), &h->nargv);
     h->sleep_s = json_get_int(sleep, "seconds", 0);
+}
+
+static void resolve_rules(struct pool *p, const struct json *container, struct node_container *c)
+{
+    const struct json *list = json_get(container, STR("restartPolicyRules"));
+    c->rules = pool_array(p, struct node_restart_rule, json_count(list) + 1);
+    json_for(list, rule) {
+        const struct json *codes = json_get(rule, STR("exitCodes")), *values = json_get(codes, STR("values"));
+        struct node_restart_rule *r = &c->rules[c->nrules++];
+        r->all = str_eqz(json_get_str(rule, "action"), "RestartAllContainers");
+        r->negate = str_eqz(json_get_str(codes, "operator"), "NotIn");
+        r->codes = pool_array(p, struct str, json_count(values) + 1);
+        json_for(values, v)
+            r->codes[r->ncodes++] = pool_printf(p, "%" PRId64, json_as_int(v, 0));
+    }
 }
 
 static void resolve_mounts(struct pool *p, const struct json *container, struct node_container *c)
@@ -422,6 +438,7 @@ static int resolve_container(struct gate *g, struct gpod *gp, struct pool *p, co
     c->termination_path = json_get_str(container, "terminationMessagePath");
     c->termination_policy = json_get_str(container, "terminationMessagePolicy");
     c->restart_policy = json_get_str(container, "restartPolicy");
+    resolve_rules(p, container, c);
     c->spec_hash = 0;
     for (size_t i = 0; i < c->image_ref.n; i++) /* FNV-1a: the same after a restart, unlike str_hash */
         c->spec_hash = (c->spec_hash ^ (unsigned char)c->image_ref.p[i]) * 1099511628211u;

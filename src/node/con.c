@@ -71,6 +71,21 @@ void con_wait(struct container *c, const char *reason, const char *message)
     set_text(&c->waiting_message, message);
 }
 
+/* restartPolicyRules: the first rule that the exit code matches; NULL: none, the policies decide. They count only beside a restartPolicy of the container's own. */
+static const struct node_restart_rule *rule_of(const struct container *c)
+{
+    for (size_t i = 0; c->spec && !str_empty(c->spec->restart_policy) && i < c->spec->nrules; i++) {
+        const struct node_restart_rule *r = &c->spec->rules[i];
+        bool in = false;
+        int64_t code;
+        for (size_t k = 0; k < r->ncodes; k++)
+            in |= str_to_i64(r->codes[k], &code) && code == c->now.exit_code;
+        if (in != r->negate)
+            return r;
+    }
+    return NULL;
+}
+
 bool con_should_restart(const struct container *c)
 {
     const struct pod *p = c->pod;
@@ -80,6 +95,8 @@ bool con_should_restart(const struct container *c)
     if (!c->now.reason || c->kind == CON_SIDECAR || c->want_restart)
         return true;
     bool failed = c->now.exit_code != 0;
+    if (c->ran && rule_of(c))
+        return true;
     if (c->kind == CON_INIT)
         return failed && !str_eq(policy, STR("Never"));
     return str_eq(policy, STR("Always")) || str_empty(policy) || (str_eq(policy, STR("OnFailure")) && failed);
@@ -220,6 +237,11 @@ void con_ended(struct container *c)
     con_result(c, code, known ? NULL : "ContainerStatusUnknown", known ? message : "The container's monitor died; its exit code is lost",
         finished);
     c->ran = true;
+    const struct node_restart_rule *rule = c->killed_by_us || c->pod->stop ? NULL : rule_of(c);
+    if (rule && rule->all && !c->pod->restart_all) {
+        c->pod->restart_all = true;
+        pod_event(c->pod, str_of(c->name), false, "RestartAllContainers", "Container %s exited with code %d, all containers of the pod will be restarted", c->name, code);
+    }
     con_remove(c);
 }
 

@@ -89,6 +89,7 @@ struct container {
     struct watch conmon_watch;
     int64_t started, backoff, next_at, last_update;
     bool started_ok, ran, ended, killed_by_us, want_restart, oom;
+    bool hook_asked;            /* gate performs a hook of this run */
     struct run_result now, last;
     char *waiting_reason, *waiting_message;
     struct container_create *creating;
@@ -117,6 +118,7 @@ struct pod {
     struct timer retry, deadline;
     struct defer step, report;
     bool failed_final;          /* an init container failed for good */
+    bool restart_all;           /* a restart rule asked for it: all stop, then all begin anew, init containers first */
 };
 
 /* state.c */
@@ -181,6 +183,8 @@ struct str node_host_ip(struct node *n, struct pool *p);
 void con_post_start(struct container *c);           /* sets started_ok, at once or later */
 bool con_pre_stop(struct container *c, int64_t timeout_ns); /* false: there is none */
 void con_hooks_cancel(struct container *c);
+void hooks_done(struct node *n, struct wire_msg *m);        /* NODE_HOOK_DONE */
+void hooks_ask_again(struct node *n);               /* a new gate: what the old one was to do */
 
 /* journal.c */
 int journal_replace(const char *path, struct str text, struct err **e) _must_check_; /* whole or not at all against kill -9; not synced */

@@ -38,6 +38,7 @@ void node_link(struct node *n, int fd)
     images_send(n);
     map_for(&n->pods, it)
         pod_report_now(it->value);
+    hooks_ask_again(n);
 }
 
 static void on_broker(void *arg, struct wire_msg *m)

@@ -122,6 +122,7 @@ static const struct { void (*fn)(struct node *n, struct wire_msg *m);
     [NODE_IMAGE_REMOVE] = {images_remove},
     [NODE_VOLUME] = {on_volume},
     [NODE_STATS] = {on_stats},
+    [NODE_HOOK_DONE] = {hooks_done},
 };
 
 void node_message(void *arg, struct wire_msg *m)

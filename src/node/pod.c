@@ -422,9 +422,38 @@ static void finish(struct pod *p)
     pod_reset(p); /* takes the sandbox away; ends in FINISHED since nothing may run any more */
 }
 
+/* RestartAllContainers: false while containers of the old round are still about. */
+static bool step_restart_all(struct pod *p)
+{
+    bool resting_all = true;
+    for (size_t i = 0; i < p->nc; i++) {
+        struct container *c = p->c[i];
+        if (c->kind == CON_EPHEMERAL)
+            continue;
+        if (live(c))
+            con_stop(c, con_grace(c), "Restarting all containers of the pod, stopping container");
+        resting_all &= resting(c);
+    }
+    for (size_t i = 0; resting_all && i < p->nc; i++) {
+        struct container *c = p->c[i];
+        if (c->kind == CON_EPHEMERAL || !c->spec)
+            continue;
+        c->ran = false;
+        if (c->state == CON_DONE)
+            con_move(c, CON_IDLE);
+    }
+    if (resting_all) {
+        p->restart_all = false;
+        pod_save(p);
+    }
+    return resting_all;
+}
+
 static void step_ready(struct pod *p)
 {
     check_deadline(p);
+    if (p->restart_all && !p->failed_final && !step_restart_all(p))
+        return;
     if (p->failed_final || mains_done(p)) {
         finish(p);
         return;

@@ -57,8 +57,12 @@ FIELDS(node_security) = {WIRE_I64(struct node_security, uid), WIRE_I64(struct no
     WIRE_STR(struct node_security, apparmor, PATH), WIRE_END};
 SUBTYPE(node_security);
 FIELDS(node_hook) = {
-    WIRE_STRS(struct node_hook, argv, nargv, 4096), WIRE_I64(struct node_hook, sleep_s), WIRE_BOOL(struct node_hook, set), WIRE_END};
+    WIRE_STRS(struct node_hook, argv, nargv, 4096), WIRE_I64(struct node_hook, sleep_s), WIRE_BOOL(struct node_hook, set),
+    WIRE_BOOL(struct node_hook, by_gate), WIRE_END};
 SUBTYPE(node_hook);
+FIELDS(node_restart_rule) = {WIRE_BOOL(struct node_restart_rule, all), WIRE_BOOL(struct node_restart_rule, negate),
+    WIRE_STRS(struct node_restart_rule, codes, ncodes, 256), WIRE_END};
+SUBTYPE(node_restart_rule);
 FIELDS(node_container) = {WIRE_STR(struct node_container, name, NAME), WIRE_ENUM(struct node_container, kind, CON_EPHEMERAL + 1),
     WIRE_STR(struct node_container, image, NAME), WIRE_STR(struct node_container, image_ref, PATH),
     WIRE_STR(struct node_container, waiting_reason, NAME), WIRE_STR(struct node_container, waiting_message, TEXT),
@@ -74,7 +78,7 @@ FIELDS(node_container) = {WIRE_STR(struct node_container, name, NAME), WIRE_ENUM
     WIRE_STRUCT(struct node_container, pre_stop, &node_hook_type), WIRE_STR(struct node_container, stop_signal, 32),
     WIRE_STR(struct node_container, termination_path, PATH), WIRE_STR(struct node_container, termination_policy, 64),
     WIRE_STR(struct node_container, restart_policy, 32), WIRE_LIST(struct node_container, ports, nports, &node_port_type, 256),
-    WIRE_U64(struct node_container, spec_hash), WIRE_END};
+    WIRE_U64(struct node_container, spec_hash), WIRE_LIST(struct node_container, rules, nrules, &node_restart_rule_type, 64), WIRE_END};
 SUBTYPE(node_container);
 FIELDS(node_pod) = {WIRE_STR(struct node_pod, uid, NAME), WIRE_STR(struct node_pod, ns, NAME), WIRE_STR(struct node_pod, name, NAME),
     WIRE_STR(struct node_pod, hostname, NAME), WIRE_STR(struct node_pod, subdomain, NAME), WIRE_STR(struct node_pod, service_account, NAME),
@@ -96,6 +100,13 @@ FIELDS(node_restart) = {WIRE_STR(struct node_restart, uid, NAME), WIRE_STR(struc
     WIRE_STR(struct node_restart, reason, NAME), WIRE_STR(struct node_restart, message, TEXT), WIRE_I64(struct node_restart, grace_s),
     WIRE_END};
 TYPE(node_restart);
+FIELDS(node_hook_ask) = {WIRE_STR(struct node_hook_ask, uid, NAME), WIRE_STR(struct node_hook_ask, container, NAME),
+    WIRE_STR(struct node_hook_ask, run, 128), WIRE_BOOL(struct node_hook_ask, post_start), WIRE_I64(struct node_hook_ask, timeout_ms), WIRE_END};
+TYPE(node_hook_ask);
+FIELDS(node_hook_done) = {WIRE_STR(struct node_hook_done, uid, NAME), WIRE_STR(struct node_hook_done, container, NAME),
+    WIRE_STR(struct node_hook_done, run, 128), WIRE_BOOL(struct node_hook_done, post_start), WIRE_BOOL(struct node_hook_done, failed),
+    WIRE_STR(struct node_hook_done, message, TEXT), WIRE_END};
+TYPE(node_hook_done);
 FIELDS(node_exec) = {WIRE_STR(struct node_exec, uid, NAME), WIRE_STR(struct node_exec, container, NAME),
     WIRE_STRS(struct node_exec, argv, nargv, 4096), WIRE_BOOL(struct node_exec, tty), WIRE_BOOL(struct node_exec, in),
     WIRE_BOOL(struct node_exec, out), WIRE_BOOL(struct node_exec, err), WIRE_I64(struct node_exec, timeout_ms), WIRE_END};

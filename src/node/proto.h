@@ -45,6 +45,7 @@ enum node_msg {
     NODE_IMAGE_REMOVE, /* struct node_image_ref → NODE_REPLY */
     NODE_VOLUME,       /* struct node_volume_update: new contents of a running pod's configMap, secret, projected or downward volume */
     NODE_STATS,        /* struct node_empty → NODE_STATS_DATA */
+    NODE_HOOK_DONE,    /* struct node_hook_done: how a hook that gate performs has ended */
     /* node → gate */
     NODE_HELLO = 64,   /* struct node_hello */
     NODE_REPLY,        /* struct node_reply */
@@ -58,6 +59,7 @@ enum node_msg {
     NODE_ADDRESSES,    /* struct node_addresses: the host's addresses changed */
     NODE_PRESSURE,     /* struct node_pressure: what the machine is short of; at a link's start and at each change (falls back five minutes
                           after it ended) */
+    NODE_HOOK,         /* struct node_hook_ask: gate shall perform this hook of a container that runs; again at each new link while it is open */
     /* supervisor → node and supervisor → gate, on the broker's wire (broker_fd), not on this one */
     NODE_LINK = 128, /* struct node_empty + one fd: the other side was started anew; drop the old socket, go on with this one */
 };
@@ -113,7 +115,16 @@ struct node_security {                       /* the effective securityContext of
     struct str seccomp;                      /* "runtime/default", "unconfined", "localhost/<file>" */
     struct str apparmor;                     /* same forms; empty: default where the kernel has it */
 };
-struct node_hook { struct str *argv; size_t nargv; int64_t sleep_s; bool set; }; /* exec or sleep; gate performs httpGet hooks itself */
+struct node_hook {                           /* exec, sleep, or what gate performs when node asks it to (NODE_HOOK): httpGet */
+    struct str *argv; size_t nargv;
+    int64_t sleep_s;
+    bool set, by_gate;
+};
+struct node_restart_rule {                   /* restartPolicyRules: the first that matches the exit code stands above the policies */
+    bool all;                                /* RestartAllContainers */
+    bool negate;                             /* NotIn */
+    struct str *codes; size_t ncodes;        /* decimal */
+};
 enum node_container_kind { CON_MAIN, CON_INIT, CON_SIDECAR, CON_EPHEMERAL };
 struct node_container {
     struct str name;
@@ -137,6 +148,7 @@ struct node_container {
     struct str restart_policy;               /* of this container; empty: the pod's */
     struct node_port *ports; size_t nports;
     uint64_t spec_hash;                      /* changes when the container must be made again (image) */
+    struct node_restart_rule *rules; size_t nrules;
 };
 struct node_pod {
     struct str uid, ns, name;
@@ -160,6 +172,8 @@ struct node_pod {
 };
 struct node_pod_stop { struct str uid; int64_t grace_s; struct str reason; };
 struct node_restart { struct str uid, container, reason, message; int64_t grace_s; };
+struct node_hook_ask { struct str uid, container, run; bool post_start; int64_t timeout_ms; /* 0: none */ }; /* run: the container's id */
+struct node_hook_done { struct str uid, container, run; bool post_start, failed; struct str message; };
 struct node_exec { struct str uid, container; struct str *argv; size_t nargv; bool tty, in, out, err; int64_t timeout_ms; };
 struct node_exec_done { int64_t code; struct str message; };
 struct node_resize { uint64_t exec_id; uint64_t width, height; };
@@ -250,4 +264,4 @@ struct node_stats {
 extern const struct wire_type node_empty_type, node_uid_type, node_reply_type, node_config_type, node_pod_type, node_pod_stop_type,
     node_restart_type, node_exec_type, node_exec_done_type, node_resize_type, node_attach_type, node_log_type, node_connect_type,
     node_listen_type, node_pod_state_type, node_event_type, node_hello_type, node_addresses_type, node_images_type, node_image_import_type,
-    node_image_ref_type, node_volume_update_type, node_services_type, node_peers_type, node_stats_type, node_pressure_type;
+    node_image_ref_type, node_volume_update_type, node_hook_ask_type, node_hook_done_type, node_services_type, node_peers_type, node_stats_type, node_pressure_type;

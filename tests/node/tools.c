@@ -108,6 +108,9 @@ static void on_msg(void *arg, struct wire_msg *m)
         struct node_event ev;
         FINE(wire_decode(&node_event_type, body, r->pool, &ev, &e), e);
         buf_printf(&r->events, "%.*s %.*s %.*s\n", STR_ARG(ev.reason), STR_ARG(ev.container), STR_ARG(ev.message));
+    } else if (m->type == NODE_HOOK) {
+        FINE(wire_decode(&node_hook_ask_type, body, r->pool, &r->hook, &e), e);
+        r->hooks++;
     } else if (m->type == NODE_IMAGES) {
         FINE(wire_decode(&node_images_type, body, r->pool, &r->images, &e), e);
     } else if (m->type == NODE_HELLO) {

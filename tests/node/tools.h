@@ -34,6 +34,8 @@ struct rig {
     struct rig_reply replies[64];
     struct node_stats stats;
     bool have_stats;
+    struct node_hook_ask hook; /* the last that node wants performed */
+    int hooks;
 };
 
 struct rig *rig_new(void);              /* skips the test when this machine cannot run it */
