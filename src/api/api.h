@@ -133,6 +133,8 @@ bool api_quota_in_scope(const struct json *quota, const struct json *doc, bool p
 /* A request for a node's gate: the client end of its uplink, or NULL when it is not connected. Use on the loop `*loop` only. */
 struct http_client *api_node_client(struct api *a, struct str node, struct loop **loop);
 bool api_node_connected(struct api *a, struct str node);
+/* For api_proxy_await: until when to wait for a node whose uplink has just gone; 0: not at all. */
+int64_t api_node_awaited(struct api *a, struct str node, int64_t now);
 /* Proxies rq (with upgrades) to a client that lives on the same or another loop: path as given. Used for logs, exec, attach, port-forward,
  * proxy, and by the hub. headers are added; Authorization and Impersonate-* of rq are not passed on. */
 void api_proxy(struct http_req *rq, struct http_client *to, struct loop *to_loop, struct str path_and_query,
@@ -142,3 +144,10 @@ void api_proxy(struct http_req *rq, struct http_client *to, struct loop *to_loop
 typedef struct http_client *api_client_fn(void *arg, struct str key, struct loop **loop);
 bool api_proxy_find(struct http_req *rq, api_client_fn *find, void *arg, struct str key, struct str path_and_query,
     const struct http_header *extra, size_t nextra) _must_check_;
+/* The same for a connection that has just gone and is likely to be back at once (its far side restarts, a new one replaces it): looked for again until `until` (loop_now's clock), then
+ * missing answers the request. until 0: missing at once. path, key and headers live as long as rq. */
+typedef void api_missing_fn(struct http_req *rq, void *arg, struct str key);
+void api_proxy_await(struct http_req *rq, api_client_fn *find, api_missing_fn *missing, void *arg, struct str key, struct str path_and_query,
+    const struct http_header *extra, size_t nextra, int64_t until);
+/* How long that is: lost is when the connection went (loop_now's clock; 0: it has never been there), started when this process began. */
+int64_t api_proxy_until(int64_t lost, int64_t started, int64_t now);

@@ -70,24 +70,33 @@ static struct http_client *find_node(void *arg, struct str node, struct loop **l
     return api_node_client(arg, node, loop);
 }
 
-/* To the node's gate. c is gone afterwards. */
+static void node_missing(struct http_req *rq, void *arg, struct str node)
+{
+    _cleanup_(err_freep) struct err *gone = NULL;
+    (void)arg;
+    (void)err_set(&gone, ERR_UNAVAILABLE, "node \"%.*s\" is not connected", STR_ARG(node));
+    gone->retry_after_s = 1;
+    http_reply_str(rq, 503, "application/json", status_json(rq->pool, gone));
+}
+
+/* To the node's gate, also when its uplink is just coming back. c is gone afterwards. */
 static int to_node(struct call *c, struct str node, struct str uid, struct str path, bool query, struct err **e)
 {
-    if (!api_node_connected(c->api, node)) {
+    int64_t until = api_node_awaited(c->api, node, loop_now(stream_loop(c->rq->conn)));
+    if (!until && !api_node_connected(c->api, node)) {
         (void)err_set(e, ERR_UNAVAILABLE, "node \"%.*s\" is not connected", STR_ARG(node));
         (*e)->retry_after_s = 1;
         return -ERR_UNAVAILABLE;
     }
     struct str target = query && c->rq->query.n ? pool_printf(c->pool, "%.*s?%.*s", STR_ARG(path), STR_ARG(c->rq->query)) : path;
-    struct http_header extra[1] = {{STR("sampan-pod-uid"), uid}};
-    metrics_count(c->api, c, 200);
     struct api *a = c->api;
-    struct http_req *rq = call_hand_over(c);
-    if (!api_proxy_find(rq, find_node, a, node, target, extra, str_empty(uid) ? 0 : 1)) {
-        _cleanup_(err_freep) struct err *gone = NULL;
-        (void)err_set(&gone, ERR_UNAVAILABLE, "node \"%.*s\" is not connected", STR_ARG(node));
-        http_reply_str(rq, 503, "application/json", status_json(rq->pool, gone));
-    }
+    struct http_header *extra = pool_array(c->rq->pool, struct http_header, 1);
+    size_t n = str_empty(uid) ? 0 : 1;
+    extra[0] = (struct http_header){STR("sampan-pod-uid"), pool_str(c->rq->pool, uid)};
+    target = pool_str(c->rq->pool, target);
+    node = pool_str(c->rq->pool, node);
+    metrics_count(a, c, 200);
+    api_proxy_await(call_hand_over(c), find_node, node_missing, a, node, target, extra, n, until);
     return CALL_WAIT;
 }
 

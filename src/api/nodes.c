@@ -17,6 +17,8 @@ struct nodes {
     struct api *api;
     pthread_mutex_t lock;
     struct map links; /* name → struct node_link, connected ones */
+    struct map lost;  /* name → int64_t, clock_mono at which the last link went */
+    int64_t started;
     struct key *key;
     char *store_uid;
 };
@@ -35,6 +37,7 @@ struct nodes *nodes_new(struct api *a)
     struct nodes *n = xcalloc(1, sizeof *n);
     struct err *e = NULL;
     n->api = a;
+    n->started = clock_mono(NULL);
     pthread_mutex_init(&n->lock, NULL);
     n->store_uid = str_dup(store_uid(a->store));
     n->key = a->keys ? key_ref(api_keys_identity(a->keys)) : NULL;
@@ -53,6 +56,7 @@ void nodes_free(struct nodes *n)
     if (!n)
         return;
     map_clear(&n->links, NULL);
+    map_clear(&n->lost, free);
     pthread_mutex_destroy(&n->lock);
     key_free(n->key);
     free(n->store_uid);
@@ -82,6 +86,25 @@ bool api_node_connected(struct api *a, struct str node)
     return on;
 }
 
+int64_t api_node_awaited(struct api *a, struct str node, int64_t now)
+{
+    pthread_mutex_lock(&a->nodes->lock);
+    const int64_t *lost = map_get(&a->nodes->lost, node);
+    int64_t at = lost ? *lost : 0;
+    pthread_mutex_unlock(&a->nodes->lock);
+    return api_proxy_until(at, a->nodes->started, now);
+}
+
+static void note_lost(struct nodes *n, struct str name, int64_t now) /* with the lock */
+{
+    int64_t *at = map_get(&n->lost, name);
+    if (!at) {
+        at = xmalloc(sizeof *at);
+        (void)map_put(&n->lost, name, at);
+    }
+    *at = now;
+}
+
 static void link_free(struct node_link *l)
 {
     node_view_free(l->view);
@@ -97,8 +120,10 @@ static void on_closed(void *arg, struct uplink_peer *p, const struct err *why)
     if (!l)
         return;
     pthread_mutex_lock(&a->nodes->lock);
-    if (map_get(&a->nodes->links, l->name) == l)
+    if (map_get(&a->nodes->links, l->name) == l) {
         (void)map_del(&a->nodes->links, l->name);
+        note_lost(a->nodes, l->name, loop_now(l->loop));
+    }
     pthread_mutex_unlock(&a->nodes->lock);
     if (l->connected)
         log_info("node=%.*s disconnected: %s", STR_ARG(l->name), why ? err_msg(why) : "closed");

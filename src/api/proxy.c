@@ -616,3 +616,67 @@ bool api_proxy_find(struct http_req *rq, api_client_fn *find, void *arg, struct 
     relay_begin(r);
     return true;
 }
+
+/* ---- a connection that is about to come back ---- */
+
+#define AWAIT_EVERY (50 * NS_PER_MS)
+#define AWAIT_MOST (5 * NS_PER_S)
+#define AWAIT_RECENT (10 * NS_PER_S) /* gone for longer: it will not be back just now */
+
+struct waiting {
+    struct timer timer;
+    struct http_req *rq;
+    api_client_fn *find;
+    api_missing_fn *missing;
+    void *arg;
+    struct str key, path;
+    const struct http_header *extra;
+    size_t nextra;
+    int64_t until;
+};
+
+int64_t api_proxy_until(int64_t lost, int64_t started, int64_t now)
+{
+    int64_t from = MAX(lost, started);
+    return now - from < AWAIT_RECENT ? MIN(now + AWAIT_MOST, from + AWAIT_RECENT) : 0;
+}
+
+static void waiting_closed(struct http_req *rq)
+{
+    struct waiting *w = rq->user;
+    timer_del(&w->timer);
+    free(w);
+}
+
+static void waiting_look(struct timer *t)
+{
+    struct waiting *w = container_of(t, struct waiting, timer);
+    struct http_req *rq = w->rq;
+    struct loop *l = stream_loop(rq->conn), *there;
+    if (!w->find(w->arg, w->key, &there) && loop_now(l) < w->until) {
+        timer_in(l, &w->timer, AWAIT_EVERY, waiting_look);
+        return;
+    }
+    struct waiting x = *w;
+    rq->user = NULL;
+    rq->on_close = NULL;
+    free(w);
+    if (!api_proxy_find(rq, x.find, x.arg, x.key, x.path, x.extra, x.nextra))
+        x.missing(rq, x.arg, x.key);
+}
+
+void api_proxy_await(struct http_req *rq, api_client_fn *find, api_missing_fn *missing, void *arg, struct str key, struct str path_and_query, const struct http_header *extra, size_t nextra,
+    int64_t until)
+{
+    if (api_proxy_find(rq, find, arg, key, path_and_query, extra, nextra))
+        return;
+    if (!until) {
+        missing(rq, arg, key);
+        return;
+    }
+    struct waiting *w = xcalloc(1, sizeof *w);
+    *w = (struct waiting){.rq = rq, .find = find, .missing = missing, .arg = arg, .key = key, .path = path_and_query, .extra = extra, .nextra = nextra, .until = until};
+    rq->user = w;
+    rq->on_close = waiting_closed;
+    timer_in(stream_loop(rq->conn), &w->timer, AWAIT_EVERY, waiting_look);
+}

@@ -356,6 +356,7 @@ static int open_uplink(struct gate *g, const struct endpoint *ep, struct err **e
         .handler = serve_request,
         .handler_arg = g,
         .idle_ns = 10 * NS_PER_S,
+        .backoff_max_ns = 8 * NS_PER_S, /* a cluster has few nodes, and each waits for its pods' news */
         .on_state = on_state,
         .arg = g->link,
     };

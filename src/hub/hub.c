@@ -15,6 +15,7 @@ int hub_new(struct api *api, const char *state_dir, struct str public_url, struc
     struct hub *h = xcalloc(1, sizeof *h);
     pthread_mutex_init(&h->lock, NULL);
     h->api = api;
+    h->started = clock_mono(NULL);
     h->url = str_dup(public_url);
     h->store_uid = str_dup(store_uid(api_store(api)));
     if (key_load_or_make(key, KEY_ED25519, &h->key, e) < 0) {

@@ -24,7 +24,7 @@ struct link {
 };
 
 /* What is known of a cluster's connection, for its status. */
-struct presence { bool known, connected; int64_t since; char why[160], version[64]; };
+struct presence { bool known, connected; int64_t since, mono /* the same by loop_now's clock */; char why[160], version[64]; };
 
 struct hub {
     struct api *api;
@@ -33,6 +33,7 @@ struct hub {
     pthread_mutex_t lock;       /* links, presence */
     struct map links;           /* cluster id → struct link, connected ones */
     struct map presence;        /* cluster id → struct presence; stays when the link goes */
+    int64_t started;            /* loop_now's clock */
     struct loop *control;
     struct queue *queue;        /* clusters to look at: clusters.c */
     struct store_watch *clusters, *tokens;

@@ -25,6 +25,7 @@ static void note(struct link *k, bool connected, const char *why)
     p->known = true;
     p->connected = connected;
     p->since = clock_now(api_clock(h->api));
+    p->mono = loop_now(k->loop);
     snprintf(p->why, sizeof p->why, "%s", why);
     if (k->version)
         snprintf(p->version, sizeof p->version, "%s", k->version);

@@ -55,12 +55,32 @@ static struct http_client *find_client(void *hub, struct str cluster, struct loo
     return links_client(hub, cluster, loop);
 }
 
+static bool cluster_known(struct hub *h, struct str id)
+{
+    _cleanup_(store_view_unrefp) struct store_view *v = store_view(api_store(h->api));
+    return view_get(v, store_find(api_store(h->api), STR(HUB_GROUP "/clusters")), STR_NULL, id) != NULL;
+}
+
+static void not_connected(struct http_req *rq, void *arg, struct str id)
+{
+    struct hub *h = arg;
+    struct presence p = {0};
+    _cleanup_(err_freep) struct err *e = NULL;
+    if (!cluster_known(h, id))
+        (void)err_set(&e, ERR_NOT_FOUND, "clusters." HUB_GROUP " \"%.*s\" not found", STR_ARG(id));
+    else if (links_presence(h, id, &p) && p.why[0])
+        (void)err_set(&e, ERR_UNAVAILABLE, "cluster \"%.*s\" is not connected: %s", STR_ARG(id), p.why);
+    else
+        (void)err_set(&e, ERR_UNAVAILABLE, "cluster \"%.*s\" is not connected", STR_ARG(id));
+    refuse(rq, e);
+}
+
 void proxy_route(struct http_req *rq, const struct api_user *user, void *arg)
 {
     struct hub *h = arg;
     _cleanup_(err_freep) struct err *e = NULL;
     struct str rest = str_sub(rq->path, sizeof "/k8s/clusters/" - 1, rq->path.n), id = rest, below = STR_NULL;
-    struct http_header headers[GROUPS_MAX];
+    struct http_header *headers = pool_array(rq->pool, struct http_header, GROUPS_MAX); /* they outlive this call when the request waits */
     ssize_t slash = str_chr(rest, '/');
     if (slash >= 0) {
         id = str_sub(rest, 0, (size_t)slash);
@@ -73,12 +93,9 @@ void proxy_route(struct http_req *rq, const struct api_user *user, void *arg)
     }
     struct str target = pool_printf(rq->pool, "%.*s%s%.*s", STR_ARG(below.n ? below : STR("/")), rq->query.n ? "?" : "", STR_ARG(rq->query));
     size_t n = identity_headers(rq->pool, user, headers);
-    if (api_proxy_find(rq, find_client, h, id, target, headers, n))
-        return;
     struct presence p = {0};
-    if (links_presence(h, id, &p))
-        (void)err_set(&e, ERR_UNAVAILABLE, "cluster \"%.*s\" is not connected: %s", STR_ARG(id), p.why);
-    else
-        (void)err_set(&e, ERR_UNAVAILABLE, "cluster \"%.*s\" is not connected", STR_ARG(id));
-    refuse(rq, e);
+    bool seen = links_presence(h, id, &p);
+    int64_t now = loop_now(stream_loop(rq->conn));
+    int64_t until = seen || cluster_known(h, id) ? api_proxy_until(seen ? p.mono : 0, h->started, now) : 0;
+    api_proxy_await(rq, find_client, not_connected, h, id, target, headers, n, until);
 }

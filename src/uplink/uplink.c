@@ -11,7 +11,7 @@
 #include "uplink/proof.h"
 
 #define BACKOFF_MIN (500 * NS_PER_MS)
-#define BACKOFF_MAX (30 * NS_PER_S)
+#define BACKOFF_DEFAULT (30 * NS_PER_S)
 #define REFUSED_WAIT (20 * NS_PER_S)
 #define HANDSHAKE_LIMIT (15 * NS_PER_S)
 #define MESSAGE_MAX (1u << 20)
@@ -134,7 +134,7 @@ static void lost(struct uplink *u, const struct err *why)
     bool refused = why && (why->code == ERR_UNAUTHORIZED || why->code == ERR_FORBIDDEN);
     drop_link(u);
     u->state = UP_WAITING;
-    u->backoff = u->backoff ? MIN(u->backoff * 2, BACKOFF_MAX) : BACKOFF_MIN;
+    u->backoff = u->backoff ? MIN(u->backoff * 2, u->c.backoff_max_ns ? u->c.backoff_max_ns : BACKOFF_DEFAULT) : BACKOFF_MIN;
     timer_in(u->c.loop, &u->timer, with_jitter(refused ? REFUSED_WAIT : u->backoff), on_timer);
     fail_calls(u);
     if (u->c.on_state)

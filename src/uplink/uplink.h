@@ -47,6 +47,7 @@ struct uplink_config {
     http_handler *handler;           /* requests from above */
     void *handler_arg;
     int64_t idle_ns, active_ns;      /* liveness bounds; 0: 30 s and 5 s */
+    int64_t backoff_max_ns;          /* between two tries, give or take half of it; 0: 30 s, so that a hub's 10,000 come back within a minute and not all at once */
     /* The state changed. connected false: why says it (also for a refused token: code ERR_UNAUTHORIZED or ERR_FORBIDDEN, which are tried again slowly). */
     void (*on_state)(void *arg, bool connected, struct str assigned_name, const struct err *why);
     void *arg;

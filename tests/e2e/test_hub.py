@@ -168,6 +168,17 @@ def test_a_cut_link_shows_within_seconds_and_heals(hub, site):
     assert "far" in through(hub, "get", "pods")
 
 
+def test_a_request_waits_for_an_uplink_that_is_just_coming_back(lab, hub, site):
+    """Either gate is killed; what is asked before its new connection stands is held, not refused."""
+    agent = next(p for p in lab.running if p.kind == "agent")
+    for process in (agent, site):
+        before = process.pid("gate")
+        process.kill("gate")
+        wait_for("a new gate", lambda: process.children().get("gate") not in (None, before), every=0.01)
+        assert through(hub, "exec", "far", "--", "hostname") == "far\n"
+    wait_whole(hub, site)
+
+
 def test_with_the_hub_gone_the_site_goes_on(lab, hub, site):
     hub.stop()
     site.kubectl("create", "configmap", "alone")
