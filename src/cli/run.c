@@ -52,7 +52,7 @@ static const struct flag cluster_flags[] = {
     {"cluster-init", 0, FLAG_REFUSED, 0, NULL, NULL, "this version runs one server on embedded SQLite"},
     {"datastore-endpoint", 0, FLAG_REFUSED, 0, NULL, NULL, "this version runs one server on embedded SQLite"},
     {"secrets-encryption", 0, FLAG_BOOL, AT(secrets_encryption), NULL, NULL, "Seal Secrets at rest (AES-GCM)"},
-    {"disable", 0, FLAG_REFUSED, 0, NULL, NULL, "Sampan bundles no packaged components to leave out"},
+    {"disable", 0, FLAG_STRS, AT(disable), NULL, NULL, "Packaged component, or manifest by its name, that is not deployed, and removed where it was", check_node_name},
     {"kube-apiserver-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-apiserver inside; use Sampan's own flags"},
     {"kube-controller-manager-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-controller-manager inside"},
     {"kube-scheduler-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-scheduler inside"},

@@ -32,6 +32,7 @@ static const struct controller *const rows[] = {
     &volume_controller,
     &ephemeral_controller,
     &mirroring_controller,
+    &manifests_controller,
 };
 
 const struct ctl_res ctl_resources[R_RESOURCES] = {
@@ -60,6 +61,15 @@ const struct ctl_res ctl_resources[R_RESOURCES] = {
     [R_CLUSTERROLES] = {"rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole"},
     [R_CLASSES] = {"storage.k8s.io", "v1", "storageclasses", "StorageClass"},
     [R_CSRS] = {"certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest"},
+    [R_ADDONS] = {"k3s.cattle.io", "v1", "addons", "Addon"},
+    [R_HPAS] = {"autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"},
+    [R_ATTACHMENTS] = {"storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment"},
+    [R_CSINODES] = {"storage.k8s.io", "v1", "csinodes", "CSINode"},
+    [R_CSIDRIVERS] = {"storage.k8s.io", "v1", "csidrivers", "CSIDriver"},
+    [R_CIDRS] = {"networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR"},
+    [R_ADDRESSES] = {"networking.k8s.io", "v1", "ipaddresses", "IPAddress"},
+    [R_DEVICE_CLAIMS] = {"resource.k8s.io", "v1", "resourceclaims", "ResourceClaim"},
+    [R_DEVICE_TEMPLATES] = {"resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate"},
 };
 
 /* ---- timers on the site clock ---- */
@@ -303,11 +313,11 @@ static bool wanted(const struct controllers_config *cfg, const struct controller
 static int start_one(struct controllers *cs, const struct controller *row, struct err **e)
 {
     static const struct str groups[] = {
-        {"system:serviceaccounts", 22}, {"system:serviceaccounts:kube-system", 34}, {"system:authenticated", 20}};
+        {"system:serviceaccounts", 22}, {"system:serviceaccounts:kube-system", 34}, {"system:authenticated", 20}, {"system:masters", 14}};
     struct ctl *c = &cs->ctls[cs->nctls];
     *c = (struct ctl){.row = row, .all = cs, .api = cs->cfg.api, .store = cs->store, .loop = cs->cfg.loop, .clock = cs->cfg.clock};
     c->user_name = xasprintf("system:serviceaccount:kube-system:%s", row->account);
-    c->user = (struct api_user){.name = str_of(c->user_name), .groups = groups, .ngroups = ARRAY_LEN(groups)};
+    c->user = (struct api_user){.name = str_of(c->user_name), .groups = groups, .ngroups = ARRAY_LEN(groups) - !row->master};
     c->queue = queue_new(c->loop, row->name, 16, sync_run, c);
     cs->nctls++;
     return row->start ? row->start(c, e) : 0;

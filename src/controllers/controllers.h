@@ -15,12 +15,23 @@
 struct controllers;
 struct ca;
 
+/* The auto-deploy folder (manifests.h). Everything must live as long as the controllers. */
+struct controllers_manifests {
+    const char *dir; /* NULL: none */
+    const struct str *disabled; /* names of files (without their ending) or subfolders that are not to be deployed */
+    size_t ndisabled;
+    /* Asks somebody with more rights to open a file that we may not read; controllers_manifest_opened answers. NULL: nobody. */
+    void (*open)(void *arg, struct str path);
+    void *arg;
+};
+
 struct controllers_config {
     struct api *api;
     struct loop *loop; /* the control loop; everything runs on its thread */
     struct clock *clock;
     struct ca *client_ca; /* signs client certificates; NULL: the api's own. Must live as long as the controllers */
     struct ca *server_ca; /* signs kubelets' serving certificates; likewise */
+    struct controllers_manifests manifests;
     const char *only;     /* tests: a comma-separated list of the controllers to start; NULL: all */
 };
 /* Starts them: everything that stands is looked at once. The configuration is copied. */
@@ -30,5 +41,7 @@ DEFINE_CLEANUP(struct controllers *, controllers_stop)
 /* Fires the timers that the site clock has passed, as the loop does by itself when the clock runs with the machine's. For tests with a bent
  * clock. */
 void controllers_tick(struct controllers *cs);
+/* On the control loop: the file that was asked for; fd is taken over, -1: it could not be opened. */
+void controllers_manifest_opened(struct controllers *cs, struct str path, int fd);
 /* Keys waiting or in hand in all queues: 0 when all is done that can be done now. */
 size_t controllers_busy(const struct controllers *cs);

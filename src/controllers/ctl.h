@@ -42,6 +42,15 @@ enum ctl_resource {
     R_CLUSTERROLES,
     R_CSRS,
     R_CLASSES,
+    R_ADDONS,
+    R_HPAS,
+    R_ATTACHMENTS,
+    R_CSINODES,
+    R_CSIDRIVERS,
+    R_CIDRS,
+    R_ADDRESSES,
+    R_DEVICE_CLAIMS,
+    R_DEVICE_TEMPLATES,
     R_RESOURCES,
     R_ANY = R_RESOURCES /* in a watch: every resource */
 };
@@ -70,6 +79,7 @@ struct controller {
     int (*sync)(struct sync *s, struct err **e); /* 0 or an error: back off and try again */
     int (*start)(struct ctl *c, struct err **e); /* may be NULL */
     void (*stop)(struct ctl *c);
+    bool master; /* acts as a member of system:masters: for what applies other people's objects of any kind */
 };
 
 struct ctl {
@@ -102,7 +112,7 @@ extern const struct controller deployment_controller, replicaset_controller, rep
     garbage_controller, endpointslice_controller, endpoints_controller, node_controller, taint_controller, podgc_controller,
     disruption_controller, quota_controller, aggregation_controller, csr_approving_controller, csr_signing_controller,
     ttl_after_finished_controller, claim_protection_controller, volume_protection_controller, volume_controller, ephemeral_controller,
-    mirroring_controller;
+    mirroring_controller, manifests_controller;
 
 /* ---- keys ---- */
 void ctl_add(struct ctl *c, const struct obj *o); /* its key */

@@ -7,3 +7,9 @@ static const struct wire_field ready_fields[] = {
     WIRE_END,
 };
 const struct wire_type broker_ready_type = {"broker_ready", sizeof(struct broker_ready), ready_fields};
+
+static const struct wire_field file_fields[] = {
+    WIRE_STR(struct broker_file, path, 4096),
+    WIRE_END,
+};
+const struct wire_type broker_file_type = {"broker_file", sizeof(struct broker_file), file_fields};

@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -178,6 +180,24 @@ int layout_write_access(struct layout *l, const struct options *o, const struct 
     if (l->token && m->ca_hash.n == 64 && write_token_files(l, m->ca_hash, e) < 0)
         return -(int)(e && *e ? (*e)->code : ERR_IO);
     return str_empty(m->kubeconfig) ? 0 : write_kubeconfig(o, m->kubeconfig, e);
+}
+
+int layout_open_manifest(struct layout *l, struct str path, struct err **e)
+{
+    struct open_how how = {.flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
+    _cleanup_(freep) char *name = str_dup(path);
+    _cleanup_(closep) int dir = open(l->manifests, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct stat st;
+    if (dir < 0)
+        return err_errno(e, errno, "%s", l->manifests);
+    _cleanup_(closep) int fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_errno(e, errno, "%s/%s", l->manifests, name);
+    if (!S_ISREG(st.st_mode))
+        return err_set(e, ERR_INVALID, "%s/%s: not a regular file", l->manifests, name);
+    int opened = fd;
+    fd = -1;
+    return opened;
 }
 
 void layout_clear(struct layout *l)

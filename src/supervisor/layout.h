@@ -31,6 +31,8 @@ int layout_make(struct layout *l, const struct options *o, struct err **e) _must
 int layout_own_socket(struct layout *l, struct err **e) _must_check_;
 /* Writes kubeconfig and token files once the API has told its CA. */
 int layout_write_access(struct layout *l, const struct options *o, const struct broker_ready *m, struct err **e) _must_check_;
+/* Opens a file of the manifests folder for reading, for those who may not: a regular file, reached without links, or a negative error. */
+int layout_open_manifest(struct layout *l, struct str path, struct err **e) _must_check_;
 void layout_clear(struct layout *l);
 /* "K10<hash>::user:password" or "user:password" or "password" → the password; the hash, if there, in *ca_hash. ERR_USAGE when malformed. */
 int token_parse(struct str token, struct str *ca_hash, struct str *password, struct err **e) _must_check_;

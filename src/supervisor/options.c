@@ -28,6 +28,7 @@ void options_clear(struct options *o)
     for (size_t i = 0; i < ARRAY_LEN(secret); i++)
         secret_free(secret[i]);
     strs_clear(&o->tls_san);
+    strs_clear(&o->disable);
     strs_clear(&o->node_label);
     strs_clear(&o->node_taint);
     *o = (struct options){0};

@@ -50,6 +50,8 @@ struct api_proc {
     struct scheduler *scheduler;
     struct wire *broker;
     struct post ready;
+    char *manifests;
+    struct str *disabled;
     int code;
 };
 
@@ -75,6 +77,65 @@ static void on_api_ready(void *arg)
     loop_post(p->io[0].loop, &p->ready, tell_ready);
 }
 
+/* ---- manifests that only root may read ---- */
+
+/* The request goes from the control loop to the main loop, whose wire it is, and the answer back. */
+struct manifest_request {
+    struct post post;
+    struct api_proc *proc;
+    int fd;
+    char path[];
+};
+
+static struct manifest_request *manifest_request(struct api_proc *p, struct str path)
+{
+    struct manifest_request *q = xcalloc(1, sizeof *q + path.n + 1);
+    q->proc = p;
+    q->fd = -1;
+    if (path.n)
+        memcpy(q->path, path.p, path.n);
+    return q;
+}
+
+static void send_open(struct post *post)
+{
+    struct manifest_request *q = container_of(post, struct manifest_request, post);
+    struct broker_file m = {.path = str_of(q->path)};
+    if (q->proc->broker)
+        wire_send(q->proc->broker, BROKER_OPEN, 0, &broker_file_type, &m, NULL, 0);
+    free(q);
+}
+
+static void open_manifest(void *arg, struct str path)
+{
+    struct api_proc *p = arg;
+    loop_post(p->io[0].loop, &manifest_request(p, path)->post, send_open);
+}
+
+static void give_manifest(struct post *post)
+{
+    struct manifest_request *q = container_of(post, struct manifest_request, post);
+    if (q->proc->controllers)
+        controllers_manifest_opened(q->proc->controllers, str_of(q->path), q->fd);
+    else
+        closep(&q->fd);
+    free(q);
+}
+
+static void on_opened(struct api_proc *p, struct wire_msg *m)
+{
+    _cleanup_(pool_freep) struct pool *pool = pool_new();
+    struct broker_file f = {0};
+    if (wire_decode(&broker_file_type, m->body, pool, &f, NULL) < 0)
+        return;
+    struct manifest_request *q = manifest_request(p, f.path);
+    if (m->nfds) {
+        q->fd = m->fds[0];
+        m->fds[0] = -1;
+    }
+    loop_post(p->control, &q->post, give_manifest);
+}
+
 /* ---- control thread ---- */
 
 static int start_control(struct api_proc *p, struct err **e)
@@ -82,7 +143,12 @@ static int start_control(struct api_proc *p, struct err **e)
     api_on_ready(p->api, on_api_ready, p);
     if (api_start(p->api, p->control, e) < 0)
         return err_wrap(e, "start");
+    struct str *disabled = xcalloc(p->o->disable.n + 1, sizeof *disabled);
+    for (size_t i = 0; i < p->o->disable.n; i++)
+        disabled[i] = str_of(p->o->disable.v[i]);
+    p->disabled = disabled;
     struct controllers_config c = {
+        .manifests = {.dir = p->manifests, .disabled = disabled, .ndisabled = p->o->disable.n, .open = open_manifest, .arg = p},
         .api = p->api,
         .loop = p->control,
         .clock = p->clock,
@@ -189,6 +255,8 @@ static void on_broker_msg(void *arg, struct wire_msg *m)
 {
     if (m->type == BROKER_STOP)
         on_signal(arg, SIGTERM);
+    else if (m->type == BROKER_OPENED)
+        on_opened(arg, m);
 }
 
 static void on_broker_close(void *arg, const struct err *e)
@@ -235,6 +303,7 @@ static int load(struct api_proc *p, const struct layout *l, struct err **e)
     for (; n < o->tls_san.n && n < ARRAY_LEN(sans); n++)
         sans[n] = str_of(o->tls_san.v[n]);
     kinds_attach();
+    p->manifests = o->role == ROLE_SERVER ? xstrdup(l->manifests) : NULL;
     p->clock = clock_new(floor);
     p->schema = o->role == ROLE_HUB ? schema_hub() : schema_builtin();
     if (open_store(p, l, e) < 0)
@@ -305,6 +374,8 @@ static void end(struct api_proc *p)
     for (size_t i = 0; i < p->nio; i++)
         loop_free(p->io[i].loop);
     clock_free(p->clock);
+    free(p->manifests);
+    free(p->disabled);
 }
 
 int proc_api(const struct options *o, const struct layout *l, const struct proc_fds *f)

@@ -98,11 +98,25 @@ static void on_ready(struct sup *s, struct str body)
     tell_systemd("READY=1");
 }
 
+/* api may not read every file that an administrator puts into the manifests folder; it is handed the open file. */
+static void on_open(struct process *p, struct str body)
+{
+    _cleanup_(pool_freep) struct pool *pool = pool_new();
+    _cleanup_(err_freep) struct err *e = NULL;
+    struct broker_file m = {0};
+    _cleanup_(closep) int fd = wire_decode(&broker_file_type, body, pool, &m, &e) < 0 ? -1 : layout_open_manifest(&p->sup->layout, m.path, &e);
+    if (e)
+        log_warn("manifests: %s", err_msg(e));
+    wire_send(p->broker, BROKER_OPENED, 0, &broker_file_type, &m, &fd, fd >= 0);
+}
+
 static void on_broker_msg(void *arg, struct wire_msg *m)
 {
     struct process *p = arg;
     if (m->type == BROKER_READY && p->which == PROC_API)
         on_ready(p->sup, m->body);
+    else if (m->type == BROKER_OPEN && p->which == PROC_API)
+        on_open(p, m->body);
     else
         log_warn("%s sent an unknown message %u", proc_names[p->which], m->type);
 }
