@@ -15,6 +15,8 @@ import sys
 KINDS = ['string', 'int32', 'int64', 'bool', 'double', 'bytes', 'object', 'array', 'map', 'quantity', 'intstr', 'time', 'microtime',
          'duration', 'fields', 'any']
 KIND = {n: i for i, n in enumerate(KINDS)}
+# What every kind has, said once.
+META_DOC = {'meta.v1.ObjectMeta': 'name, labels, annotations and what the server keeps of the object', 'meta.v1.ListMeta': 'revision and continuation of the list'}
 FLAGS = {n: 1 << i for i, n in enumerate(['required', 'pointer', 'omitempty', 'nullable', 'immutable', 'map', 'set', 'atomic', 'merge',
                                           'retainKeys', 'replace', 'preserve', 'embedded', 'inline', 'listed', 'open'])}
 VERBS = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection']
@@ -292,7 +294,7 @@ class Compiler:
                 else:
                     out += self.rows(inc, (r[3], r[2]))
             else:
-                out.append(self.field(t, r[1], r[2], r[3], r[4], r[5], via))
+                out.append(self.field(t, r[1], r[2], r[3], r[4], r[5] or META_DOC.get(r[3], ''), via))
         return out
 
     def run(self):
