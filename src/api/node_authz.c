@@ -1,4 +1,5 @@
 #include "api/impl.h"
+#include "kinds/local_path.h"
 
 /* What a node may do (Kubernetes' node authorizer): its own things, and what its pods refer to. Everything else it is refused or RBAC
  * decides. */
@@ -11,7 +12,7 @@ struct str node_of_user(const struct api_user *u)
 }
 
 enum { R = V_GET | V_LIST | V_WATCH, W = V_CREATE | V_UPDATE | V_PATCH };
-enum check { CHECK_NONE, CHECK_OWN_NAME, CHECK_OWN_LEASE, CHECK_REFERENCED, CHECK_OWN_POD, CHECK_OWN_POD_SA };
+enum check { CHECK_NONE, CHECK_OWN_NAME, CHECK_OWN_LEASE, CHECK_REFERENCED, CHECK_OWN_POD, CHECK_OWN_POD_SA, CHECK_OWN_FOLDER };
 static const struct {
     const char *group, *res, *sub;
     uint32_t verbs;
@@ -33,6 +34,7 @@ static const struct {
     {"", "configmaps", "", R, CHECK_REFERENCED},
     {"", "persistentvolumeclaims", "", V_GET, CHECK_NONE},
     {"", "persistentvolumes", "", V_GET, CHECK_NONE},
+    {"", "persistentvolumes", "", V_DELETE, CHECK_OWN_FOLDER},
     {"", "persistentvolumeclaims", "status", V_GET | V_UPDATE | V_PATCH, CHECK_NONE},
     {"", "serviceaccounts", "token", V_CREATE, CHECK_OWN_POD_SA},
     {"storage.k8s.io", "csidrivers", "", R, CHECK_NONE},
@@ -93,6 +95,21 @@ static bool own_pod(struct api *a, struct str node, const struct api_attrs *at)
     return !o || on_node(o, node); /* of one that is not there only that is told */
 }
 
+/* A volume of the class local-path, Released, whose folder this node removed. */
+static bool own_folder(struct api *a, struct str node, const struct api_attrs *at)
+{
+    _cleanup_(store_view_unrefp) struct store_view *v = store_view(a->store);
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    const struct obj *o = str_empty(at->name) ? NULL : view_get(v, a->res.pvs, STR(""), at->name);
+    struct json *doc;
+    if (!o || obj_parse(o, p, &doc, NULL) < 0)
+        return false;
+    const struct json *ann = json_path(doc, "metadata", "annotations", NULL);
+    return json_get(ann, STR(LOCAL_PATH_MANAGED)) && str_eq(json_get_str(ann, LOCAL_PATH_NODE), node) &&
+           str_eqz(json_str_at(doc, "status", "phase", NULL), "Released") &&
+           str_eqz(json_str_at(doc, "spec", "persistentVolumeReclaimPolicy", NULL), "Delete");
+}
+
 static bool check(struct api *a, struct str node, const struct api_attrs *at, enum check how)
 {
     char key[600];
@@ -110,6 +127,8 @@ static bool check(struct api *a, struct str node, const struct api_attrs *at, en
             key, sizeof key, "%s/%.*s/%.*s", str_eqz(at->resource, "secrets") ? "Secret" : "ConfigMap", STR_ARG(at->ns), STR_ARG(at->name));
         return !str_empty(at->name) && n > 0 && (size_t)n < sizeof key && referenced(a, node, "ref", (struct str){key, (size_t)n});
     }
+    case CHECK_OWN_FOLDER:
+        return own_folder(a, node, at);
     case CHECK_OWN_POD_SA: {
         int n = snprintf(key, sizeof key, "%.*s/%.*s", STR_ARG(at->ns), STR_ARG(at->name));
         return n > 0 && (size_t)n < sizeof key && referenced(a, node, "sa", (struct str){key, (size_t)n});

@@ -1,5 +1,6 @@
 #include "api/nodes.h"
 #include "base/file.h"
+#include "kinds/local_path.h"
 #include "schema/selector.h"
 
 /* What a node's mirror holds (view "node"): its Node, its pods with the ConfigMaps, Secrets, claims and volumes that they name, all
@@ -94,6 +95,13 @@ static bool claim_wanted(struct node_view *w, const struct store_view *v, const 
     return referenced(w, v, "PersistentVolumeClaim", o->ns, o->name);
 }
 
+/* A volume of the class local-path whose folder is on this node: the node removes it when its claim is gone. */
+static bool volume_here(const struct node_view *w, const struct json *pv)
+{
+    const struct json *ann = json_path(pv, "metadata", "annotations", NULL);
+    return json_get(ann, STR(LOCAL_PATH_MANAGED)) && str_eq(json_get_str(ann, LOCAL_PATH_NODE), w->link->name);
+}
+
 static bool volume_wanted(struct node_view *w, const struct store_view *v, const struct obj *o)
 {
     _cleanup_(pool_freep) struct pool *p = pool_new();
@@ -101,6 +109,8 @@ static bool volume_wanted(struct node_view *w, const struct store_view *v, const
     if (obj_parse(o, p, &doc, NULL) < 0)
         return false;
     const struct json *claim = json_path(doc, "spec", "claimRef", NULL);
+    if (volume_here(w, doc))
+        return true;
     return claim && referenced(w, v, "PersistentVolumeClaim", json_get_str(claim, "namespace"), json_get_str(claim, "name"));
 }
 

@@ -81,3 +81,8 @@ const char *check_log_level(struct str v)
 {
     return str_eqz(v, "error") || str_eqz(v, "warn") || str_eqz(v, "info") || str_eqz(v, "debug") ? NULL : "must be error, warn, info or debug";
 }
+
+const char *check_absolute(struct str v)
+{
+    return str_starts(v, STR("/")) ? NULL : "must be an absolute path";
+}

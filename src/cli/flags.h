@@ -38,3 +38,4 @@ const char *check_taint(struct str v);   /* key=value:Effect */
 const char *check_mode(struct str v);    /* octal */
 const char *check_backend(struct str v);
 const char *check_log_level(struct str v);
+const char *check_absolute(struct str v);

@@ -53,6 +53,7 @@ static const struct flag cluster_flags[] = {
     {"datastore-endpoint", 0, FLAG_REFUSED, 0, NULL, NULL, "this version runs one server on embedded SQLite"},
     {"secrets-encryption", 0, FLAG_BOOL, AT(secrets_encryption), NULL, NULL, "Seal Secrets at rest (AES-GCM)"},
     {"disable", 0, FLAG_STRS, AT(disable), NULL, NULL, "Packaged component, or manifest by its name, that is not deployed, and removed where it was", check_node_name},
+    {"default-local-storage-path", 0, FLAG_STR, AT(local_storage_path), NULL, NULL, "Folder for volumes of the class local-path, on every node (default: <data-dir>/storage)", check_absolute},
     {"kube-apiserver-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-apiserver inside; use Sampan's own flags"},
     {"kube-controller-manager-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-controller-manager inside"},
     {"kube-scheduler-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-scheduler inside"},
@@ -179,6 +180,8 @@ static void fill_between(struct options *o, const struct run_command *rc)
     /* outside a pod and with none named, the cluster is the one of this machine's own server */
     if (o->role == ROLE_CONNECT && !o->kubeconfig && !file_exists("/var/run/secrets/kubernetes.io/serviceaccount/token") && file_exists("/etc/sampan/sampan.yaml"))
         o->kubeconfig = xstrdup("/etc/sampan/sampan.yaml");
+    if (!o->local_storage_path)
+        o->local_storage_path = xasprintf("%s/storage", o->data_dir);
     if (!o->cluster_dns)
         o->cluster_dns = tenth(o->service_cidr);
     if (!o->run_dir)

@@ -31,6 +31,7 @@ static const struct controller *const rows[] = {
     &volume_protection_controller,
     &volume_controller,
     &ephemeral_controller,
+    &localpath_controller,
     &mirroring_controller,
     &manifests_controller,
 };

@@ -32,6 +32,7 @@ struct controllers_config {
     struct ca *client_ca; /* signs client certificates; NULL: the api's own. Must live as long as the controllers */
     struct ca *server_ca; /* signs kubelets' serving certificates; likewise */
     struct controllers_manifests manifests;
+    const char *local_storage; /* base folder of the class local-path, the same on every node; NULL: no such class */
     const char *only;     /* tests: a comma-separated list of the controllers to start; NULL: all */
 };
 /* Starts them: everything that stands is looked at once. The configuration is copied. */

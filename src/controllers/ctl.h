@@ -112,6 +112,7 @@ extern const struct controller deployment_controller, replicaset_controller, rep
     garbage_controller, endpointslice_controller, endpoints_controller, node_controller, taint_controller, podgc_controller,
     disruption_controller, quota_controller, aggregation_controller, csr_approving_controller, csr_signing_controller,
     ttl_after_finished_controller, claim_protection_controller, volume_protection_controller, volume_controller, ephemeral_controller,
+    localpath_controller,
     mirroring_controller, manifests_controller;
 
 /* ---- keys ---- */

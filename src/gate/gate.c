@@ -261,6 +261,10 @@ static void work(struct defer *d)
         g->services_dirty = false;
         services_work(g);
     }
+    if (g->storage_dirty && g->synced) {
+        g->storage_dirty = false;
+        storage_work(g);
+    }
 }
 
 void gate_turn(struct gate *g)
@@ -293,6 +297,7 @@ static int open_node_side(struct gate *g, struct err **e)
     if (pulls_open(g, e) < 0 || tokens_open(g, e) < 0 || services_open(g, e) < 0 || names_open(g, e) < 0)
         return -(int)(*e)->code;
     g->events = events_new();
+    storage_open(g);
     pods_load(g);
     g->all_dirty = g->services_dirty = g->peers_dirty = true;
     if (take_node(g, g->o->node_fd, e) < 0)
@@ -336,6 +341,7 @@ static void stop(struct gate *g)
         pods_free(g);
         tokens_close(g);
         events_free(g->events);
+        storage_close(g);
     }
     pulls_close(g);
     wire_free(g->node);

@@ -5,6 +5,7 @@
  *   pods.c       which pods should run; what was told to node; deletion; reports to the outbox
  *   resolve.c    a Pod and what it names → struct node_pod            (pure)
  *   volumes.c    its volumes                                          (pure)
+ *   storage.c    this node's volumes of the class local-path whose claims are gone
  *   status.c     a Pod, node's state of it, probes → PodStatus        (pure)
  *   probe.c      probes: timers, exec; readiness
  *   action.c     one HTTP, TCP or gRPC action, of a probe or a hook
@@ -37,6 +38,7 @@ struct node_link;   /* cluster.c: registration state */
 struct serve;       /* serve.c */
 struct events;      /* events.c */
 struct pulls;       /* pull.c */
+struct storage;     /* storage.c */
 struct image_want;  /* pull.c: of one container */
 
 /* A pod that should run here, or that node still has. Keyed by uid. */
@@ -87,7 +89,7 @@ struct gate {
     /* work */
     struct map pods;                /* uid → struct gpod */
     struct defer turn;
-    bool all_dirty, services_dirty, peers_dirty, config_dirty;
+    bool all_dirty, services_dirty, peers_dirty, config_dirty, storage_dirty;
     char pod_cidr[64], host_ip[64]; /* of this node; empty: not known yet */
     struct services *services;
     struct names *names;
@@ -95,6 +97,7 @@ struct gate {
     struct serve *serve;
     struct events *events;
     struct pulls *pulls;
+    struct storage *storage;
     int code;
 };
 
@@ -141,6 +144,13 @@ int resolve_field(struct gate *g, const struct json *pod, struct str path, struc
 int resolve_resource(struct gate *g, const struct json *pod, struct str container, struct str resource, struct str divisor, struct pool *pool, struct str *value, struct err **e) _must_check_;
 /* An object of the mirror as a tree, e.g. mirror_tree(g, pool, "/configmaps", ns, name); NULL when absent. */
 struct json *mirror_tree(struct gate *g, struct pool *pool, const char *resource, struct str ns, struct str name);
+
+/* storage.c */
+void storage_open(struct gate *g);
+void storage_close(struct gate *g);
+void storage_mirror_change(struct gate *g, struct str key, bool gone); /* a PersistentVolume */
+void storage_work(struct gate *g);                     /* once node knows which pods are still to come */
+bool storage_ours(const struct json *pv);             /* made by our own provisioner */
 
 /* status.c: the whole status object, or NULL when node has said nothing of this pod and there is nothing to say. */
 struct json *status_compose(struct gate *g, struct gpod *gp, struct pool *pool);

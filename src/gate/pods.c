@@ -165,6 +165,8 @@ void pods_mirror_change(struct gate *g, struct str key, const struct mirror_item
         g->services_dirty = true;
     } else if (str_starts(key, STR("/configmaps/")) || str_starts(key, STR("/secrets/")) || str_starts(key, STR("/persistentvolume"))) {
         touch_namespace(g, key);
+        if (str_starts(key, STR("/persistentvolumes/")))
+            storage_mirror_change(g, key, !after);
     } else if (str_starts(key, STR("/nodes/"))) {
         g->peers_dirty = true;
         if (after && str_ends(key, str_of(g->o->node_name)) && key.n == sizeof "/nodes//" - 1 + strlen(g->o->node_name))
@@ -192,6 +194,7 @@ void pods_load(struct gate *g)
 void pods_node_restarted(struct gate *g)
 {
     g->synced = false;
+    g->storage_dirty = true;
     map_for(&g->pods, it) {
         struct gpod *p = it->value;
         bytes_unref(TAKE(p->sent));

@@ -196,17 +196,38 @@ static int projected_files(struct gate *g, struct gpod *gp, struct files *f, con
 
 /* ---- volumes ---- */
 
-static int claim_volume(struct gate *g, struct gpod *gp, struct pool *p, const struct json *source, struct node_volume *v, struct err **e)
+static bool owned_by(const struct json *o, struct str uid)
 {
-    struct str claim = json_get_str(source, "claimName");
+    json_for(json_path(o, "metadata", "ownerReferences", NULL), owner)
+        if (json_get_bool(owner, "controller", false) && str_eq(json_get_str(owner, "uid"), uid))
+            return true;
+    return false;
+}
+
+/* A folder of the class local-path: the claim's own request is its size. */
+static void provisioned_volume(const struct json *spec, struct node_volume *v)
+{
+    struct quantity q;
+    v->kind = VOL_PROVISIONED;
+    v->path = json_str_at(spec, "hostPath", "path", NULL);
+    if (quantity_parse(json_str_at(spec, "capacity", "storage", NULL), &q, NULL) == 0)
+        v->size_limit = quantity_value(q);
+}
+
+static int claim_volume(struct gate *g, struct gpod *gp, struct pool *p, struct str claim, bool of_pod, struct node_volume *v, struct err **e)
+{
     const struct json *pvc = mirror_tree(g, p, "/persistentvolumeclaims", gp->ns, claim);
     if (!pvc)
         return err_set(e, ERR_UNAVAILABLE, "persistentvolumeclaim \"%.*s\" not found", STR_ARG(claim));
+    if (of_pod && !owned_by(pvc, gp->uid))
+        return err_set(e, ERR_UNAVAILABLE, "PVC \"%.*s\" was not created for this pod", STR_ARG(claim));
     struct str name = json_str_at(pvc, "spec", "volumeName", NULL);
     const struct json *pv = name.n ? mirror_tree(g, p, "/persistentvolumes", STR(""), name) : NULL, *spec = json_get(pv, STR("spec"));
     if (!pv)
         return err_set(e, ERR_UNAVAILABLE, "persistentvolumeclaim \"%.*s\" is not bound", STR_ARG(claim));
-    if (json_get(spec, STR("hostPath"))) {
+    if (json_get(spec, STR("hostPath")) && storage_ours(pv)) {
+        provisioned_volume(spec, v);
+    } else if (json_get(spec, STR("hostPath"))) {
         v->kind = VOL_HOST_PATH;
         v->path = json_str_at(spec, "hostPath", "path", NULL);
         v->path_type = json_str_at(spec, "hostPath", "type", NULL);
@@ -240,7 +261,9 @@ static int one_volume(struct gate *g, struct gpod *gp, struct pool *p, const str
         return 0;
     }
     if ((src = json_get(volume, STR("persistentVolumeClaim"))))
-        return claim_volume(g, gp, p, src, v, e);
+        return claim_volume(g, gp, p, json_get_str(src, "claimName"), false, v, e);
+    if (json_get(volume, STR("ephemeral")))
+        return claim_volume(g, gp, p, pool_printf(p, "%.*s-%.*s", STR_ARG(gp->name), STR_ARG(v->name)), true, v, e);
     v->kind = VOL_FILES;
     if ((src = json_get(volume, STR("configMap")))) {
         r = keyed_files(g, gp, &f, src, json_get_str(src, "name"), false, json_get_int(src, "defaultMode", 0644), e);

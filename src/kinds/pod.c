@@ -467,7 +467,7 @@ static void index_keys(struct pool *p, const struct json *doc, struct obj_index 
         obj_index_add(out, "node", node);
     if (sa.n)
         obj_index_add(out, "sa", pool_printf(out->pool, "%.*s/%.*s", STR_ARG(ns), STR_ARG(sa)));
-    podspec_refs(ns, spec, out);
+    podspec_refs(ns, json_str_at(doc, "metadata", "name", NULL), spec, out);
 }
 
 const struct kind_hooks kind_pod = {KIND("", "Pod"), .dflt = dflt, .prepare = prepare, .validate = validate, .cells = cells,

@@ -164,7 +164,7 @@ static void container_refs(struct str ns, const struct json *list, struct obj_in
     }
 }
 
-void podspec_refs(struct str ns, const struct json *spec, struct obj_index *out)
+void podspec_refs(struct str ns, struct str pod, const struct json *spec, struct obj_index *out)
 {
     static const char *const lists[] = {"containers", "initContainers", "ephemeralContainers"};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
@@ -173,6 +173,9 @@ void podspec_refs(struct str ns, const struct json *spec, struct obj_index *out)
         ref(out, "ConfigMap", ns, json_str_at(v, "configMap", "name", NULL));
         ref(out, "Secret", ns, json_str_at(v, "secret", "secretName", NULL));
         ref(out, "PersistentVolumeClaim", ns, json_str_at(v, "persistentVolumeClaim", "claimName", NULL));
+        if (json_get(v, STR("ephemeral")))
+            ref(out, "PersistentVolumeClaim", ns, pool_printf(out->pool, "%.*s-%.*s", STR_ARG(pod), STR_ARG(json_get_str(v, "name"))));
+        ref(out, "Secret", ns, json_get_str(json_path(v, "csi", "nodePublishSecretRef", NULL), "name"));
         json_for (json_path(v, "projected", "sources", NULL), s) {
             ref(out, "ConfigMap", ns, json_str_at(s, "configMap", "name", NULL));
             ref(out, "Secret", ns, json_str_at(s, "secret", "name", NULL));

@@ -15,8 +15,9 @@ struct pod_requests {
 struct pod_requests podspec_requests(const struct json *spec);
 uint8_t podspec_qos(const struct json *spec); /* 0 BestEffort, 1 Burstable, 2 Guaranteed */
 const char *podspec_qos_name(uint8_t qos);
-/* "ConfigMap/ns/name", "Secret/ns/name" and "PersistentVolumeClaim/ns/name" of everything that the pod names. */
-void podspec_refs(struct str ns, const struct json *spec, struct obj_index *out);
+/* "ConfigMap/ns/name", "Secret/ns/name" and "PersistentVolumeClaim/ns/name" of everything that the pod names, and the claims that its generic
+ * ephemeral volumes will have. */
+void podspec_refs(struct str ns, struct str pod, const struct json *spec, struct obj_index *out);
 bool podspec_is_sidecar(const struct json *container);
 /* int or percent fields; shared by rollout strategies. */
 void int_or_percent_validate(const struct json *v, const struct fpath *at, bool max100, struct err **e);

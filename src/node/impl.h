@@ -57,6 +57,7 @@ struct node {
     bool configured;
     struct map pods;            /* uid → struct pod */
     struct map streams;         /* request id as text → struct stream */
+    struct list removals;       /* of provisioned volumes, under way */
     struct list jobs;           /* image jobs that wait: one at a time */
     struct image_job *job;
     struct timer stats_timer, log_timer;
@@ -221,6 +222,11 @@ void images_remove(struct node *n, struct wire_msg *m);
 int images_watch(struct node *n, struct err **e) _must_check_;
 void images_jobs_free(struct node *n);
 void images_collect(struct node *n);                /* removes unused ones, oldest first, until the disk is below IMAGE_GC_LOW */
+
+/* storage.c: volumes of the class local-path */
+int storage_provide(struct pod *p, struct err **e) _must_check_; /* makes what the pod needs and is not there */
+void storage_remove(struct node *n, struct wire_msg *m);
+void storage_free(struct node *n);
 
 /* evict.c */
 void evict_start(struct node *n);

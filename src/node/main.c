@@ -205,6 +205,7 @@ static void stop(struct node *n)
     wire_free(TAKE(n->gate));
     wire_free(TAKE(n->broker));
     images_jobs_free(n);
+    storage_free(n);
     timer_del(&n->log_timer);
     timer_del(&n->stats_timer);
     if (n->loop)
@@ -235,6 +236,7 @@ int node_main(const struct node_options *o)
     struct node n = {.opt = o};
     _cleanup_(err_freep) struct err *e = NULL;
     list_init(&n.jobs);
+    list_init(&n.removals);
     int r = start(&n, &e);
     if (r < 0)
         log_error("%s", err_msg(e));

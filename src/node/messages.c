@@ -121,6 +121,7 @@ static const struct { void (*fn)(struct node *n, struct wire_msg *m);
     [NODE_IMAGE_LAYOUT] = {images_layout},
     [NODE_IMAGE_REMOVE] = {images_remove},
     [NODE_VOLUME] = {on_volume},
+    [NODE_STORAGE_REMOVE] = {storage_remove},
     [NODE_STATS] = {on_stats},
     [NODE_HOOK_DONE] = {hooks_done},
 };

@@ -40,7 +40,7 @@ FIELDS(node_file) = {WIRE_STR(struct node_file, path, PATH), WIRE_STR(struct nod
     WIRE_I64(struct node_file, uid), WIRE_END};
 SUBTYPE(node_file);
 FIELDS(node_volume) = {
-    WIRE_STR(struct node_volume, name, NAME), WIRE_ENUM(struct node_volume, kind, VOL_IMAGE + 1), WIRE_STR(struct node_volume, path, PATH),
+    WIRE_STR(struct node_volume, name, NAME), WIRE_ENUM(struct node_volume, kind, VOL_PROVISIONED + 1), WIRE_STR(struct node_volume, path, PATH),
     WIRE_STR(struct node_volume, path_type, 32), WIRE_BOOL(struct node_volume, in_memory), WIRE_I64(struct node_volume, size_limit),
     WIRE_LIST(struct node_volume, files, nfiles, &node_file_type, 4096), WIRE_STR(struct node_volume, image, NAME), WIRE_END};
 SUBTYPE(node_volume);
@@ -173,6 +173,8 @@ FIELDS(node_image_import) = {WIRE_STR(struct node_image_import, name, PATH), WIR
 TYPE(node_image_import);
 FIELDS(node_image_ref) = {WIRE_STR(struct node_image_ref, ref, PATH), WIRE_END};
 TYPE(node_image_ref);
+FIELDS(node_storage) = {WIRE_STR(struct node_storage, path, PATH), WIRE_END};
+TYPE(node_storage);
 FIELDS(node_volume_update) = {
     WIRE_STR(struct node_volume_update, uid, NAME), WIRE_STRUCT(struct node_volume_update, volume, &node_volume_type), WIRE_END};
 TYPE(node_volume_update);

@@ -44,6 +44,7 @@ enum node_msg {
                           follows */
     NODE_IMAGE_REMOVE, /* struct node_image_ref → NODE_REPLY */
     NODE_VOLUME,       /* struct node_volume_update: new contents of a running pod's configMap, secret, projected or downward volume */
+    NODE_STORAGE_REMOVE, /* struct node_storage: a provisioned volume's folder and all in it → NODE_REPLY, ERR_CONFLICT while a pod has it */
     NODE_STATS,        /* struct node_empty → NODE_STATS_DATA */
     NODE_HOOK_DONE,    /* struct node_hook_done: how a hook that gate performs has ended */
     /* node → gate */
@@ -93,12 +94,13 @@ enum node_volume_kind {
     VOL_FILES /* configMap, secret, projected, downwardAPI */,
     VOL_LOCAL /* local PV */,
     VOL_CSI,
-    VOL_IMAGE
+    VOL_IMAGE,
+    VOL_PROVISIONED /* of the class local-path: node makes the folder, and holds it to size_limit where the file system can */
 };
 struct node_volume {
     struct str name;
     uint64_t kind;                           /* enum node_volume_kind */
-    struct str path;                         /* HOST_PATH, LOCAL */
+    struct str path;                         /* HOST_PATH, LOCAL, PROVISIONED */
     struct str path_type; /* HOST_PATH: "", Directory, DirectoryOrCreate, File, FileOrCreate, Socket, CharDevice, BlockDevice */
     bool in_memory;                          /* EMPTY_DIR medium Memory; FILES that hold Secrets live in memory always */
     int64_t size_limit;                      /* bytes; 0: none */
@@ -226,6 +228,7 @@ struct node_image {
 struct node_images { struct node_image *images; size_t nimages; };
 struct node_image_import { struct str name; struct str digest; };
 struct node_image_ref { struct str ref; };
+struct node_storage { struct str path; };
 struct node_volume_update { struct str uid; struct node_volume volume; };
 
 /* Services, resolved. Addresses as text; node parses and checks them. */
@@ -264,4 +267,5 @@ struct node_stats {
 extern const struct wire_type node_empty_type, node_uid_type, node_reply_type, node_config_type, node_pod_type, node_pod_stop_type,
     node_restart_type, node_exec_type, node_exec_done_type, node_resize_type, node_attach_type, node_log_type, node_connect_type,
     node_listen_type, node_pod_state_type, node_event_type, node_hello_type, node_addresses_type, node_images_type, node_image_import_type,
-    node_image_ref_type, node_volume_update_type, node_hook_ask_type, node_hook_done_type, node_services_type, node_peers_type, node_stats_type, node_pressure_type;
+    node_image_ref_type, node_volume_update_type, node_storage_type, node_hook_ask_type, node_hook_done_type, node_services_type, node_peers_type, node_stats_type,
+    node_pressure_type;

@@ -243,6 +243,8 @@ static int start_sandbox(struct pod *p, struct err **e)
     int r = make_groups(p, e);
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(dirs); i++)
         r = dir_make(dirs[i], 0700, e);
+    if (r == 0)
+        r = storage_provide(p, e);
     if (r < 0)
         return r;
     struct sandbox_sysctl *sysctls = pool_array(pool, struct sandbox_sysctl, p->spec.nsysctls + 1);

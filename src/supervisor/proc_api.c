@@ -138,6 +138,14 @@ static void on_opened(struct api_proc *p, struct wire_msg *m)
 
 /* ---- control thread ---- */
 
+static const char *local_storage(const struct options *o)
+{
+    for (size_t i = 0; i < o->disable.n; i++)
+        if (strcmp(o->disable.v[i], "local-storage") == 0)
+            return NULL;
+    return o->local_storage_path;
+}
+
 static int start_control(struct api_proc *p, struct err **e)
 {
     api_on_ready(p->api, on_api_ready, p);
@@ -152,6 +160,7 @@ static int start_control(struct api_proc *p, struct err **e)
         .api = p->api,
         .loop = p->control,
         .clock = p->clock,
+        .local_storage = local_storage(p->o),
         .only = p->o->role == ROLE_HUB ? HUB_CONTROLLERS : NULL,
     };
     if (controllers_start(&c, &p->controllers, e) < 0)

@@ -35,6 +35,8 @@ int volume_check(const struct volume *v, struct err **e)
         return err_set(e, ERR_INVALID, "volume name \"%.*s\" is not valid", STR_ARG(v->name));
     if (v->kind == VOLUME_CSI || v->kind >= VOLUME_KINDS)
         return err_set(e, ERR_NOT_IMPLEMENTED, "volume %.*s: CSI volumes are not supported on this node", STR_ARG(v->name));
+    if (v->kind == VOLUME_PROVISIONED && !volume_provisioned_path_ok(v->path))
+        return err_set(e, ERR_INVALID, "volume %.*s: path \"%.*s\" is not one of a provisioned volume", STR_ARG(v->name), STR_ARG(v->path));
     if ((v->kind == VOLUME_HOST_PATH || v->kind == VOLUME_LOCAL) && !host_path_ok(v->path))
         return err_set(e, ERR_INVALID, "volume %.*s: path \"%.*s\" must be absolute, without \"..\"", STR_ARG(v->name), STR_ARG(v->path));
     for (size_t i = 0; v->kind == VOLUME_FILES && i < v->nfiles; i++)
@@ -46,7 +48,7 @@ int volume_check(const struct volume *v, struct err **e)
 void volume_source(const struct volume_dirs *d, const struct volume *v, struct buf *out)
 {
     bool own_mount = (v->kind == VOLUME_EMPTY_DIR && v->in_memory) || v->kind == VOLUME_IMAGE;
-    if (v->kind == VOLUME_HOST_PATH || v->kind == VOLUME_LOCAL)
+    if (v->kind == VOLUME_HOST_PATH || v->kind == VOLUME_LOCAL || v->kind == VOLUME_PROVISIONED)
         buf_str_add(out, v->path);
     else if (own_mount)
         buf_printf(out, "%s/vol/%.*s", d->run, STR_ARG(v->name));
@@ -109,6 +111,7 @@ static int setup(const struct volume_dirs *d, const struct volume *v, int64_t fs
     case VOLUME_HOST_PATH:
         return volume_check_host_path(v->path, v->path_type, e);
     case VOLUME_LOCAL:
+    case VOLUME_PROVISIONED: /* volume_provision has made it */
         return volume_check_host_path(v->path, STR("Directory"), e);
     case VOLUME_FILES:
         if (v->in_memory) {

@@ -15,7 +15,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum volume_kind { VOLUME_EMPTY_DIR, VOLUME_HOST_PATH, VOLUME_FILES, VOLUME_LOCAL, VOLUME_CSI, VOLUME_IMAGE, VOLUME_KINDS };
+enum volume_kind { VOLUME_EMPTY_DIR, VOLUME_HOST_PATH, VOLUME_FILES, VOLUME_LOCAL, VOLUME_CSI, VOLUME_IMAGE, VOLUME_PROVISIONED, VOLUME_KINDS };
 struct volume_file { struct str path, data; uint32_t mode; int64_t uid; /* -1: root */ };
 struct volume {
     struct str name;
@@ -49,6 +49,14 @@ bool volume_file_path_ok(struct str path);
 int volume_bind_subpath(const char *source, struct str sub_path, bool read_only, const char *target, struct err **e) _must_check_;
 /* Unmounts and removes what volume_bind_subpath made below dir. */
 void volume_drop_subpaths(const char *dir);
+
+/* Folders of the storage class local-path: <any base>/pvc-<uuid>_<namespace>_<claim>, nothing else is ever made or removed here, whoever
+ * asks. Made once, open to every user as Rancher's provisioner makes them; *fresh: it was not there before. size: bytes, 0 none; *limited:
+ * the file system holds the folder to it (a project quota: xfs, or ext4 with the project feature, mounted with prjquota). */
+bool volume_provisioned_path_ok(struct str path);
+int volume_provision(struct str path, int64_t size, bool *fresh, bool *limited, struct err **e) _must_check_;
+/* With all that is in it, not across mounts, not through links. Blocking. What is not there is fine. */
+int volume_unprovision(struct str path, struct err **e) _must_check_;
 
 /* hostPath's types; makes what ...OrCreate says. */
 int volume_check_host_path(struct str path, struct str type, struct err **e) _must_check_;

@@ -43,7 +43,7 @@ void world_open(struct world *w, const char *only)
     OK(ready);
     free(tls);
     if (!only || *only) {
-        struct controllers_config cc = {.api = w->api, .loop = w->loop, .clock = w->clock, .only = only};
+        struct controllers_config cc = {.api = w->api, .loop = w->loop, .clock = w->clock, .local_storage = "/base", .only = only};
         FINE(controllers_start(&cc, &w->cs, &e), e);
     }
     world_run(w);
