@@ -157,10 +157,28 @@ static int orphan_dependents(struct sync *s, const struct obj *o, struct err **e
     return remove_finalizer(s, o, "orphan", e);
 }
 
+/* A dependent that itself waits in the foreground may wait for o: objects that own one another in a circle. So that the circle opens, o
+ * holds up its owners no longer. (It may be no circle at all; then an owner goes a little early, as in Kubernetes.) */
+static int open_circle(struct sync *s, const struct obj *o, const struct obj_array *deps, struct err **e)
+{
+    bool circle = false;
+    for (size_t i = 0; i < deps->n && !circle; i++)
+        circle = deps->p[i]->deleted && has_finalizer(s, deps->p[i], "foregroundDeletion");
+    if (!circle)
+        return 0;
+    struct json *tree = sync_tree(s, o);
+    json_for (json_path(tree, "metadata", "ownerReferences", NULL), ref)
+        json_set_bool(s->pool, ref, STR("blockOwnerDeletion"), false);
+    return write_tree(s, o, tree, e);
+}
+
 static int sync_ownerless(struct sync *s, const struct obj *o, size_t waits, struct err **e)
 {
-    if (waits && view_index_count(s->view, NULL, STR("owner"), o->uid))
-        return MIN(sync_delete(s, o, "Foreground", e), 0);
+    struct obj_array deps = waits ? dependents_of(s, o->uid) : (struct obj_array){0};
+    if (deps.n) {
+        int r = open_circle(s, o, &deps, e);
+        return r < 0 ? r : MIN(sync_delete(s, o, "Foreground", e), 0);
+    }
     if (has_finalizer(s, o, "orphan"))
         return MIN(sync_delete(s, o, "Orphan", e), 0);
     return MIN(sync_delete(s, o, has_finalizer(s, o, "foregroundDeletion") ? "Foreground" : "Background", e), 0);
@@ -216,7 +234,7 @@ static bool owners_changed(const struct change *ch)
     if (ch->before->nowners != ch->obj->nowners)
         return true;
     for (uint32_t i = 0; i < ch->obj->nowners; i++)
-        if (!str_eq(ch->before->owners[i].uid, ch->obj->owners[i].uid))
+        if (!str_eq(ch->before->owners[i].uid, ch->obj->owners[i].uid) || ch->before->owners[i].block != ch->obj->owners[i].block)
             return true;
     return false;
 }

@@ -49,11 +49,23 @@ static void empty_resource(struct sync *s, const struct schema_resource *res, st
             STR_ARG(res->group), left);
 }
 
+/* Pods first, and nothing else before the last of them is gone: what protects a pod (a NetworkPolicy) or what it writes to must not go
+ * while it runs (KEP-5080). */
+static bool empty_pods(struct sync *s, struct schema *schema, struct remains *r)
+{
+    const struct schema_resource *pods = schema_find(schema, STR(""), STR("v1"), STR("pods"));
+    struct store_res *store = pods ? store_find(s->ctl->store, pods->storage) : NULL;
+    if (store)
+        empty_resource(s, pods, store, r);
+    return r->objects == 0 && !r->failure;
+}
+
 static void empty(struct sync *s, struct remains *r)
 {
     struct schema *schema = api_schema_ref(s->ctl->api);
     const struct schema_resource *res;
-    for (size_t i = 0; (res = schema_at(schema, i)); i++) {
+    bool rest = empty_pods(s, schema, r);
+    for (size_t i = 0; rest && (res = schema_at(schema, i)); i++) {
         struct store_res *store = res->namespaced && !res->virtual_only && str_eq(res->version, res->storage_version)
                                       ? store_find(s->ctl->store, res->storage)
                                       : NULL;

@@ -85,5 +85,23 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     cell_add_str(c, row, json_str_at(doc, "metadata", "name", NULL));
 }
 
-const struct kind_hooks kind_event_core = {KIND("", "Event"), .convert = convert, .cells = cells};
-const struct kind_hooks kind_event_events = {KIND("events.k8s.io", "Event"), .convert = convert, .cells = cells};
+/* Field selectors in the words of events.k8s.io about what is stored as core/v1; and the source, which newer reporters give as their
+ * controller's name. */
+static bool field(const struct json *doc, struct str path, struct str *value)
+{
+    if (str_starts(path, STR("regarding.")))
+        *value = json_as_str(json_get(json_get(doc, STR("involvedObject")), str_sub(path, 10, path.n)));
+    else if (str_eqz(path, "reportingController"))
+        *value = json_get_str(doc, "reportingComponent");
+    else if (str_eqz(path, "source"))
+        *value = str_empty(json_str_at(doc, "source", "component", NULL)) ? json_get_str(doc, "reportingComponent")
+                                                                           : json_str_at(doc, "source", "component", NULL);
+    else
+        return false;
+    if (!value->p)
+        *value = STR("");
+    return true;
+}
+
+const struct kind_hooks kind_event_core = {KIND("", "Event"), .convert = convert, .cells = cells, .field = field};
+const struct kind_hooks kind_event_events = {KIND("events.k8s.io", "Event"), .convert = convert, .cells = cells, .field = field};

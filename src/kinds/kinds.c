@@ -169,7 +169,9 @@ bool kind_field(const struct schema_resource *r, const struct json *doc, struct 
 {
     static const struct {
         const char *label, *path;
-    } alias[] = {{"status.successful", "status.succeeded"}, {"source", "source.component"}};
+    } alias[] = {{"status.successful", "status.succeeded"}};
+    if (r->hooks && r->hooks->field && r->hooks->field(doc, path, value))
+        return true;
     bool known = str_eqz(path, "metadata.name") || (r->namespaced && str_eqz(path, "metadata.namespace"));
     for (uint8_t i = 0; i < r->nfield_selectors && !known; i++)
         known = str_eq(r->field_selectors[i], path);

@@ -18,6 +18,7 @@ struct kind_hooks {
     void (*cells)(struct kind_ctx *c, const struct json *doc, struct json *cells_arr);               /* one cell per column of schema_resource */
     void (*project)(struct pool *p, const struct json *doc, struct str *view);                       /* packed projection: a struct of kinds/<kind>.h */
     void (*index)(struct pool *p, const struct json *doc, struct obj_index *out);                    /* secondary index keys, see below */
+    bool (*field)(const struct json *doc, struct str path, struct str *value);                       /* a field selector that is no path of the stored document; false: path is none of these */
     const char *(*name)(struct str s);                                                               /* grammar of metadata.name; NULL: name_dns1123_subdomain */
     bool keeps_status;                                                                               /* status given at creation stays (nodes) */
     bool status_edits_meta;                                                                          /* a status write may change labels and annotations (pods, nodes) */

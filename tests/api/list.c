@@ -119,3 +119,20 @@ TEST(pods_are_chosen_by_node_and_phase)
     EQ(json_count(json_get(want(f, 200, "GET", "/api/v1/pods?fieldSelector=status.phase%21%3DRunning,spec.restartPolicy%3DAlways", NULL), STR("items"))), 2);
     fixture_free(f);
 }
+
+TEST(events_are_chosen_in_the_words_of_either_api)
+{
+    struct fixture *f = fixture_new();
+    want(f, 201, "POST", "/apis/events.k8s.io/v1/namespaces/default/events",
+        "{\"metadata\":{\"name\":\"e\"},\"eventTime\":\"2026-01-01T00:00:00.000000Z\",\"reportingController\":\"c\",\"reportingInstance\":\"i\","
+        "\"action\":\"a\",\"reason\":\"r\",\"type\":\"Normal\",\"regarding\":{\"kind\":\"Pod\",\"name\":\"p\",\"namespace\":\"default\"}}");
+    static const char *const paths[] = {"/api/v1/events?fieldSelector=source%3Dc", "/api/v1/events?fieldSelector=reportingComponent%3Dc",
+        "/api/v1/events?fieldSelector=involvedObject.kind%3DPod,involvedObject.name%3Dp", "/apis/events.k8s.io/v1/events?fieldSelector=regarding.kind%3DPod",
+        "/apis/events.k8s.io/v1/events?fieldSelector=reportingController%3Dc,regarding.name%3Dp"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        EQ(json_count(json_get(want(f, 200, "GET", paths[i], NULL), STR("items"))), 1);
+        struct str other = pool_printf(f->pool, "%sx", paths[i]);
+        EQ(json_count(json_get(want(f, 200, "GET", other.p, NULL), STR("items"))), 0);
+    }
+    fixture_free(f);
+}

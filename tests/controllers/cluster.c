@@ -39,6 +39,26 @@ TEST(a_deleted_namespace_goes_when_all_in_it_has_gone)
     world_close(&w);
 }
 
+TEST(a_deleted_namespace_keeps_everything_while_a_pod_is_there)
+{
+    struct world w;
+    world_open(&w, "namespace");
+    world_create(&w, "/namespaces", "", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"n\"}}");
+    world_create(&w, "/serviceaccounts", "n", "{\"apiVersion\":\"v1\",\"kind\":\"ServiceAccount\",\"metadata\":{\"name\":\"default\"}}");
+    world_create(&w, "/configmaps", "n", "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"plain\"}}");
+    world_create(&w, "/pods", "n",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p\",\"finalizers\":[\"example.com/hold\"]},"
+        "\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"x\"}]}}");
+    world_do(&w, API_DELETE, "/namespaces", "", "n", "", NULL, 0);
+    world_run(&w);
+    OK(world_get(&w, "/pods", "n", "p")->deleted);
+    OK(world_get(&w, "/configmaps", "n", "plain"));
+    world_do(&w, API_PATCH_MERGE, "/pods", "n", "p", "", "{\"metadata\":{\"finalizers\":null}}", 200);
+    world_run(&w);
+    OK(!world_get(&w, "/namespaces", "", "n"));
+    world_close(&w);
+}
+
 static const struct obj *config_map(struct world *w, const char *name, const struct obj *owner, const char *kind, bool block)
 {
     struct str refs = STR("");
@@ -85,6 +105,28 @@ TEST(in_the_foreground_the_owner_goes_last)
     world_run(&w);
     OK(!world_get(&w, "/configmaps", "default", "b"));
     OK(!world_get(&w, "/configmaps", "default", "a"));
+    world_close(&w);
+}
+
+TEST(a_circle_of_owners_goes_in_the_foreground_too)
+{
+    struct world w;
+    world_open(&w, "garbage");
+    const struct obj *a = config_map(&w, "a", NULL, "", false), *b = config_map(&w, "b", a, "ConfigMap", true),
+                     *c = config_map(&w, "c", b, "ConfigMap", true);
+    world_do(&w, API_PATCH_MERGE, "/configmaps", "default", "a", "",
+        pool_printf(w.pool,
+            "{\"metadata\":{\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"c\",\"uid\":\"%.*s\","
+            "\"blockOwnerDeletion\":true}]}}",
+            STR_ARG(c->uid))
+            .p,
+        200);
+    world_run(&w);
+    OK(world_get(&w, "/configmaps", "default", "a"));
+    remove_with(&w, "a", "Foreground");
+    OK(!world_get(&w, "/configmaps", "default", "a"));
+    OK(!world_get(&w, "/configmaps", "default", "b"));
+    OK(!world_get(&w, "/configmaps", "default", "c"));
     world_close(&w);
 }
 
