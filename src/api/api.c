@@ -98,6 +98,7 @@ static void find_resources(struct api *a)
         {&a->res.storage_classes, "storage.k8s.io/storageclasses"},
         {&a->res.ingress_classes, "networking.k8s.io/ingressclasses"},
         {&a->res.runtime_classes, "node.k8s.io/runtimeclasses"},
+        {&a->res.network_policies, "networking.k8s.io/networkpolicies"},
         {&a->res.pvs, "/persistentvolumes"},
         {&a->res.pvcs, "/persistentvolumeclaims"},
         {&a->res.pdbs, "policy/poddisruptionbudgets"},

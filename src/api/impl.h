@@ -45,7 +45,7 @@ struct api {
     struct {
         struct store_res *pods, *nodes, *namespaces, *secrets, *configmaps, *services, *serviceaccounts, *events, *slices, *roles,
             *role_bindings, *cluster_roles, *cluster_role_bindings, *quotas, *limits, *priorities, *storage_classes, *ingress_classes,
-            *runtime_classes, *pvs, *pvcs, *pdbs, *leases, *csrs;
+            *runtime_classes, *network_policies, *pvs, *pvcs, *pdbs, *leases, *csrs;
     } res; /* NULL where the registry has none (the hub) */
     struct timer housekeeping;
     struct api_user system; /* system:apiserver, in system:masters */

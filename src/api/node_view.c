@@ -1,10 +1,12 @@
 #include "api/nodes.h"
 #include "base/file.h"
 #include "kinds/local_path.h"
+#include "kinds/pod.h"
 #include "schema/selector.h"
 
 /* What a node's mirror holds (view "node"): its Node, its pods with the ConfigMaps, Secrets, claims and volumes that they name, all
- * Services, EndpointSlices and (slim) Nodes.
+ * Services, EndpointSlices and (slim) Nodes. While there is any NetworkPolicy in the cluster also all of these, and of every namespace and of
+ * other nodes' pods what a policy can ask for: labels, addresses, names of ports ("peers/pods/...").
  *
  * Events of the store are only hints which keys may have changed ("dirty"). A cut is made from one root: wait until the root is durable,
  * look every dirty key up in it, send what differs from what was sent before, commit. So a cut is consistent by construction, nothing in it
@@ -15,6 +17,7 @@
  * Keys: "<group>/<resource>/<namespace>/<name>" as in uplink/mirror.h.
  */
 
+#define PEERS "peers/pods/"
 #define QUEUE_MAX ((size_t)1 << 20)
 
 struct sent {
@@ -26,6 +29,7 @@ struct part {
     struct store_res *res;
     const char *prefix;
     bool (*wanted)(struct node_view *w, const struct store_view *v, const struct obj *o);
+    void (*slim)(struct pool *p, const struct json *doc, struct json *out); /* NULL: whole objects */
 };
 
 struct node_view {
@@ -34,9 +38,10 @@ struct node_view {
     struct store_view *root; /* held while waiting at the door */
     struct store_wait wait;
     struct map sent, dirty; /* key → struct sent; key → (void *)1 */
-    struct part parts[9];
+    struct part parts[12];
     size_t nparts;
     bool waiting, all, started, changed;
+    bool policies; /* there are NetworkPolicies, as of the last cut */
     int64_t cut; /* revision of the last commit */
 };
 
@@ -59,6 +64,19 @@ static bool pod_wanted(struct node_view *w, const struct store_view *v, const st
 {
     (void)v;
     return on_node(w, o);
+}
+
+/* What only policies ask for. */
+static bool namespace_wanted(struct node_view *w, const struct store_view *v, const struct obj *o)
+{
+    (void)v, (void)o;
+    return w->policies;
+}
+static bool peer_wanted(struct node_view *w, const struct store_view *v, const struct obj *o)
+{
+    const struct pod_view *p = o->view && o->nview >= sizeof *p ? o->view : NULL;
+    (void)v;
+    return w->policies && p && p->ip.n && !(p->flags & POD_HOST_NETWORK) && p->phase <= POD_RUNNING && !on_node(w, o);
 }
 
 struct search {
@@ -183,6 +201,8 @@ static void hint(struct node_view *w, const struct store_event *ev)
         return;
     if (ev->obj->res == a->res.pods) {
         bool now = on_node(w, ev->obj), was = ev->before && on_node(w, ev->before);
+        if (w->policies)
+            dirty_obj(w, part_of_key(w, STR(PEERS)), ev->obj);
         if (!now && !was)
             return;
         dirty_refs(w, ev->obj);
@@ -196,36 +216,65 @@ static void hint(struct node_view *w, const struct store_event *ev)
 
 /* ---- sending ---- */
 
-/* Other nodes: only what the network needs of them, so that their heartbeats are no news. */
-static struct str slim_node(struct pool *p, const struct obj *o)
+/* Of some objects only what the network needs, so that the rest of their changes are no news. */
+static void slim_copy(struct pool *p, const struct json *doc, struct json *out, const char *from, const char *key)
 {
-    struct json *doc, *slim = json_obj(p);
-    if (obj_parse(o, p, &doc, NULL) < 0)
-        return o->json;
-    json_set_str(p, slim, STR("kind"), STR("Node"));
-    json_set_str(p, slim, STR("apiVersion"), STR("v1"));
-    struct json *m = json_put_obj(p, slim, STR("metadata"));
-    json_set_str(p, m, STR("name"), o->name);
-    json_set_str(p, m, STR("uid"), o->uid);
-    const struct {
-        const char *from, *key;
-    } parts[] = {{"metadata", "labels"}, {"metadata", "annotations"}, {"spec", "podCIDR"}, {"spec", "podCIDRs"}, {"status", "addresses"}};
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        const struct json *v = json_path(doc, parts[i].from, parts[i].key, NULL);
-        if (v)
-            json_set(p, json_put_obj(p, slim, str_of(parts[i].from)), str_of(parts[i].key), json_clone(p, v));
-    }
-    return json_to_pool(p, slim);
+    const struct json *v = json_path(doc, from, key, NULL);
+    if (v)
+        json_set(p, json_put_obj(p, out, str_of(from)), str_of(key), json_clone(p, v));
 }
 
-static void upsert(struct node_view *w, struct str key, const struct obj *o)
+static void slim_node(struct pool *p, const struct json *doc, struct json *out)
+{
+    slim_copy(p, doc, out, "metadata", "labels");
+    slim_copy(p, doc, out, "metadata", "annotations");
+    slim_copy(p, doc, out, "spec", "podCIDR");
+    slim_copy(p, doc, out, "spec", "podCIDRs");
+    slim_copy(p, doc, out, "status", "addresses");
+}
+
+static void slim_namespace(struct pool *p, const struct json *doc, struct json *out)
+{
+    slim_copy(p, doc, out, "metadata", "labels");
+}
+
+static void slim_pod(struct pool *p, const struct json *doc, struct json *out)
+{
+    slim_copy(p, doc, out, "metadata", "namespace");
+    slim_copy(p, doc, out, "metadata", "labels");
+    slim_copy(p, doc, out, "status", "podIP");
+    struct json *list = json_put_arr(p, json_put_obj(p, out, STR("spec")), STR("containers"));
+    json_for (json_path(doc, "spec", "containers", NULL), c) {
+        const struct json *ports = json_get(c, STR("ports"));
+        if (json_count(ports))
+            json_set(p, json_append(list, json_obj(p)), STR("ports"), json_clone(p, ports));
+    }
+}
+
+static struct str slim(struct pool *p, const struct obj *o, const struct part *part)
+{
+    struct json *doc, *out = json_obj(p);
+    if (obj_parse(o, p, &doc, NULL) < 0)
+        return o->json;
+    json_set(p, out, STR("kind"), json_clone(p, json_get(doc, STR("kind"))));
+    json_set_str(p, out, STR("apiVersion"), STR("v1"));
+    struct json *m = json_put_obj(p, out, STR("metadata"));
+    json_set_str(p, m, STR("name"), o->name);
+    json_set_str(p, m, STR("uid"), o->uid);
+    part->slim(p, doc, out);
+    return json_to_pool(p, out);
+}
+
+static void upsert(struct node_view *w, const struct part *part, struct str key, const struct obj *o)
 {
     _cleanup_(pool_freep) struct pool *p = pool_new();
-    bool other = o->res == w->link->api->res.nodes && !str_eq(o->name, w->link->name);
-    struct str bytes = other ? slim_node(p, o) : o->json;
+    bool other = part->slim && !(o->res == w->link->api->res.nodes && str_eq(o->name, w->link->name));
     struct sent *s = map_get(&w->sent, key);
+    if (s && s->rev == o->rev)
+        return;
+    struct str bytes = other ? slim(p, o, part) : o->json;
     uint64_t hash = other ? str_hash(bytes) : 0;
-    if (s && (s->rev == o->rev || (other && s->hash == hash && str_eqz(o->uid, s->uid))))
+    if (s && other && s->hash == hash && str_eqz(o->uid, s->uid))
         return;
     if (!s) {
         s = xcalloc(1, sizeof *s);
@@ -259,7 +308,7 @@ static void send_key(struct node_view *w, const struct part *part, struct str ke
     const struct obj *o = look_up(w->root, part, key);
     bool wanted = o && part->wanted(w, w->root, o);
     if (wanted && !gone)
-        upsert(w, key, o);
+        upsert(w, part, key, o);
     else if (!wanted && gone)
         tombstone(w, key, view_rev(w->root));
 }
@@ -290,7 +339,7 @@ static void send_all(struct node_view *w)
                 continue;
             struct str k = {key, (size_t)n};
             (void)map_put(&seen, k, w);
-            upsert(w, k, o);
+            upsert(w, &w->parts[i], k, o);
         }
     }
     for (size_t i = w->nparts; i-- > 0;)
@@ -330,11 +379,25 @@ static void drain_hints(struct node_view *w)
     }
 }
 
+static bool policies_in(const struct node_view *w)
+{
+    struct store_res *r = w->link->api->res.network_policies;
+    struct store_iter it;
+    if (!r)
+        return false;
+    iter_start(&it, w->root, r, STR_NULL, STR_NULL, STR_NULL);
+    return iter_next(&it) != NULL;
+}
+
 static void turn(struct node_view *w);
 
 static void cut(struct node_view *w)
 {
     w->changed = false;
+    if (policies_in(w) != w->policies) {
+        w->policies = !w->policies;
+        w->all = true;
+    }
     if (w->all)
         send_all(w);
     else
@@ -422,10 +485,15 @@ struct node_view *node_view_new(struct node_link *l)
 {
     struct node_view *w = xcalloc(1, sizeof *w);
     struct api *a = l->api;
-    const struct part parts[] = {{a->res.nodes, "/nodes/", always}, {a->res.runtime_classes, "node.k8s.io/runtimeclasses/", always}, {a->res.secrets, "/secrets/", secret_wanted},
-        {a->res.configmaps, "/configmaps/", configmap_wanted}, {a->res.pvcs, "/persistentvolumeclaims/", claim_wanted},
-        {a->res.pvs, "/persistentvolumes/", volume_wanted}, {a->res.pods, "/pods/", pod_wanted}, {a->res.services, "/services/", always},
-        {a->res.slices, "discovery.k8s.io/endpointslices/", always}};
+    const struct part parts[] = {{a->res.nodes, "/nodes/", always, slim_node},
+        {a->res.runtime_classes, "node.k8s.io/runtimeclasses/", always, NULL},
+        {a->res.namespaces, "/namespaces/", namespace_wanted, slim_namespace},
+        {a->res.network_policies, "networking.k8s.io/networkpolicies/", always, NULL},
+        {a->res.secrets, "/secrets/", secret_wanted, NULL},
+        {a->res.configmaps, "/configmaps/", configmap_wanted, NULL}, {a->res.pvcs, "/persistentvolumeclaims/", claim_wanted, NULL},
+        {a->res.pvs, "/persistentvolumes/", volume_wanted, NULL}, {a->res.pods, "/pods/", pod_wanted, NULL},
+        {a->res.services, "/services/", always, NULL},
+        {a->res.slices, "discovery.k8s.io/endpointslices/", always, NULL}, {a->res.pods, PEERS, peer_wanted, slim_pod}};
     w->link = l;
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         if (parts[i].res)

@@ -66,6 +66,7 @@ static const struct flag node_flags[] = {
     {"node-label", 0, FLAG_STRS, AT(node_label), NULL, NULL, "Label that this node registers with", check_label},
     {"node-taint", 0, FLAG_STRS, AT(node_taint), NULL, NULL, "Taint that this node registers with", check_taint},
     {"flannel-backend", 0, FLAG_STR, AT(flannel_backend), NULL, "vxlan", "How pods reach other nodes: vxlan, host-gw or none", check_backend},
+    {"disable-network-policy", 0, FLAG_BOOL, AT(disable_network_policy), NULL, NULL, "Do not enforce NetworkPolicies"},
     {"resolv-conf", 0, FLAG_STR, AT(resolv_conf), NULL, NULL, "resolv.conf with the upstream name servers (default: /etc/resolv.conf)"},
     {"cgroup-root", 0, FLAG_STR, AT(cgroup_root), NULL, "sampan", "Folder for pods' cgroups"},
     {"with-node-id", 0, FLAG_REFUSED, 0, NULL, NULL, "give each node a --node-name of its own"},

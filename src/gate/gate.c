@@ -82,6 +82,7 @@ static int on_hello(struct gate *g, struct str body, struct err **e)
     g->config_dirty = true;
     pods_node_restarted(g);
     services_node_restarted(g);
+    policies_node_restarted(g);
     names_node_ready(g);
     cluster_hello(g);
     cluster_node_changed(g);
@@ -252,6 +253,7 @@ static void work(struct defer *d)
         g->config_dirty = false;
         send_config(g);
     }
+    policies_work(g);
     pods_work(g);
     if (g->peers_dirty && g->hello.cpus) {
         g->peers_dirty = false;
@@ -296,6 +298,7 @@ static int open_node_side(struct gate *g, struct err **e)
         return 0;
     if (pulls_open(g, e) < 0 || tokens_open(g, e) < 0 || services_open(g, e) < 0 || names_open(g, e) < 0)
         return -(int)(*e)->code;
+    policies_open(g);
     g->events = events_new();
     storage_open(g);
     pods_load(g);
@@ -338,6 +341,7 @@ static void stop(struct gate *g)
         cluster_stop(g);
         names_close(g);
         services_close(g);
+        policies_close(g);
         pods_free(g);
         tokens_close(g);
         events_free(g->events);

@@ -13,6 +13,7 @@
  *   tokens.c     ServiceAccount tokens: asked for, kept sealed, renewed
  *   events.c     Events
  *   services.c   Services and EndpointSlices → NODE_SERVICES and the names in dns; other nodes → NODE_PEERS
+ *   policies.c   NetworkPolicies → NODE_POLICIES
  *   names.c      the dns room's sockets and feeding
  *   serve.c      requests from above: logs (logs.c), exec and attach (exec.c), port-forward (forward.c), health
  *   pull.c       images: what a container waits for, back-off (pull_try.c one attempt, pull_blob.c one blob, registry*.c the registry, registries_yaml.c mirrors)
@@ -32,6 +33,7 @@
 
 struct probes;      /* probe.c: of one pod */
 struct services;    /* services.c */
+struct policies;    /* policies.c */
 struct names;       /* names.c */
 struct tokens;      /* tokens.c */
 struct node_link;   /* cluster.c: registration state */
@@ -92,6 +94,7 @@ struct gate {
     bool all_dirty, services_dirty, peers_dirty, config_dirty, storage_dirty;
     char pod_cidr[64], host_ip[64]; /* of this node; empty: not known yet */
     struct services *services;
+    struct policies *policies;
     struct names *names;
     struct tokens *tokens;
     struct serve *serve;
@@ -187,6 +190,15 @@ void services_mirror_change(struct gate *g, struct str key); /* a Service or End
 void services_work(struct gate *g);                   /* sends differences to node, feeds names */
 void services_node_restarted(struct gate *g);
 void peers_work(struct gate *g);
+
+/* policies.c */
+void policies_open(struct gate *g);
+void policies_close(struct gate *g);
+void policies_mirror_change(struct gate *g, struct str key);
+void policies_pod_changed(struct gate *g);            /* node told something new of a pod: perhaps its address */
+void policies_node_restarted(struct gate *g);
+void policies_work(struct gate *g);                   /* before pods_work: rules go to node before the pods they are for */
+bool policies_select(struct gate *g, struct str uid); /* a policy selects that pod, as of the last policies_work */
 
 /* names.c */
 int names_open(struct gate *g, struct err **e) _must_check_;

@@ -157,6 +157,7 @@ static void own_node_changed(struct gate *g, const struct mirror_item *it)
 
 void pods_mirror_change(struct gate *g, struct str key, const struct mirror_item *before, const struct mirror_item *after)
 {
+    policies_mirror_change(g, key);
     if (str_starts(key, PODS)) {
         if (before && (!after || !str_eq(before->uid, after->uid)))
             drop(g, before->uid);
@@ -222,6 +223,7 @@ void pods_state(struct gate *g, struct wire_msg *m)
     pool_free(p->state_pool);
     p->state_pool = pool;
     p->state = s;
+    policies_pod_changed(g);
     probes_update(p);
     gpod_report(p);
 }

@@ -549,6 +549,7 @@ int resolve_pod(struct gate *g, struct gpod *gp, struct pool *p, struct node_pod
     out->grace_s = json_get_int(spec, "terminationGracePeriodSeconds", 30);
     out->active_deadline_s = json_get_int(spec, "activeDeadlineSeconds", 0);
     out->host_network = json_get_bool(spec, "hostNetwork", false);
+    out->policed = !out->host_network && policies_select(g, gp->uid);
     out->host_pid = json_get_bool(spec, "hostPID", false);
     out->host_ipc = json_get_bool(spec, "hostIPC", false);
     out->share_pids = json_get_bool(spec, "shareProcessNamespace", false);

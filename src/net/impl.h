@@ -51,6 +51,11 @@ struct net {
     uint32_t next_id;
     bool services_known; /* the kernel holds exactly what `services` says */
 
+    struct map policies;  /* id → struct pol; policy.c */
+    struct map policed;   /* pod uid → struct polpod */
+    char policy_epoch[9]; /* as epoch, for policies' chains and sets */
+    bool policies_known;
+
     struct map peers; /* name → struct net_peer_rec */
     bool peers_known;
 };
@@ -73,6 +78,17 @@ void net_x_in(struct nft *b, uint32_t reg, const struct net_cidr *c, bool in); /
 struct str net_flow_key(uint32_t ip, uint16_t port, char out[NET_FLOW_KEY]);
 void net_flows_forget(struct net *n, const struct map *gone);
 /* service.c */
+/* Chains and sets in the kernel whose names begin with one of these letters and another epoch: of another run of this process. */
+struct net_leftovers {
+    const char *epoch, *kinds;
+    char **v;
+    size_t k;
+};
+int net_leftovers_read(struct net *n, struct net_leftovers *o, bool sets, struct err **e) _must_check_;
+void net_leftovers_clear(struct net_leftovers *o);
+/* policy.c */
+void net_policies_clear(struct net *n);
+int net_policy_pod(struct net *n, struct str uid, struct err **e) _must_check_; /* its address came or went */
 void net_services_clear(struct net *n);
 /* peer.c */
 void net_peers_clear(struct net *n);

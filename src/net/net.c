@@ -76,6 +76,7 @@ void net_close(struct net *n)
     closep(&n->nft);
     map_clear(&n->recs, net_rec_free);
     net_services_clear(n);
+    net_policies_clear(n);
     net_peers_clear(n);
     free(n->state_dir);
     free(n);

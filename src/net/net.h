@@ -121,6 +121,57 @@ struct net_service {
  * stand. ERR_IO: nothing of the call was done, and the whole list is needed next. */
 int net_services(struct net *n, bool whole, const struct net_service *s, size_t count, struct err **e) _must_check_;
 
+/* ---- NetworkPolicies: the same shapes as struct node_policies in node/proto.h ----
+ *
+ * A pod that is named here with a policy in a direction is isolated in it: only what a rule of these policies allows passes, beside answers,
+ * itself, and, coming in, what its own node sends. What is refused is rejected with ICMP, as K3s does. A pod that is named before net_attach
+ * has its rules in the kernel before its link exists. */
+struct net_policy_block {
+    struct str cidr;
+    const struct str *excepts;
+    size_t nexcepts;
+};
+struct net_policy_port {
+    struct str protocol;
+    uint16_t from, to; /* from 0: every port; to 0: from alone */
+};
+struct net_policy_named {
+    struct str ip, protocol;
+    uint16_t port;
+};
+struct net_policy_rule {
+    bool egress, any_peer, any_port;
+    const struct str *addresses;
+    size_t naddresses;
+    const struct net_policy_block *blocks;
+    size_t nblocks;
+    const struct net_policy_port *ports;
+    size_t nports;
+    const struct net_policy_named *named; /* port names, resolved: the destination is one of these */
+    size_t nnamed;
+};
+struct net_policy {
+    struct str id; /* any text up to 600 bytes */
+    bool remove;
+    const struct net_policy_rule *rules;
+    size_t nrules;
+};
+struct net_policed {
+    struct str uid;
+    bool remove;
+    const struct str *ingress; /* ids; none: not isolated in that direction */
+    size_t ningress;
+    const struct str *egress;
+    size_t negress;
+};
+/* whole: what is not named goes away. One atomic batch. The first call after net_open needs whole (else ERR_CONFLICT). A policy with a rule
+ * that is not valid, or with more than NET_POLICY_RULES, allows nothing, and the first such is named in *e (ERR_INVALID, ERR_LIMIT); a pod
+ * that names an unknown policy is isolated without it. ERR_IO: nothing was done, and the whole list is needed next. */
+#define NET_POLICY_RULES 8192 /* of the kernel, for one policy */
+int net_policies(struct net *n, bool whole, const struct net_policy *v, size_t count, const struct net_policed *pods, size_t npods,
+    struct err **e) _must_check_;
+bool net_policed(const struct net *n, struct str uid); /* net_policies has named it */
+
 /* ---- other nodes ---- */
 struct net_peer {
     struct str name, ip, pod_cidr, vtep_mac;

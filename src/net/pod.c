@@ -173,6 +173,8 @@ int net_attach(struct net *n, const struct net_pod *p, char ip[NET_ADDR_TEXT], s
     }
     free(ports);
     if (rc == 0)
+        rc = net_policy_pod(n, p->uid, e); /* before it can send anything */
+    if (rc == 0)
         rc = wire_up(n, p, r, e);
     if (rc < 0) {
         if (!known)
@@ -217,6 +219,7 @@ void net_release(struct net *n, struct str uid)
         return;
     map_del(&n->recs, uid);
     net_rec_free(r);
+    (void)!net_policy_pod(n, uid, NULL); /* a failure makes the whole list due again */
     if (net_alloc_save(n, NULL) < 0)
         return;
 }

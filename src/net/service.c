@@ -525,23 +525,21 @@ static void svc_add(struct update *u, struct net_svc *v, const struct net_servic
 
 /* ---- what another run of this process left ---- */
 
-struct leftovers {
-    struct net *n;
-    const char *kinds;
-    char **v;
-    size_t k;
-};
-
 static void leftover(void *arg, struct str name)
 {
-    struct leftovers *o = arg;
-    if (name.n < 11 || !strchr(o->kinds, name.p[0]) || name.p[9] != '-' || memcmp(name.p + 1, o->n->epoch, 8) == 0)
+    struct net_leftovers *o = arg;
+    if (name.n < 11 || !strchr(o->kinds, name.p[0]) || name.p[9] != '-' || memcmp(name.p + 1, o->epoch, 8) == 0)
         return;
     o->v = xrealloc(o->v, (o->k + 1) * sizeof *o->v);
     o->v[o->k++] = str_dup(name);
 }
 
-static void leftovers_free(struct leftovers *o)
+int net_leftovers_read(struct net *n, struct net_leftovers *o, bool sets, struct err **e)
+{
+    return nft_list(n->nft, sets, leftover, o, e);
+}
+
+void net_leftovers_clear(struct net_leftovers *o)
 {
     for (size_t i = 0; i < o->k; i++)
         free(o->v[i]);
@@ -550,11 +548,11 @@ static void leftovers_free(struct leftovers *o)
 
 static int clear_kernel(struct net *n, struct nft *b, struct err **e)
 {
-    struct leftovers chains = {.n = n, .kinds = "feslx"}, sets = {.n = n, .kinds = "bmy"};
-    int r = nft_list(n->nft, false, leftover, &chains, e);
+    struct net_leftovers chains = {.epoch = n->epoch, .kinds = "feslx"}, sets = {.epoch = n->epoch, .kinds = "bmy"};
+    int r = net_leftovers_read(n, &chains, false, e);
 
     if (r == 0)
-        r = nft_list(n->nft, true, leftover, &sets, e);
+        r = net_leftovers_read(n, &sets, true, e);
     for (size_t i = 0; i < M_COUNT; i++)
         nft_set_flush(b, maps[i].name);
     for (size_t i = 0; i < chains.k; i++)
@@ -563,8 +561,8 @@ static int clear_kernel(struct net *n, struct nft *b, struct err **e)
         nft_set_del(b, sets.v[i]);
     for (size_t i = 0; i < chains.k; i++)
         nft_chain_del(b, chains.v[i]);
-    leftovers_free(&chains);
-    leftovers_free(&sets);
+    net_leftovers_clear(&chains);
+    net_leftovers_clear(&sets);
     return r;
 }
 

@@ -3,12 +3,14 @@
  *
  *     prerouting, output (nat)   → nat: services, nodeports → the Service's own chain; hostips, hostports → DNAT
  *     postrouting (nat)          hairpin (a pod that reached itself), marked, foreign source to a Service, pod to the outside: masquerade
+ *     input, forward (filter)    → policy-egress: np-from → the pod's own chain; then forward → policy-ingress: np-to (policy.c)
  *     input, forward, output     → guard: Services without endpoints and unknown Service addresses: reject at once; overlay from strangers:
  * drop
  */
 #include <arpa/inet.h>
 #include <errno.h>
 
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/rtnetlink.h>
 #include "net/impl.h"
 
@@ -68,6 +70,8 @@ static void sets(struct nft *b)
         {.name = "hostports", .key_type = port, .key_len = 8, .map = true, .data_type = to, .data_len = 8},
         {.name = "hairpin", .key_type = NFT_CAT2(NFT_T_IP4, NFT_T_IP4), .key_len = 8},
         {.name = "peers", .key_type = NFT_T_IP4, .key_len = 4},
+        {.name = "np-from", .key_type = NFT_T_IP4, .key_len = 4, .map = true, .verdicts = true},
+        {.name = "np-to", .key_type = NFT_T_IP4, .key_len = 4, .map = true, .verdicts = true},
     };
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         nft_set_add(b, &all[i]);
@@ -93,11 +97,18 @@ static void chains(struct nft *b)
         {"input-guard", {NF_INET_LOCAL_IN, -5, "filter"}, "guard"},
         {"forward-guard", {NF_INET_FORWARD, -5, "filter"}, "guard"},
         {"output-guard", {NF_INET_LOCAL_OUT, -5, "filter"}, "guard"},
+        {"input-egress", {NF_INET_LOCAL_IN, -2, "filter"}, "policy-egress"},
+        {"forward-egress", {NF_INET_FORWARD, -2, "filter"}, "policy-egress"},
+        {"forward-ingress", {NF_INET_FORWARD, -1, "filter"}, "policy-ingress"},
     };
     nft_chain(b, "nat", NULL);
     nft_chain_flush(b, "nat");
     nft_chain(b, "guard", NULL);
     nft_chain_flush(b, "guard");
+    nft_chain(b, "policy-egress", NULL);
+    nft_chain_flush(b, "policy-egress");
+    nft_chain(b, "policy-ingress", NULL);
+    nft_chain_flush(b, "policy-ingress");
     for (size_t i = 0; i < ARRAY_LEN(base); i++) {
         nft_chain(b, base[i].name, &base[i].hook);
         nft_chain_flush(b, base[i].name);
@@ -219,6 +230,43 @@ static void guard_rules(struct net *n, struct nft *b)
     }
 }
 
+/* NetworkPolicies: two hooks, one after the other, so that what a pod may send still has to be what the other may receive. Connections that
+ * stand, and a pod's talk with itself by way of a Service, pass. What the node itself sends goes through neither. */
+static void policy_rules(struct nft *b)
+{
+    static const struct {
+        const char *chain, *map;
+        bool source;
+    } dirs[] = {{"policy-egress", "np-from", true}, {"policy-ingress", "np-to", false}};
+    uint32_t stand = NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED), zero = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+        nft_rule(b, dirs[i].chain);
+        nft_x_ct(b, NFT_CT_STATE, -1, R0);
+        nft_x_mask(b, R0, &stand, &zero, 4);
+        nft_x_cmp(b, R0, NFT_CMP_NEQ, &zero, 4);
+        nft_x_verdict(b, NF_ACCEPT, NULL);
+        nft_rule_end(b);
+
+        nft_rule(b, dirs[i].chain);
+        nft_x_is_ip4(b);
+        net_x_saddr(b, R0);
+        net_x_daddr(b, R0 + 1);
+        nft_x_lookup(b, "hairpin", R0, -1, false);
+        nft_x_verdict(b, NF_ACCEPT, NULL);
+        nft_rule_end(b);
+
+        nft_rule(b, dirs[i].chain);
+        nft_x_is_ip4(b);
+        if (dirs[i].source)
+            net_x_saddr(b, R0);
+        else
+            net_x_daddr(b, R0);
+        nft_x_lookup(b, dirs[i].map, R0, NFT_REG_VERDICT, false);
+        nft_rule_end(b);
+    }
+}
+
 static int build(struct net *n, bool anew, struct err **e)
 {
     static const char *const ours[] = {"hostips", "hostports", "hairpin"};
@@ -235,6 +283,7 @@ static int build(struct net *n, bool anew, struct err **e)
     nat_rules(&b);
     masq_rules(n, &b);
     guard_rules(n, &b);
+    policy_rules(&b);
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         nft_set_flush(&b, ours[i]);
     map_for (&n->recs, it)
@@ -255,6 +304,7 @@ int net_table_build(struct net *n, struct err **e)
         if (r < 0)
             return err_wrap(e, "rules of the pod network");
         net_services_clear(n);
+        net_policies_clear(n);
         net_peers_clear(n);
     }
     n->table_ready = true;

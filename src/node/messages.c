@@ -94,13 +94,6 @@ static void on_stats(struct node *n, struct wire_msg *m)
     stats_send(n, m->id);
 }
 
-static void on_policies(struct node *n, struct wire_msg *m)
-{
-    struct err *e = NULL;
-    err_set(&e, ERR_NOT_IMPLEMENTED, "network policies are not supported on this node");
-    reply_to(n, m, e);
-}
-
 static const struct { void (*fn)(struct node *n, struct wire_msg *m);
 } handlers[] = {
     [NODE_CONFIG] = {on_config},
@@ -116,7 +109,7 @@ static const struct { void (*fn)(struct node *n, struct wire_msg *m);
     [NODE_LISTEN] = {stream_listen},
     [NODE_SERVICES] = {services_take},
     [NODE_PEERS] = {peers_take},
-    [NODE_POLICIES] = {on_policies},
+    [NODE_POLICIES] = {policies_take},
     [NODE_IMAGE_LIST] = {on_images},
     [NODE_IMAGE_LAYOUT] = {images_layout},
     [NODE_IMAGE_REMOVE] = {images_remove},

@@ -91,7 +91,8 @@ FIELDS(node_pod) = {WIRE_STR(struct node_pod, uid, NAME), WIRE_STR(struct node_p
     WIRE_STRS(struct node_pod, hosts, nhosts, 4096), WIRE_STR(struct node_pod, runtime_handler, NAME),
     WIRE_LIST(struct node_pod, volumes, nvolumes, &node_volume_type, 512),
     WIRE_LIST(struct node_pod, containers, ncontainers, &node_container_type, 512), WIRE_STR(struct node_pod, ip, IP),
-    WIRE_STR(struct node_pod, cgroup_parent, NAME), WIRE_BOOL(struct node_pod, mirror_static), WIRE_END};
+    WIRE_STR(struct node_pod, cgroup_parent, NAME), WIRE_BOOL(struct node_pod, mirror_static),
+    WIRE_BOOL(struct node_pod, policed), WIRE_END};
 TYPE(node_pod);
 FIELDS(node_pod_stop) = {WIRE_STR(struct node_pod_stop, uid, NAME), WIRE_I64(struct node_pod_stop, grace_s),
     WIRE_STR(struct node_pod_stop, reason, TEXT), WIRE_END};
@@ -200,6 +201,32 @@ FIELDS(node_peer) = {WIRE_STR(struct node_peer, name, NAME), WIRE_STR(struct nod
 SUBTYPE(node_peer);
 FIELDS(node_peers) = {WIRE_LIST(struct node_peers, peers, npeers, &node_peer_type, 65536), WIRE_END};
 TYPE(node_peers);
+
+FIELDS(node_policy_block) = {
+    WIRE_STR(struct node_policy_block, cidr, IP), WIRE_STRS(struct node_policy_block, excepts, nexcepts, 4096), WIRE_END};
+SUBTYPE(node_policy_block);
+FIELDS(node_policy_port) = {WIRE_STR(struct node_policy_port, protocol, 8), WIRE_U64(struct node_policy_port, from),
+    WIRE_U64(struct node_policy_port, to), WIRE_END};
+SUBTYPE(node_policy_port);
+FIELDS(node_policy_named) = {WIRE_STR(struct node_policy_named, ip, IP), WIRE_STR(struct node_policy_named, protocol, 8),
+    WIRE_U64(struct node_policy_named, port), WIRE_END};
+SUBTYPE(node_policy_named);
+FIELDS(node_policy_rule) = {WIRE_BOOL(struct node_policy_rule, egress), WIRE_BOOL(struct node_policy_rule, any_peer),
+    WIRE_BOOL(struct node_policy_rule, any_port), WIRE_STRS(struct node_policy_rule, addresses, naddresses, 65536),
+    WIRE_LIST(struct node_policy_rule, blocks, nblocks, &node_policy_block_type, 4096),
+    WIRE_LIST(struct node_policy_rule, ports, nports, &node_policy_port_type, 4096),
+    WIRE_LIST(struct node_policy_rule, named, nnamed, &node_policy_named_type, 65536), WIRE_END};
+SUBTYPE(node_policy_rule);
+FIELDS(node_policy) = {WIRE_STR(struct node_policy, id, 2 * NAME + 1), WIRE_BOOL(struct node_policy, remove),
+    WIRE_LIST(struct node_policy, rules, nrules, &node_policy_rule_type, 4096), WIRE_END};
+SUBTYPE(node_policy);
+FIELDS(node_policed) = {WIRE_STR(struct node_policed, uid, NAME), WIRE_BOOL(struct node_policed, remove),
+    WIRE_STRS(struct node_policed, ingress, ningress, 4096), WIRE_STRS(struct node_policed, egress, negress, 4096), WIRE_END};
+SUBTYPE(node_policed);
+FIELDS(node_policies) = {WIRE_BOOL(struct node_policies, whole),
+    WIRE_LIST(struct node_policies, policies, npolicies, &node_policy_type, 16384),
+    WIRE_LIST(struct node_policies, pods, npods, &node_policed_type, 4096), WIRE_END};
+TYPE(node_policies);
 
 FIELDS(node_container_stats) = {WIRE_STR(struct node_container_stats, name, NAME), WIRE_I64(struct node_container_stats, cpu_ns),
     WIRE_I64(struct node_container_stats, memory), WIRE_I64(struct node_container_stats, memory_working_set),

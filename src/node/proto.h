@@ -38,7 +38,7 @@ enum node_msg {
                       address and ports 53, 10250 */
     NODE_SERVICES, /* struct node_services: rules for Services; whole or a change of some */
     NODE_PEERS,    /* struct node_peers: the other nodes and their pod ranges; whole */
-    NODE_POLICIES, /* network policies, resolved to addresses (the network issue) */
+    NODE_POLICIES, /* struct node_policies: network policies, resolved to addresses; whole or a change of some */
     NODE_IMAGE_LIST,   /* struct node_empty → NODE_IMAGES */
     NODE_IMAGE_LAYOUT, /* struct node_image_import, fd of an OCI layout folder that gate has filled and verified → NODE_REPLY; NODE_IMAGES
                           follows */
@@ -171,6 +171,7 @@ struct node_pod {
     struct str ip;                           /* address it had before (from the mirror's status), to be given again; may be empty */
     struct str cgroup_parent;
     bool mirror_static;                      /* a static pod of this node */
+    bool policed;                            /* a NetworkPolicy selects it: no network before NODE_POLICIES named it */
 };
 struct node_pod_stop { struct str uid; int64_t grace_s; struct str reason; };
 struct node_restart { struct str uid, container, reason, message; int64_t grace_s; };
@@ -251,6 +252,21 @@ struct node_services { bool whole; struct node_service *services; size_t nservic
 struct node_peer { struct str name, ip, pod_cidr, vtep_mac; };
 struct node_peers { struct node_peer *peers; size_t npeers; };
 
+/* NetworkPolicies that select pods of this node. Pods of peers are addresses; a named port is every (address, protocol, port) that bears the name. */
+struct node_policy_block { struct str cidr; struct str *excepts; size_t nexcepts; };
+struct node_policy_port { struct str protocol; uint64_t from, to; };            /* from 0: every port of the protocol; to 0: from alone */
+struct node_policy_named { struct str ip, protocol; uint64_t port; };
+struct node_policy_rule {
+    bool egress, any_peer, any_port;
+    struct str *addresses; size_t naddresses;
+    struct node_policy_block *blocks; size_t nblocks;
+    struct node_policy_port *ports; size_t nports;
+    struct node_policy_named *named; size_t nnamed;
+};
+struct node_policy { struct str id /* ns/name */; bool remove; struct node_policy_rule *rules; size_t nrules; };
+struct node_policed { struct str uid; bool remove; struct str *ingress; size_t ningress; struct str *egress; size_t negress; }; /* ids; none: not isolated */
+struct node_policies { bool whole; struct node_policy *policies; size_t npolicies; struct node_policed *pods; size_t npods; };
+
 struct node_container_stats { struct str name; int64_t cpu_ns, memory, memory_working_set, rss, fs_used, pids; };
 struct node_pod_stats {
     struct str uid;
@@ -268,4 +284,4 @@ extern const struct wire_type node_empty_type, node_uid_type, node_reply_type, n
     node_restart_type, node_exec_type, node_exec_done_type, node_resize_type, node_attach_type, node_log_type, node_connect_type,
     node_listen_type, node_pod_state_type, node_event_type, node_hello_type, node_addresses_type, node_images_type, node_image_import_type,
     node_image_ref_type, node_volume_update_type, node_storage_type, node_hook_ask_type, node_hook_done_type, node_services_type, node_peers_type, node_stats_type,
-    node_pressure_type;
+    node_pressure_type, node_policies_type;

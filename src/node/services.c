@@ -76,3 +76,47 @@ void peers_take(struct node *n, struct wire_msg *m)
         log_warn("peers: %s", err_msg(e));
     node_reply(n, m->id, e, NULL, 0);
 }
+
+static const struct net_policy_rule *rules_of(struct pool *p, const struct node_policy *v)
+{
+    struct net_policy_rule *out = pool_array(p, struct net_policy_rule, v->nrules + 1);
+    for (size_t i = 0; i < v->nrules; i++) {
+        const struct node_policy_rule *r = &v->rules[i];
+        struct net_policy_block *blocks = pool_array(p, struct net_policy_block, r->nblocks + 1);
+        struct net_policy_port *ports = pool_array(p, struct net_policy_port, r->nports + 1);
+        struct net_policy_named *named = pool_array(p, struct net_policy_named, r->nnamed + 1);
+        for (size_t k = 0; k < r->nblocks; k++)
+            blocks[k] = (struct net_policy_block){r->blocks[k].cidr, r->blocks[k].excepts, r->blocks[k].nexcepts};
+        for (size_t k = 0; k < r->nports; k++)
+            ports[k] = (struct net_policy_port){
+                r->ports[k].protocol, (uint16_t)MIN(r->ports[k].from, UINT64_C(65535)), (uint16_t)MIN(r->ports[k].to, UINT64_C(65535))};
+        for (size_t k = 0; k < r->nnamed; k++)
+            named[k] = (struct net_policy_named){r->named[k].ip, r->named[k].protocol, (uint16_t)r->named[k].port};
+        out[i] = (struct net_policy_rule){r->egress, r->any_peer, r->any_port, r->addresses, r->naddresses, blocks, r->nblocks, ports,
+            r->nports, named, r->nnamed};
+    }
+    return out;
+}
+
+void policies_take(struct node *n, struct wire_msg *m)
+{
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    _cleanup_(err_freep) struct err *e = NULL;
+    struct node_policies x;
+    if (wire_decode(&node_policies_type, m->body, p, &x, &e) == 0) {
+        struct net_policy *v = pool_array(p, struct net_policy, x.npolicies + 1);
+        struct net_policed *pods = pool_array(p, struct net_policed, x.npods + 1);
+        for (size_t i = 0; i < x.npolicies; i++)
+            v[i] = (struct net_policy){x.policies[i].id, x.policies[i].remove, rules_of(p, &x.policies[i]), x.policies[i].nrules};
+        for (size_t i = 0; i < x.npods; i++)
+            pods[i] = (struct net_policed){
+                x.pods[i].uid, x.pods[i].remove, x.pods[i].ingress, x.pods[i].ningress, x.pods[i].egress, x.pods[i].negress};
+        if (!n->net || !n->configured)
+            err_set(&e, ERR_UNAVAILABLE, "the network is not configured yet");
+        else
+            (void)!net_policies(n->net, x.whole, v, x.npolicies, pods, x.npods, &e);
+    }
+    if (e)
+        log_warn("network policies: %s", err_msg(e));
+    node_reply(n, m->id, e, NULL, 0);
+}

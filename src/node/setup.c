@@ -158,6 +158,8 @@ static int attach(struct pod *p, struct err **e)
             if (q->host_port && q->host_port <= 65535 && q->container_port <= 65535 && n < ARRAY_LEN(ports))
                 ports[n++] = (struct net_port){(uint16_t)q->container_port, (uint16_t)q->host_port, q->protocol, q->host_ip};
         }
+    if (p->spec.policed && !net_policed(p->node->net, str_of(p->uid)))
+        return err_set(e, ERR_UNAVAILABLE, "the pod's network policies are not known yet");
     char ip[NET_ADDR_TEXT];
     struct net_pod np = {str_of(p->uid), p->ip ? str_of(p->ip) : p->spec.ip, sandbox_net_ns(p->sandbox), ports, n};
     int r = net_attach(p->node->net, &np, ip, e);

@@ -67,6 +67,7 @@ int proc_gate(const struct options *o, const struct layout *l, const struct proc
         .node_name = o->node_name,
         .node_ip = o->node_ip,
         .backend = o->flannel_backend,
+        .no_network_policy = o->disable_network_policy,
         .cgroup_root = o->cgroup_root,
         .registries = o->private_registry,
         .resolv_conf = o->resolv_conf,
