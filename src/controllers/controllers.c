@@ -34,6 +34,7 @@ static const struct controller *const rows[] = {
     &localpath_controller,
     &mirroring_controller,
     &manifests_controller,
+    &hpa_controller,
 };
 
 const struct ctl_res ctl_resources[R_RESOURCES] = {

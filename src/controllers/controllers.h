@@ -33,6 +33,9 @@ struct controllers_config {
     struct ca *server_ca; /* signs kubelets' serving certificates; likewise */
     struct controllers_manifests manifests;
     const char *local_storage; /* base folder of the class local-path, the same on every node; NULL: no such class */
+    /* tests: answers an autoscaler's question for figures instead of the api; must call done once */
+    void (*metrics)(void *arg, struct api_call *c, void (*done)(struct api_call *c));
+    void *metrics_arg;
     const char *only;     /* tests: a comma-separated list of the controllers to start; NULL: all */
 };
 /* Starts them: everything that stands is looked at once. The configuration is copied. */

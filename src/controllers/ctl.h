@@ -113,7 +113,7 @@ extern const struct controller deployment_controller, replicaset_controller, rep
     disruption_controller, quota_controller, aggregation_controller, csr_approving_controller, csr_signing_controller,
     ttl_after_finished_controller, claim_protection_controller, volume_protection_controller, volume_controller, ephemeral_controller,
     localpath_controller,
-    mirroring_controller, manifests_controller;
+    mirroring_controller, manifests_controller, hpa_controller;
 
 /* ---- keys ---- */
 void ctl_add(struct ctl *c, const struct obj *o); /* its key */
@@ -167,6 +167,8 @@ int sync_call(struct sync *s, struct api_call *c, const struct obj **out, struct
 /* Writes the status when it differs from what stands in tree; status replaces it. 1: nothing to write. */
 int sync_status(
     struct sync *s, enum ctl_resource r, const struct obj *o, struct json *tree, struct json *status, struct err **e) _must_check_;
+/* The same for calls that answer with a document (a scale, a list of figures); *tree lives in the sync's pool. */
+int sync_call_tree(struct sync *s, struct api_call *c, struct json **tree, struct err **e) _must_check_;
 bool err_is(struct err **e, enum err_code code); /* frees and clears *e when it has that code */
 void ctl_event(struct ctl *c, enum ctl_resource r, const struct obj *about, bool warning, const char *reason, const char *fmt, ...)
     _printf_(6, 7);

@@ -253,7 +253,7 @@ static void on_written(struct api_call *call)
     }
 }
 
-int sync_call(struct sync *s, struct api_call *c, const struct obj **out, struct err **e)
+static int call(struct sync *s, struct api_call *c, const struct obj **out, struct json **tree, struct err **e)
 {
     struct write *w = pool_new_of(s->pool, struct write);
     if (out)
@@ -277,8 +277,21 @@ int sync_call(struct sync *s, struct api_call *c, const struct obj **out, struct
             *out = w->call.obj;
         w->call.obj = NULL;
     }
+    if (tree)
+        *tree = r == 0 ? w->call.result : NULL;
     api_call_clear(&w->call);
     return r;
+}
+
+int sync_call(struct sync *s, struct api_call *c, const struct obj **out, struct err **e)
+{
+    return call(s, c, out, NULL, e);
+}
+
+int sync_call_tree(struct sync *s, struct api_call *c, struct json **tree, struct err **e)
+{
+    *tree = NULL;
+    return call(s, c, NULL, tree, e);
 }
 
 static struct api_call call_of(enum api_verb verb, enum ctl_resource r, const char *sub)
