@@ -260,6 +260,7 @@ call_fn verb_get, verb_list, verb_watch, verb_create, verb_update, verb_patch, v
 call_fn sub_scale_get, sub_scale_update, sub_scale_patch, sub_binding, sub_eviction, sub_token, sub_finalize, sub_bindings;
 call_fn review_access, review_self_access, review_local_access, review_self_rules, review_token, review_self;
 call_fn component_get, component_list;
+call_fn metrics_get, metrics_list; /* metrics_api.c */
 call_fn node_log, node_upgrade, node_proxy, pod_proxy, service_proxy;
 /* How an object goes: called by verb_delete, deletecollection and eviction. */
 struct delete_options {

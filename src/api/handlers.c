@@ -17,6 +17,8 @@ static const struct handler handlers[] = {
     {"", "namespaces", "finalize", VERB_UPDATE, true, true, sub_finalize},
     {"", "componentstatuses", "", VERB_GET, false, false, component_get},
     {"", "componentstatuses", "", VERB_LIST, false, false, component_list},
+    {"metrics.k8s.io", NULL, "", VERB_GET, false, false, metrics_get},
+    {"metrics.k8s.io", NULL, "", VERB_LIST, false, false, metrics_list},
     {"authorization.k8s.io", "subjectaccessreviews", "", VERB_CREATE, true, true, review_access},
     {"authorization.k8s.io", "localsubjectaccessreviews", "", VERB_CREATE, true, true, review_local_access},
     {"authorization.k8s.io", "selfsubjectaccessreviews", "", VERB_CREATE, true, true, review_self_access},
@@ -52,7 +54,7 @@ const struct handler *handler_find(const struct request_info *ri, const struct s
             continue;
         if (h->verb != VERB_NONE && h->verb != ri->verb)
             continue;
-        if (res->virtual_only && !h->res)
+        if (res->virtual_only && !h->res && !h->group)
             continue;
         return h;
     }

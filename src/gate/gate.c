@@ -348,6 +348,7 @@ static void stop(struct gate *g)
         storage_close(g);
     }
     pulls_close(g);
+    usage_free(g->usage);
     wire_free(g->node);
     wire_free(g->broker);
     map_clear(&g->waits, free);

@@ -42,6 +42,7 @@ struct events;      /* events.c */
 struct pulls;       /* pull.c */
 struct storage;     /* storage.c */
 struct image_want;  /* pull.c: of one container */
+struct usage;       /* usage.c: earlier looks at what containers use */
 
 /* A pod that should run here, or that node still has. Keyed by uid. */
 struct gpod {
@@ -101,6 +102,7 @@ struct gate {
     struct events *events;
     struct pulls *pulls;
     struct storage *storage;
+    struct usage *usage;
     int code;
 };
 
@@ -168,6 +170,8 @@ bool probes_started(const struct gpod *gp, struct str container);  /* startup; t
 /* hook.c */
 void hook_ask(struct gate *g, struct wire_msg *m);    /* NODE_HOOK */
 void hooks_forget(struct gpod *gp);                   /* the pod goes, or node does */
+
+void usage_free(struct usage *u);                     /* usage.c */
 
 /* tokens.c */
 int tokens_open(struct gate *g, struct err **e) _must_check_;

@@ -331,6 +331,17 @@ static struct probes *make_probes(struct gpod *gp)
     return ps;
 }
 
+/* What waits for a sidecar waits for its startup probe as well: node is told, again after it came back and has forgotten. */
+static void tell_started(struct gpod *gp)
+{
+    for (size_t i = 0; gp->gate->node && i < gp->state->ncontainers; i++) {
+        const struct node_container_state *s = &gp->state->containers[i];
+        struct node_started m = {gp->uid, s->name, s->id};
+        if (s->awaits_startup && probes_started(gp, s->name))
+            wire_send(gp->gate->node, NODE_STARTED, 0, &node_started_type, &m, NULL, 0);
+    }
+}
+
 /* A container's new run begins its probes from the beginning; one that ended has them stopped. */
 void probes_update(struct gpod *gp)
 {
@@ -360,4 +371,5 @@ void probes_update(struct gpod *gp)
             timer_in(gp->gate->loop, &x->timer, 0, on_due);
         }
     }
+    tell_started(gp);
 }

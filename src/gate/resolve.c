@@ -439,6 +439,7 @@ static int resolve_container(struct gate *g, struct gpod *gp, struct pool *p, co
     c->termination_policy = json_get_str(container, "terminationMessagePolicy");
     c->restart_policy = json_get_str(container, "restartPolicy");
     resolve_rules(p, container, c);
+    c->startup_probe = kind == CON_SIDECAR && json_get(container, STR("startupProbe"));
     c->spec_hash = 0;
     for (size_t i = 0; i < c->image_ref.n; i++) /* FNV-1a: the same after a restart, unlike str_hash */
         c->spec_hash = (c->spec_hash ^ (unsigned char)c->image_ref.p[i]) * 1099511628211u;

@@ -73,7 +73,7 @@ static bool find_target(struct gate *g, struct http_req *rq, struct str rest, bo
 
 /* ---- the small ones ---- */
 
-static void serve_pods(struct gate *g, struct http_req *rq)
+static void send_pods(struct gate *g, struct http_req *rq, bool running)
 {
     static const struct http_header json = {{"content-type", 12}, {"application/json", 16}};
     bool first = true;
@@ -81,7 +81,7 @@ static void serve_pods(struct gate *g, struct http_req *rq)
     http_send_str(rq, STR("{\"kind\":\"PodList\",\"apiVersion\":\"v1\",\"metadata\":{},\"items\":["));
     map_for (&g->pods, it) {
         struct gpod *gp = it->value;
-        if (!gp->object)
+        if (!gp->object || (running && !(gp->state && gp->state->sandbox_ready)))
             continue;
         if (!first)
             http_send_str(rq, STR(","));
@@ -90,6 +90,16 @@ static void serve_pods(struct gate *g, struct http_req *rq)
     }
     http_send_str(rq, STR("]}\n"));
     http_end(rq);
+}
+
+static void serve_pods(struct gate *g, struct http_req *rq)
+{
+    send_pods(g, rq, false);
+}
+
+static void serve_running(struct gate *g, struct http_req *rq)
+{
+    send_pods(g, rq, true);
 }
 
 static void serve_health(struct gate *g, struct http_req *rq)
@@ -102,11 +112,15 @@ static void serve_health(struct gate *g, struct http_req *rq)
 
 static void serve_summary(struct gate *g, struct http_req *rq)
 {
-    serve_stats(g, rq, false);
+    serve_stats(g, rq, STATS_SUMMARY);
 }
 static void serve_metrics(struct gate *g, struct http_req *rq)
 {
-    serve_stats(g, rq, true);
+    serve_stats(g, rq, STATS_METRICS);
+}
+static void serve_cadvisor(struct gate *g, struct http_req *rq)
+{
+    serve_stats(g, rq, STATS_CADVISOR);
 }
 
 static void serve_proxied(struct gate *g, struct http_req *rq)
@@ -128,6 +142,10 @@ static const struct route {
     {"/pods", GET, .whole = serve_pods},
     {"/stats/summary", GET, .whole = serve_summary},
     {"/metrics/resource", GET, .whole = serve_metrics},
+    {"/metrics/cadvisor", GET, .whole = serve_cadvisor},
+    {"/metrics", GET, .whole = serve_own_metrics},
+    {"/stats/usage", GET, .whole = serve_usage},
+    {"/runningpods", GET, .whole = serve_running},
     {"/containerLogs/", GET, .of_pod = serve_logs, .container = true},
     {"/exec/", ANY, .of_pod = serve_exec, .container = true},
     {"/attach/", ANY, .of_pod = serve_attach, .container = true},

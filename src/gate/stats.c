@@ -7,7 +7,7 @@ struct stats {
     struct gate *gate;
     struct http_req *rq;
     uint64_t id;
-    bool metrics;
+    enum stats_form form;
 };
 
 static void on_close(struct http_req *rq)
@@ -168,6 +168,98 @@ static void metrics(struct gate *g, const struct node_stats *s, struct buf *b)
     buf_puts(b, "resource_scrape_error 0\n");
 }
 
+/* ---- cAdvisor's names, as dashboards know them (/metrics/cadvisor): what node measures of them ---- */
+
+enum cfamily { C_CPU, C_MEMORY, C_WORKING_SET, C_RSS, C_FS, C_PIDS, C_START, C_RX, C_TX };
+
+static int64_t cvalue(enum cfamily f, const struct node_container_stats *c)
+{
+    return f == C_MEMORY ? c->memory : f == C_WORKING_SET ? c->memory_working_set : f == C_RSS ? c->rss : f == C_FS ? c->fs_used : c->pids;
+}
+
+static void cadvisor_container(struct buf *b, enum cfamily f, const char *name, int64_t at, struct gpod *gp, const struct node_container_stats *c)
+{
+    const struct node_container_state *s = serve_state(gp, c->name);
+    if (f >= C_RX || (f == C_START && (!s || !s->started)))
+        return;
+    buf_printf(b, "%s{container=\"%.*s\",id=\"%.*s\",image=\"%.*s\",name=\"%.*s\",namespace=\"%.*s\",pod=\"%.*s\"%s}", name, STR_ARG(c->name),
+        STR_ARG(s ? s->id : STR("")), STR_ARG(s ? s->image : STR("")), STR_ARG(s ? s->id : STR("")), STR_ARG(gp->ns), STR_ARG(gp->name), f == C_CPU ? ",cpu=\"total\"" : "");
+    if (f == C_CPU || f == C_START)
+        seconds(b, f == C_CPU ? c->cpu_ns : s->started, at);
+    else
+        bytes(b, cvalue(f, c), at);
+}
+
+static void cadvisor_pod(struct buf *b, enum cfamily f, const char *name, int64_t at, struct gpod *gp, const struct node_pod_stats *s)
+{
+    struct str id = gp->uid;
+    if (f != C_CPU && f != C_WORKING_SET && f < C_RX)
+        return;
+    buf_printf(b, "%s{container=\"\",id=\"%.*s\",image=\"\",%sname=\"\",namespace=\"%.*s\",pod=\"%.*s\"%s}", name, STR_ARG(id), f >= C_RX ? "interface=\"eth0\"," : "",
+        STR_ARG(gp->ns), STR_ARG(gp->name), f == C_CPU ? ",cpu=\"total\"" : "");
+    if (f == C_CPU)
+        seconds(b, s->cpu_ns, at);
+    else
+        bytes(b, f == C_RX ? s->rx_bytes : f == C_TX ? s->tx_bytes : s->memory_working_set, at);
+}
+
+static void cadvisor(struct gate *g, const struct node_stats *s, struct buf *b)
+{
+    static const struct {
+        enum cfamily family;
+        const char *name, *type, *help;
+    } families[] = {
+        {C_CPU, "container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds."},
+        {C_MEMORY, "container_memory_usage_bytes", "gauge", "Current memory usage in bytes, including all memory regardless of when it was accessed"},
+        {C_WORKING_SET, "container_memory_working_set_bytes", "gauge", "Current working set in bytes."},
+        {C_RSS, "container_memory_rss", "gauge", "Size of RSS in bytes."},
+        {C_FS, "container_fs_usage_bytes", "gauge", "Number of bytes that are consumed by the container on this filesystem."},
+        {C_PIDS, "container_processes", "gauge", "Number of processes running inside the container."},
+        {C_START, "container_start_time_seconds", "gauge", "Start time of the container since unix epoch in seconds."},
+        {C_RX, "container_network_receive_bytes_total", "counter", "Cumulative count of bytes received"},
+        {C_TX, "container_network_transmit_bytes_total", "counter", "Cumulative count of bytes transmitted"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+        buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", families[i].name, families[i].help, families[i].name, families[i].type);
+        for (size_t k = 0; k < s->npods; k++) {
+            struct gpod *gp = pods_find(g, s->pods[k].uid);
+            for (size_t c = 0; gp && c < s->pods[k].ncontainers; c++)
+                cadvisor_container(b, families[i].family, families[i].name, s->at, gp, &s->pods[k].containers[c]);
+            if (gp)
+                cadvisor_pod(b, families[i].family, families[i].name, s->at, gp, &s->pods[k]);
+        }
+    }
+    buf_printf(b, "# HELP machine_cpu_cores Number of logical CPU cores.\n# TYPE machine_cpu_cores gauge\nmachine_cpu_cores %" PRIu64 "\n", g->hello.cpus);
+    buf_printf(b, "# HELP machine_memory_bytes Amount of memory installed on the machine.\n# TYPE machine_memory_bytes gauge\nmachine_memory_bytes %" PRId64 "\n", g->hello.memory);
+}
+
+/* ---- the kubelet's own figures that a node of ours has (/metrics) ---- */
+
+void serve_own_metrics(struct gate *g, struct http_req *rq)
+{
+    static const char *const states[] = {"created", "running", "exited"};
+    _cleanup_(buf_clear) struct buf b = BUF_INIT;
+    int64_t pods = 0, count[3] = {0};
+    map_for(&g->pods, it) {
+        const struct gpod *gp = it->value;
+        pods += gp->state && gp->state->sandbox_ready;
+        for (size_t i = 0; gp->state && i < gp->state->ncontainers; i++)
+            count[gp->state->containers[i].state]++;
+    }
+    head(&b, "kubernetes_build_info", "gauge", "A metric with a constant '1' value labeled by version");
+    buf_puts(&b, "kubernetes_build_info{git_version=\"v1.36.2+sampan" SAMPAN_VERSION "\",major=\"1\",minor=\"36\"} 1\n");
+    head(&b, "kubelet_node_name", "gauge", "The node's name. The count is always 1.");
+    buf_printf(&b, "kubelet_node_name{node=\"%s\"} 1\n", g->o->node_name ? g->o->node_name : "");
+    head(&b, "kubelet_running_pods", "gauge", "Number of pods that have a running pod sandbox");
+    buf_printf(&b, "kubelet_running_pods %" PRId64 "\n", pods);
+    head(&b, "kubelet_running_containers", "gauge", "Number of containers currently running");
+    for (size_t i = 0; i < ARRAY_LEN(states); i++)
+        buf_printf(&b, "kubelet_running_containers{container_state=\"%s\"} %" PRId64 "\n", states[i], count[i]);
+    head(&b, "kubelet_desired_pods", "gauge", "The number of pods the kubelet is being instructed to run");
+    buf_printf(&b, "kubelet_desired_pods %zu\n", map_count(&g->pods));
+    http_reply_str(rq, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&b));
+}
+
 /* ---- the request ---- */
 
 static void on_stats(void *arg, struct wire_msg *m)
@@ -175,7 +267,7 @@ static void on_stats(void *arg, struct wire_msg *m)
     struct stats *x = arg;
     struct gate *g = x->gate;
     struct http_req *rq = x->rq;
-    bool as_metrics = x->metrics;
+    enum stats_form as = x->form;
     _cleanup_(buf_clear) struct buf b = BUF_INIT;
     struct node_stats s = {0};
     rq->on_close = NULL;
@@ -185,21 +277,23 @@ static void on_stats(void *arg, struct wire_msg *m)
         serve_fail(rq, 503, "the node process gives no statistics now");
         return;
     }
-    if (as_metrics)
+    if (as == STATS_METRICS)
         metrics(g, &s, &b);
+    else if (as == STATS_CADVISOR)
+        cadvisor(g, &s, &b);
     else
         summary(g, rq->pool, &s, &b);
-    struct http_header type = {STR("content-type"), as_metrics ? STR("text/plain; version=0.0.4; charset=utf-8") : STR("application/json")};
+    struct http_header type = {STR("content-type"), as != STATS_SUMMARY ? STR("text/plain; version=0.0.4; charset=utf-8") : STR("application/json")};
     struct bytes *body = buf_to_bytes(&b);
     http_reply(rq, 200, &type, 1, body);
     bytes_unref(body);
 }
 
-void serve_stats(struct gate *g, struct http_req *rq, bool as_metrics)
+void serve_stats(struct gate *g, struct http_req *rq, enum stats_form form)
 {
     struct node_empty ask = {0};
     struct stats *x = xcalloc(1, sizeof *x);
-    *x = (struct stats){.gate = g, .rq = rq, .metrics = as_metrics};
+    *x = (struct stats){.gate = g, .rq = rq, .form = form};
     rq->user = x;
     rq->on_close = on_close;
     uint64_t id = gate_ask(g, NODE_STATS, &node_empty_type, &ask, on_stats, x);

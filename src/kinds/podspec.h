@@ -24,3 +24,4 @@ void int_or_percent_validate(const struct json *v, const struct fpath *at, bool 
 int64_t int_or_percent_value(const struct json *v); /* the number, whichever it is; 0 when absent */
 void labels_validate(const struct json *map, const struct fpath *at, struct err **e);
 void selector_validate(const struct json *sel, const struct fpath *at, struct err **e);
+void podspec_validate_security(const struct json *spec, const struct fpath *at, struct err **e); /* podspec_security.c: part of podspec_validate */

@@ -311,6 +311,7 @@ void podspec_validate(const struct json *spec, const struct fpath *at, struct er
     if (subdomain.n && (why = name_dns1123_label(subdomain)))
         ferr_invalid_str(e, &sub, subdomain, why);
     tolerations(json_get(spec, STR("tolerations")), &tol, e);
+    podspec_validate_security(spec, at, e);
     if (json_get_bool(spec, "hostNetwork", false)) {
         struct fpath cs = FPATH(at, "containers");
         size_t i = 0;

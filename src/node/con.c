@@ -406,7 +406,7 @@ void con_start(struct container *c)
     }
     timer_del(&c->backoff_timer);
     con_wait(c, NULL, NULL);
-    c->started_ok = c->oom = c->killed_by_us = c->ended = c->pre_stop_done = false;
+    c->started_ok = c->startup_ok = c->oom = c->killed_by_us = c->ended = c->pre_stop_done = false;
     c->spec_hash = c->spec->spec_hash;
     c->conmon = (struct process){0, 0};
     c->pid = 0;

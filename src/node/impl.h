@@ -90,6 +90,7 @@ struct container {
     struct watch conmon_watch;
     int64_t started, backoff, next_at, last_update;
     bool started_ok, ran, ended, killed_by_us, want_restart, oom;
+    bool startup_ok;            /* gate said NODE_STARTED of this run */
     bool hook_asked;            /* gate performs a hook of this run */
     struct run_result now, last;
     char *waiting_reason, *waiting_message;

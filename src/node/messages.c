@@ -69,6 +69,23 @@ static void on_restart(struct node *n, struct wire_msg *m)
     reply_to(n, m, e);
 }
 
+static void on_started(struct node *n, struct wire_msg *m)
+{
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct node_started x;
+    struct err *e = NULL;
+    if (wire_decode(&node_started_type, m->body, p, &x, &e) == 0) {
+        struct pod *pod = node_pod_by_uid(n, x.uid);
+        struct container *c = pod ? pod_container(pod, x.container) : NULL;
+        if (c && c->id && str_eqz(x.run, c->id) && !c->startup_ok) { /* else it is of a run that is over */
+            c->startup_ok = true;
+            pod_report(pod);
+            pod_kick(pod);
+        }
+    }
+    reply_to(n, m, e);
+}
+
 static void on_volume(struct node *n, struct wire_msg *m)
 {
     _cleanup_(pool_freep) struct pool *p = pool_new();
@@ -117,6 +134,7 @@ static const struct { void (*fn)(struct node *n, struct wire_msg *m);
     [NODE_STORAGE_REMOVE] = {storage_remove},
     [NODE_STATS] = {on_stats},
     [NODE_HOOK_DONE] = {hooks_done},
+    [NODE_STARTED] = {on_started},
 };
 
 void node_message(void *arg, struct wire_msg *m)

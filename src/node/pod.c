@@ -383,7 +383,8 @@ static bool step_init(struct pod *p)
         }
         if (c->kind == CON_SIDECAR) {
             want_running(c);
-            if (!(c->state == CON_RUNNING && c->started_ok) && !mains_ran)
+            bool begun = c->state == CON_RUNNING && c->started_ok && (c->startup_ok || !c->spec || !c->spec->startup_probe);
+            if (!begun && !mains_ran)
                 return false;
         }
     }

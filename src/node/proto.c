@@ -78,7 +78,8 @@ FIELDS(node_container) = {WIRE_STR(struct node_container, name, NAME), WIRE_ENUM
     WIRE_STRUCT(struct node_container, pre_stop, &node_hook_type), WIRE_STR(struct node_container, stop_signal, 32),
     WIRE_STR(struct node_container, termination_path, PATH), WIRE_STR(struct node_container, termination_policy, 64),
     WIRE_STR(struct node_container, restart_policy, 32), WIRE_LIST(struct node_container, ports, nports, &node_port_type, 256),
-    WIRE_U64(struct node_container, spec_hash), WIRE_LIST(struct node_container, rules, nrules, &node_restart_rule_type, 64), WIRE_END};
+    WIRE_U64(struct node_container, spec_hash), WIRE_LIST(struct node_container, rules, nrules, &node_restart_rule_type, 64),
+    WIRE_BOOL(struct node_container, startup_probe), WIRE_END};
 SUBTYPE(node_container);
 FIELDS(node_pod) = {WIRE_STR(struct node_pod, uid, NAME), WIRE_STR(struct node_pod, ns, NAME), WIRE_STR(struct node_pod, name, NAME),
     WIRE_STR(struct node_pod, hostname, NAME), WIRE_STR(struct node_pod, subdomain, NAME), WIRE_STR(struct node_pod, service_account, NAME),
@@ -108,6 +109,9 @@ FIELDS(node_hook_done) = {WIRE_STR(struct node_hook_done, uid, NAME), WIRE_STR(s
     WIRE_STR(struct node_hook_done, run, 128), WIRE_BOOL(struct node_hook_done, post_start), WIRE_BOOL(struct node_hook_done, failed),
     WIRE_STR(struct node_hook_done, message, TEXT), WIRE_END};
 TYPE(node_hook_done);
+FIELDS(node_started) = {WIRE_STR(struct node_started, uid, NAME), WIRE_STR(struct node_started, container, NAME),
+    WIRE_STR(struct node_started, run, 128), WIRE_END};
+TYPE(node_started);
 FIELDS(node_exec) = {WIRE_STR(struct node_exec, uid, NAME), WIRE_STR(struct node_exec, container, NAME),
     WIRE_STRS(struct node_exec, argv, nargv, 4096), WIRE_BOOL(struct node_exec, tty), WIRE_BOOL(struct node_exec, in),
     WIRE_BOOL(struct node_exec, out), WIRE_BOOL(struct node_exec, err), WIRE_I64(struct node_exec, timeout_ms), WIRE_END};
@@ -138,7 +142,7 @@ FIELDS(node_container_state) = {WIRE_STR(struct node_container_state, name, NAME
     WIRE_I64(struct node_container_state, last_exit_code), WIRE_I64(struct node_container_state, last_signal),
     WIRE_I64(struct node_container_state, last_started), WIRE_I64(struct node_container_state, last_finished),
     WIRE_STR(struct node_container_state, last_reason, NAME), WIRE_STR(struct node_container_state, last_message, TEXT),
-    WIRE_STR(struct node_container_state, last_id, 128), WIRE_END};
+    WIRE_STR(struct node_container_state, last_id, 128), WIRE_BOOL(struct node_container_state, awaits_startup), WIRE_END};
 SUBTYPE(node_container_state);
 FIELDS(node_pod_state) = {WIRE_STR(struct node_pod_state, uid, NAME), WIRE_STR(struct node_pod_state, ns, NAME),
     WIRE_STR(struct node_pod_state, name, NAME), WIRE_STR(struct node_pod_state, ip, IP), WIRE_BOOL(struct node_pod_state, sandbox_ready),

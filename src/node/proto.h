@@ -47,6 +47,7 @@ enum node_msg {
     NODE_STORAGE_REMOVE, /* struct node_storage: a provisioned volume's folder and all in it → NODE_REPLY, ERR_CONFLICT while a pod has it */
     NODE_STATS,        /* struct node_empty → NODE_STATS_DATA */
     NODE_HOOK_DONE,    /* struct node_hook_done: how a hook that gate performs has ended */
+    NODE_STARTED,      /* struct node_started: a run's startup probe has succeeded; what waits for a sidecar goes on */
     /* node → gate */
     NODE_HELLO = 64,   /* struct node_hello */
     NODE_REPLY,        /* struct node_reply */
@@ -151,6 +152,7 @@ struct node_container {
     struct node_port *ports; size_t nports;
     uint64_t spec_hash;                      /* changes when the container must be made again (image) */
     struct node_restart_rule *rules; size_t nrules;
+    bool startup_probe;                      /* gate will say NODE_STARTED of each run; asked of sidecars only */
 };
 struct node_pod {
     struct str uid, ns, name;
@@ -177,6 +179,7 @@ struct node_pod_stop { struct str uid; int64_t grace_s; struct str reason; };
 struct node_restart { struct str uid, container, reason, message; int64_t grace_s; };
 struct node_hook_ask { struct str uid, container, run; bool post_start; int64_t timeout_ms; /* 0: none */ }; /* run: the container's id */
 struct node_hook_done { struct str uid, container, run; bool post_start, failed; struct str message; };
+struct node_started { struct str uid, container, run; };
 struct node_exec { struct str uid, container; struct str *argv; size_t nargv; bool tty, in, out, err; int64_t timeout_ms; };
 struct node_exec_done { int64_t code; struct str message; };
 struct node_resize { uint64_t exec_id; uint64_t width, height; };
@@ -196,6 +199,7 @@ struct node_container_state {
     bool started_ok;                         /* post-start hook done */
     /* the run before this one */
     bool had_last; int64_t last_exit_code, last_signal, last_started, last_finished; struct str last_reason, last_message, last_id;
+    bool awaits_startup;                     /* NODE_STARTED has not come for this run */
 };
 struct node_pod_state {
     struct str uid, ns, name;
@@ -283,5 +287,6 @@ struct node_stats {
 extern const struct wire_type node_empty_type, node_uid_type, node_reply_type, node_config_type, node_pod_type, node_pod_stop_type,
     node_restart_type, node_exec_type, node_exec_done_type, node_resize_type, node_attach_type, node_log_type, node_connect_type,
     node_listen_type, node_pod_state_type, node_event_type, node_hello_type, node_addresses_type, node_images_type, node_image_import_type,
-    node_image_ref_type, node_volume_update_type, node_storage_type, node_hook_ask_type, node_hook_done_type, node_services_type, node_peers_type, node_stats_type,
+    node_image_ref_type, node_volume_update_type, node_storage_type, node_services_type, node_peers_type, node_stats_type,
     node_pressure_type, node_policies_type;
+extern const struct wire_type node_hook_ask_type, node_hook_done_type, node_started_type;

@@ -68,6 +68,7 @@ static void state_out(const struct container *c, struct node_container_state *o)
         o->state = CS_RUNNING;
         o->started = c->started;
         o->started_ok = c->started_ok;
+        o->awaits_startup = c->spec && c->spec->startup_probe && !c->startup_ok;
     } else if (c->waiting_reason) { /* back-off, errors of creation: with the run before it */
         o->state = CS_WAITING;
         o->reason = str_of(c->waiting_reason);

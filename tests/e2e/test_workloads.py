@@ -213,3 +213,75 @@ def test_rollouts_survive_the_death_of_the_api(server, ns):
         wait_for("the api is back", lambda: server.kubectl("get", "--raw", "/readyz", check=False).strip() == "ok", 60)
         server.kubectl("rollout", "status", "deploy/web", "-n", ns, "--timeout=90s", seconds=100)
         wait_for("only new pods are left", lambda: [p["spec"]["containers"][0]["env"][0]["value"] for p in server.pods(ns, "app=web")] == [value] * 3, 60)
+
+
+def test_top_tells_what_nodes_and_pods_use(server, ns):
+    server.apply(f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: busy, labels: {{app: busy}}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {{name: spin, image: "{IMAGE}", command: ["sh", "-c", "while true; do :; done"], resources: {{limits: {{cpu: 200m}}}}}}
+  - {{name: idle, image: "{IMAGE}", command: ["sleep", "1000"]}}
+""", "-n", ns)
+    server.wait_pods_ready(ns, "app=busy", 1)
+    node = server.pods(ns, "app=busy")[0]["spec"]["nodeName"]
+    rows = [line.split() for line in server.kubectl("top", "nodes", "--no-headers").strip().splitlines()]
+    assert [r[0] for r in rows] == [node] and rows[0][1].endswith("m") and rows[0][3].endswith("Mi")
+    def use():
+        lines = server.kubectl("top", "pod", "-n", ns, "--containers", "--no-headers").strip().splitlines()
+        return {line.split()[1]: int(line.split()[2].rstrip("m")) for line in lines}
+    wait_for("the busy container is seen to be busy", lambda: 50 <= use().get("spin", 0) <= 300 and use()["idle"] < 20)
+    metrics = f"/apis/metrics.k8s.io/v1beta1/namespaces/{ns}/pods"
+    got = json.loads(server.kubectl("get", "--raw", f"{metrics}?labelSelector=app%3Dbusy"))
+    assert [i["metadata"]["name"] for i in got["items"]] == ["busy"] and got["items"][0]["metadata"]["labels"] == {"app": "busy"}
+    assert not json.loads(server.kubectl("get", "--raw", f"{metrics}?labelSelector=app%3Dnone"))["items"]
+    text = server.kubectl("get", "--raw", f"/api/v1/nodes/{node}:10250/proxy/metrics/cadvisor")
+    assert f'container_cpu_usage_seconds_total{{container="spin"' in text and f'pod="busy",cpu="total"}}' in text
+    assert "kubelet_running_pods" in server.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/metrics")
+
+
+def test_hooks_over_http_are_performed_and_a_sidecars_startup_probe_is_waited_for(server, ns):
+    server.apply(f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: web, labels: {{app: web}}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {{name: c, image: "{IMAGE}", command: ["sh", "-c", "exec httpd -f -vv -p 8080 -h /"], readinessProbe: {{tcpSocket: {{port: 8080}}, periodSeconds: 1}}}}
+""", "-n", ns)
+    server.wait_pods_ready(ns, "app=web", 1)
+    ip = server.pods(ns, "app=web")[0]["status"]["podIP"]
+    server.apply(f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: hooks}}
+spec:
+  terminationGracePeriodSeconds: 30
+  initContainers:
+  - name: side
+    restartPolicy: Always
+    image: "{IMAGE}"
+    command: ["sh", "-c", "sleep 2; touch /tmp/up; trap exit TERM; while true; do sleep 0.2; done"]
+    startupProbe: {{exec: {{command: ["cat", "/tmp/up"]}}, periodSeconds: 1, failureThreshold: 100}}
+  containers:
+  - name: main
+    image: "{IMAGE}"
+    command: {SLEEP}
+    lifecycle:
+      postStart: {{httpGet: {{host: "{ip}", path: /after-start, port: 8080}}}}
+      preStop: {{httpGet: {{host: "{ip}", path: /before-stop, port: 8080}}}}
+""", "-n", ns)
+    wait_for("the pod runs", lambda: server.get("pod", "hooks", "-n", ns)["status"]["phase"] == "Running")
+    status = server.get("pod", "hooks", "-n", ns)["status"]
+    side, main = status["initContainerStatuses"][0], status["containerStatuses"][0]
+    assert side["started"] and main["state"]["running"]["startedAt"] > side["state"]["running"]["startedAt"]
+    events = server.kubectl("get", "events", "-n", ns, "--field-selector", "involvedObject.name=hooks,reason=Unhealthy")
+    assert "cat: can't open '/tmp/up'" in events  # what the command said, not only how it ended
+    wait_for("the first hook came", lambda: "after-start" in server.kubectl("logs", "web", "-n", ns))
+    assert "before-stop" not in server.kubectl("logs", "web", "-n", ns)
+    server.kubectl("delete", "pod", "hooks", "-n", ns, "--timeout=60s")
+    assert "before-stop" in server.kubectl("logs", "web", "-n", ns)
