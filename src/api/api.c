@@ -175,6 +175,7 @@ void api_free(struct api *a)
     a->stopping = true;
     timer_del(&a->housekeeping);
     nodes_free(a->nodes);
+    crds_free(a->crds);
     bootstrap_free(a->bootstrap);
     recorder_free(a->recorder);
     api_keys_free(a->keys);
@@ -217,6 +218,8 @@ int api_start(struct api *a, struct loop *control, struct err **e)
     if (addresses_rebuild(a, e) < 0)
         return -(*e)->code;
     timer_in(control, &a->housekeeping, HOUSEKEEPING, housekeeping);
+    if (crds_start(a, e) < 0)
+        return -(*e)->code;
     return bootstrap_start(a, e);
 }
 

@@ -511,6 +511,11 @@ struct str call_remote(const struct call *c)
     return c->rq && c->rq->conn ? stream_peer(c->rq->conn) : STR_NULL;
 }
 
+struct str call_list_kind(struct call *c)
+{
+    return c->res->list_kind.n ? c->res->list_kind : pool_printf(c->pool, "%.*sList", STR_ARG(c->res->kind));
+}
+
 struct str call_qualified(struct call *c)
 {
     return str_empty(c->ri.group) ? c->ri.res : pool_printf(c->pool, "%.*s.%.*s", STR_ARG(c->ri.res), STR_ARG(c->ri.group));

@@ -172,6 +172,7 @@ int check_not_older(struct call *c, int64_t have, struct err **e) _must_check_; 
 /* Errors in Kubernetes' words about the request's resource. */
 int call_not_found(struct call *c, struct str name, struct err **e); /* deployments.apps "x" not found */
 int call_conflict(struct call *c, const char *why, struct err **e);  /* Operation cannot be fulfilled on ... "x": why */
+struct str call_list_kind(struct call *c);                           /* "DeploymentList" */
 struct str call_qualified(struct call *c);                           /* "deployments.apps", "pods" */
 #define OBJECT_MODIFIED "the object has been modified; please apply your changes to the latest version and try again"
 

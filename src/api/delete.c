@@ -172,6 +172,7 @@ static enum fate decide(struct call *c, struct json *doc, const struct delete_op
         if (pod && opt->grace_set)
             changed |= shorten(c, meta, grace);
     }
+    crd_on_delete(c, doc);
     bool held = json_count(json_get(meta, STR("finalizers"))) || (ns && json_count(json_path(doc, "spec", "finalizers", NULL)));
     if (!marked && (held || grace > 0)) {
         mark(c, meta, grace);
@@ -326,8 +327,8 @@ int verb_delete_collection(struct call *c, struct err **e)
     _cleanup_(store_view_unrefp) struct store_view *v = store_view(c->api->store);
     _cleanup_(buf_clear) struct buf b = BUF_INIT;
     size_t n = 0;
-    buf_printf(&b, "{\"kind\":\"%.*sList\",\"apiVersion\":\"%.*s\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"},\"items\":[",
-        STR_ARG(c->res->kind), STR_ARG(api_version(c->pool, c->res->group, c->res->version)), view_rev(v));
+    buf_printf(&b, "{\"kind\":\"%.*s\",\"apiVersion\":\"%.*s\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"},\"items\":[",
+        STR_ARG(call_list_kind(c)), STR_ARG(api_version(c->pool, c->res->group, c->res->version)), view_rev(v));
     iter_start(&it, v, c->sres, call_ns(c), STR_NULL, STR_NULL);
     for (const struct obj *o; (o = iter_next(&it));) {
         if (!select_match(c, &sel, o))

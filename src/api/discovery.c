@@ -10,7 +10,7 @@ struct document {
 };
 struct discovery {
     pthread_mutex_t lock;
-    const struct schema *of;
+    struct schema *of; /* a reference, so that no other one stands at its address */
     struct map documents; /* by name, struct document */
 };
 
@@ -33,6 +33,7 @@ void discovery_free(struct discovery *d)
     if (!d)
         return;
     map_clear(&d->documents, document_free);
+    schema_unref(d->of);
     pthread_mutex_destroy(&d->lock);
     free(d);
 }
@@ -49,7 +50,8 @@ int document_reply(struct call *c, struct str name, const char *type,
     pthread_mutex_lock(&d->lock);
     if (d->of != c->schema) {
         map_clear(&d->documents, document_free);
-        d->of = c->schema;
+        schema_unref(d->of);
+        d->of = schema_ref(c->schema);
     }
     struct document *doc = map_get(&d->documents, name);
     if (!doc) {
@@ -97,6 +99,53 @@ static void put_verbs(struct pool *p, struct json *o, uint32_t v)
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
         if (v & verbs[i].bit)
             json_append(a, json_str_view(p, str_of(verbs[i].name)));
+}
+
+/* The rows that clients may use, in the registry's order. */
+static const struct schema_resource *row_at(const struct call *c, size_t *i)
+{
+    const struct schema_resource *r;
+    while ((r = schema_at(c->schema, *i)) && r->unserved)
+        ++*i;
+    return r;
+}
+
+/* v2 > v1 > v1beta2 > v1beta1 > v1alpha1 > others by name (apimachinery's version.CompareKubeAwareVersionStrings). */
+static int64_t version_rank(struct str v)
+{
+    uint64_t major = 0, minor = 0;
+    size_t i = 1, from = 1;
+    if (v.n < 2 || v.p[0] != 'v')
+        return -1;
+    while (i < v.n && v.p[i] >= '0' && v.p[i] <= '9')
+        i++;
+    if (!str_to_u64(str_sub(v, from, i), &major) || major > 1000000)
+        return -1;
+    struct str rest = str_sub(v, i, v.n);
+    if (!rest.n)
+        return (int64_t)((3ull << 50) + (major << 25));
+    bool beta = str_starts(rest, STR("beta"));
+    if ((!beta && !str_starts(rest, STR("alpha"))) || !str_to_u64(str_sub(rest, beta ? 4 : 5, rest.n), &minor) || minor > 1000000)
+        return -1;
+    return (int64_t)(((beta ? 2ull : 1ull) << 50) + (major << 25) + minor);
+}
+
+static bool version_before(struct str a, struct str b)
+{
+    int64_t x = version_rank(a), y = version_rank(b);
+    return x != y ? x > y : str_cmp(a, b) < 0;
+}
+
+/* Puts v, whose member `version` says which it is, at its place among the group's versions: the preferred one first. */
+static void version_insert(struct json *versions, struct json *v)
+{
+    size_t at = 0;
+    json_for (versions, o) {
+        if (version_before(json_get_str(v, "version"), json_get_str(o, "version")))
+            break;
+        at++;
+    }
+    json_insert(versions, at, v);
 }
 
 static void put_strings(struct pool *p, struct json *o, const char *key, const struct str *l, size_t n)
@@ -150,7 +199,7 @@ static int make_resources(struct call *c, struct buf *out, void *arg, struct err
         json_set_str(p, o, STR("apiVersion"), STR("v1"));
     json_set_str(p, o, STR("groupVersion"), api_version(p, gv->group, gv->version));
     struct json *list = json_put_arr(p, o, STR("resources"));
-    for (size_t i = 0; (r = schema_at(c->schema, i)); i++)
+    for (size_t i = 0; (r = row_at(c, &i)); i++)
         if (str_eq(r->group, gv->group) && str_eq(r->version, gv->version))
             resource_row(p, list, r);
     if (json_count(list) == 0)
@@ -167,14 +216,14 @@ static void group_row(struct call *c, struct json *o, struct str group)
     struct str last = STR_NULL;
     json_set_str(p, o, STR("name"), group);
     struct json *versions = json_put_arr(p, o, STR("versions"));
-    for (size_t i = 0; (r = schema_at(c->schema, i)); i++) {
+    for (size_t i = 0; (r = row_at(c, &i)); i++) {
         if (!str_eq(r->group, group) || str_eq(r->version, last))
             continue;
         last = r->version;
         struct json *v = json_obj(p);
         json_set_str(p, v, STR("groupVersion"), api_version(p, group, last));
         json_set_str(p, v, STR("version"), last);
-        json_insert(versions, 0, v); /* the registry is sorted upwards: the newest is preferred */
+        version_insert(versions, v);
     }
     json_set(p, o, STR("preferredVersion"), json_clone(p, json_at(versions, 0)));
 }
@@ -189,7 +238,7 @@ static int make_groups(struct call *c, struct buf *out, void *arg, struct err **
     json_set_str(p, o, STR("kind"), STR("APIGroupList"));
     json_set_str(p, o, STR("apiVersion"), STR("v1"));
     struct json *groups = json_put_arr(p, o, STR("groups"));
-    for (size_t i = 0; (r = schema_at(c->schema, i)); i++) {
+    for (size_t i = 0; (r = row_at(c, &i)); i++) {
         if (str_eq(r->group, last))
             continue;
         last = r->group;
@@ -263,7 +312,7 @@ static void aggregated_group(struct call *c, struct json *items, struct str grou
         json_set_str(p, m, STR("name"), group);
     json_set(p, m, STR("creationTimestamp"), json_null(p));
     struct json *versions = json_put_arr(p, o, STR("versions"));
-    for (size_t i = 0; (r = schema_at(c->schema, i)); i++) {
+    for (size_t i = 0; (r = row_at(c, &i)); i++) {
         if (!str_eq(r->group, group))
             continue;
         if (!str_eq(r->version, last)) {
@@ -272,7 +321,7 @@ static void aggregated_group(struct call *c, struct json *items, struct str grou
             json_set_str(p, v, STR("version"), last);
             list = json_put_arr(p, v, STR("resources"));
             json_set_str(p, v, STR("freshness"), STR("Current"));
-            json_insert(versions, 0, v);
+            version_insert(versions, v);
         }
         aggregated_row(p, list, r);
     }
@@ -292,7 +341,7 @@ static int make_aggregated(struct call *c, struct buf *out, void *arg, struct er
     struct json *items = json_put_arr(p, o, STR("items"));
     if (core)
         aggregated_group(c, items, STR(""));
-    for (size_t i = 0; !core && (r = schema_at(c->schema, i)); i++) {
+    for (size_t i = 0; !core && (r = row_at(c, &i)); i++) {
         if (str_eq(r->group, last))
             continue;
         last = r->group;

@@ -1,4 +1,5 @@
 #include "api/call.h"
+#include "schema/structural.h"
 #include "yaml/yaml.h"
 
 struct str api_version(struct pool *p, struct str group, struct str version)
@@ -19,11 +20,26 @@ struct str storage_api_version(const struct schema_resource *r, struct pool *p)
 
 bool encode_as_stored(const struct call *c)
 {
-    return c->res == c->stored;
+    return c->res == c->stored && !(c->res->type->cr && c->res->type->cr->reread);
+}
+
+/* A custom resource takes the form of the version's schema: what was stored under an older one gets its defaults and loses what is unknown now. */
+static int convert_custom(struct call *c, const struct schema_resource *from, const struct schema_resource *to, struct json **doc, struct err **e)
+{
+    if (from == to && !to->type->cr->reread)
+        return 0;
+    json_set_str(c->pool, *doc, STR("apiVersion"), api_version(c->pool, to->group, to->version));
+    if (schema_decode(to, to->type, c->pool, *doc, NULL, e) < 0)
+        return -(*e)->code;
+    schema_default(to->type, c->pool, *doc);
+    schema_fill_zero(to->type, c->pool, *doc);
+    return 0;
 }
 
 static int convert(struct call *c, const struct schema_resource *from, const struct schema_resource *to, struct json **doc, struct err **e)
 {
+    if (to->type->cr)
+        return convert_custom(c, from, to, doc, e);
     if (from == to)
         return 0;
     struct kind_ctx k = {c->pool, from, STR(""), clock_now(api_clock(c->api))};

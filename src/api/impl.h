@@ -2,6 +2,7 @@
 #pragma once
 #include <pthread.h>
 #include "api/call.h"
+#include "api/crd.h"
 #include "base/map.h"
 
 struct rbac;      /* rbac.c: compiled roles and bindings */
@@ -14,6 +15,7 @@ struct discovery; /* discovery.c: documents made once per registry */
 struct bootstrap; /* bootstrap.c */
 struct quota;     /* quota.c */
 struct recorder;  /* event.c */
+struct crds;      /* crd.h */
 
 #define API_ROUTES 32
 
@@ -38,6 +40,7 @@ struct api {
     struct discovery *discovery;
     struct bootstrap *bootstrap;
     struct quota *quota;
+    struct crds *crds; /* from api_start */
     struct recorder *recorder; /* event.c: from the first Event on */
     void (*on_ready)(void *arg);
     void *on_ready_arg;

@@ -268,7 +268,7 @@ static void finish(struct call *c, struct listing *l)
     if (proto(c)) {
         bool partial = c->accept.shape == SHAPE_PARTIAL;
         protobuf_list(c, partial ? STR("meta.k8s.io/v1") : api_version(c->pool, c->res->group, c->res->version),
-            partial ? STR("PartialObjectMetadataList") : pool_printf(c->pool, "%.*sList", STR_ARG(c->res->kind)),
+            partial ? STR("PartialObjectMetadataList") : call_list_kind(c),
             pool_printf(c->pool, "%" PRId64, l->rv), cont, left, buf_str(&l->out), &whole);
         call_depend(c, view_res_rev(l->view, c->sres));
         call_reply_raw(c, 200, "application/vnd.kubernetes.protobuf", buf_to_bytes(&whole));

@@ -41,6 +41,20 @@ static struct str path_of(struct pool *p, struct str group, struct str version)
                             : pool_printf(p, "apis/%.*s/%.*s", STR_ARG(group), STR_ARG(version));
 }
 
+/* What a group version's document changes with: the CRDs that are in it. From the registry's row i on. */
+static uint64_t stamp_of(struct call *c, struct str path, size_t i)
+{
+    const struct schema_resource *first = schema_at(c->schema, i), *r;
+    struct buf b = BUF_INIT;
+    buf_printf(&b, "%.*s/%.*s", STR_ARG(c->api->cfg.version_git), STR_ARG(path));
+    for (; (r = schema_at(c->schema, i)) && str_eq(r->group, first->group) && str_eq(r->version, first->version); i++)
+        if (r->stamp)
+            buf_printf(&b, "/%.*s:%" PRId64, STR_ARG(r->resource), r->stamp);
+    uint64_t h = str_hash(buf_str(&b));
+    buf_clear(&b);
+    return h;
+}
+
 /* Hashing every document for the index would make all of them: the index names the registry's generation instead until a document was made.
  */
 static int make_index(struct call *c, struct buf *out, void *arg, struct err **e)
@@ -53,10 +67,12 @@ static int make_index(struct call *c, struct buf *out, void *arg, struct err **e
     for (size_t i = 0; (r = schema_at(c->schema, i)); i++) {
         if (n && str_eq(r->group, last_group) && str_eq(r->version, last_version))
             continue;
+        if (r->unserved)
+            continue;
         last_group = r->group, last_version = r->version;
         struct str path = path_of(c->pool, r->group, r->version);
         buf_printf(out, "%s\"%.*s\":{\"serverRelativeURL\":\"/openapi/v3/%.*s?hash=%016" PRIx64 "\"}", n++ ? "," : "", STR_ARG(path),
-            STR_ARG(path), str_hash(pool_printf(c->pool, "%p/%.*s", (const void *)c->schema, STR_ARG(path))));
+            STR_ARG(path), stamp_of(c, path, i));
     }
     buf_puts(out, "}}\n");
     return 0;

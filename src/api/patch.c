@@ -1,4 +1,5 @@
 #include "api/impl.h"
+#include "schema/structural.h"
 #include "yaml/yaml.h"
 
 /* JSON patch, merge patch and strategic merge patch. The patch is applied to the object in the version that was asked for. */
@@ -21,6 +22,10 @@ int patch_apply(struct call *c, struct json **doc, const struct json *patch, str
             return err_set(e, ERR_BAD_REQUEST, "error decoding patch: a JSON patch is an array of operations");
         return json_patch(c->pool, doc, patch, e) < 0 ? -(*e)->code : 0;
     case MEDIA_STRATEGIC:
+        if (t->cr)
+            return err_set(e, ERR_MEDIA_TYPE,
+                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, "
+                "application/apply-patch+yaml");
         if (!json_is(patch, JSON_OBJ))
             return err_set(e, ERR_BAD_REQUEST, "error decoding patch: a strategic merge patch is an object");
         return schema_strategic_merge(t, c->pool, *doc, patch, e) < 0 ? -(*e)->code : 0;

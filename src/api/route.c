@@ -205,8 +205,10 @@ int route_resource(struct call *c, struct err **e)
 {
     struct request_info *ri = &c->ri;
     const struct schema_resource *r = schema_find(c->schema, ri->group, ri->version, ri->res);
-    if (!r)
+    if (!r || (r->unserved && c->rq))
         return no_resource(e);
+    if (r->deprecated && c->rq)
+        call_warn(c, "%.*s", STR_ARG(r->deprecation));
     c->res = r;
     c->stored = stored_row(c->schema, r);
     if (!str_empty(ri->sub) && !(c->sub = schema_sub(r, ri->sub)))
@@ -235,6 +237,8 @@ int route_resource(struct call *c, struct err **e)
                 "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf");
         c->accept.shape = SHAPE_OBJECT;
     }
+    if (ri->verb == VERB_CREATE && crd_row(r) && crd_row(r)->ending)
+        return err_set(e, ERR_METHOD, "create not allowed while custom resource definition is terminating");
     if (!r->virtual_only)
         c->sres = store_find(c->api->store, r->storage);
     if (!c->sres && !r->virtual_only)

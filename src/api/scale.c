@@ -1,6 +1,19 @@
 #include "api/impl.h"
+#include "kinds/jsonpath.h"
 
 /* The scale subresource: autoscaling/v1 Scale as a view of an object's spec.replicas. */
+
+static struct json *scale_custom(struct call *c, const struct json *doc, struct json *s)
+{
+    struct pool *p = c->pool;
+    json_set_int(p, json_put_obj(p, s, STR("spec")), STR("replicas"), json_as_int(jsonpath_first(doc, c->res->scale_spec), 0));
+    struct json *status = json_put_obj(p, s, STR("status"));
+    json_set_int(p, status, STR("replicas"), json_as_int(jsonpath_first(doc, c->res->scale_status), 0));
+    struct str sel = c->res->scale_selector.n ? json_as_str(jsonpath_first(doc, c->res->scale_selector)) : STR_NULL;
+    if (sel.n)
+        json_set_str(p, status, STR("selector"), sel);
+    return s;
+}
 
 struct json *scale_of(struct call *c, const struct json *doc)
 {
@@ -14,6 +27,8 @@ struct json *scale_of(struct call *c, const struct json *doc)
     for (size_t i = 0; i < ARRAY_LEN(kept); i++)
         if (!str_empty(json_get_str(meta, kept[i])))
             json_set_str(p, m, str_of(kept[i]), json_get_str(meta, kept[i]));
+    if (c->res->type->cr)
+        return scale_custom(c, doc, s);
     json_set_int(p, json_put_obj(p, s, STR("spec")), STR("replicas"), json_as_int(json_path(doc, "spec", "replicas", NULL), 1));
     struct json *status = json_put_obj(p, s, STR("status"));
     json_set_int(p, status, STR("replicas"), json_as_int(json_path(doc, "status", "replicas", NULL), 0));
@@ -33,7 +48,10 @@ int sub_scale_get(struct call *c, struct err **e)
 {
     if (write_read_old(c, e) < 0)
         return -(*e)->code;
-    call_reply_tree(c, 200, scale_of(c, c->w.old));
+    struct json *doc = c->w.old;
+    if (encode_convert(c, &doc, e) < 0)
+        return -(*e)->code;
+    call_reply_tree(c, 200, scale_of(c, doc));
     if (!c->w.old_obj->soft)
         call_depend(c, c->w.old_obj->rev);
     return 0;
@@ -54,7 +72,14 @@ static int scale_write(struct call *c, const struct json *scale, struct err **e)
         return -(*e)->code;
     if (obj_parse(c->w.old_obj, c->pool, &c->w.doc, e) < 0)
         return -(*e)->code;
-    json_set_int(c->pool, json_put_obj(c->pool, c->w.doc, STR("spec")), STR("replicas"), n);
+    if (!c->res->type->cr)
+        json_set_int(c->pool, json_put_obj(c->pool, c->w.doc, STR("spec")), STR("replicas"), n);
+    else if (encode_convert(c, &c->w.doc, e) < 0)
+        return -(*e)->code;
+    else if (!jsonpath_set(c->pool, c->w.doc, c->res->scale_spec, json_int(c->pool, n)))
+        return err_set(e, ERR_INTERNAL, "the path %.*s cannot be set", STR_ARG(c->res->scale_spec));
+    if (c->res->type->cr && encode_to_storage(c, &c->w.doc, e) < 0)
+        return -(*e)->code;
     c->w.op = WRITE_UPDATE;
     return 0;
 }

@@ -27,11 +27,13 @@ struct watching {
     int64_t end, from;
     bool bookmarks, initial, initial_mark, columns_sent;
     enum include_object include;
+    struct crd_watch *custom; /* of a custom resource: tells when that goes */
 };
 
 static void watch_clear(struct watching *w)
 {
     timer_del(&w->timer);
+    crd_watch_drop(w->c->api, TAKE(w->custom));
     store_watch_close(TAKE(w->watch));
     store_view_unref(TAKE(w->view));
 }
@@ -292,9 +294,19 @@ static void watch_timer(struct timer *t)
     timer_set(w->c->loop, t, w->bookmarks ? MIN(w->end, now + WATCH_BOOKMARK) : w->end, watch_timer);
 }
 
+static void watch_custom_gone(void *arg)
+{
+    struct watching *w = arg;
+    if (w->phase == WATCH_LIVE) /* the last events first */
+        watch_notify(w);
+    watch_end(w);
+}
+
 static void watch_begin(struct watching *w)
 {
     struct call *c = w->c;
+    if (crd_row(c->res))
+        w->custom = crd_watch_add(c->api, c->res->storage, c->loop, watch_custom_gone, w);
     if (c->accept.media == MEDIA_PROTO && (!schema_has_wire(c->res->type) || c->accept.shape == SHAPE_TABLE))
         c->accept.media = MEDIA_JSON;
     struct str type = c->accept.media == MEDIA_PROTO ? STR("application/vnd.kubernetes.protobuf;stream=watch") : STR("application/json");

@@ -50,7 +50,7 @@ static bool needs_rv(const struct schema_resource *r)
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (str_eqz(r->resource, names[i]))
             return true;
-    return false;
+    return r->type->cr;
 }
 
 int write_expect(struct call *c, const struct json *doc, struct err **e)
@@ -144,7 +144,8 @@ int write_admit(struct call *c, struct err **e)
     if (w->op == WRITE_DELETE || w->internal)
         return admit(c, e);
     struct str sub = str_eqz(c->ri.sub, "scale") ? STR("") : c->ri.sub; /* a scale is a write of spec.replicas */
-    struct kind_ctx k = {c->pool, c->stored, sub, clock_now(c->api->clock)};
+    const struct crd_row *custom = crd_row(c->res); /* versions that differ in nothing but their schema are judged by the one that was asked for */
+    struct kind_ctx k = {c->pool, custom && !custom->webhook ? c->res : c->stored, sub, clock_now(c->api->clock)};
     struct json *meta = json_put_obj(c->pool, w->doc, STR("metadata"));
     kind_default(&k, w->doc);
     if (w->op == WRITE_CREATE) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "kinds/cell.h"
+#include "kinds/custom.h"
 #include "kinds/meta.h"
 #include "kinds/rows.h"
 #include "schema/ferr.h"
@@ -45,16 +46,17 @@ static void keep_member(struct pool *p, struct json *doc, const struct json *old
         json_del(doc, name);
 }
 
-/* Does anything but metadata and status differ? */
-static bool spec_differs(const struct json *a, const struct json *b)
+/* Does anything but metadata and status differ? status: it counts too (custom resources without a status subresource). */
+static bool spec_differs(const struct json *a, const struct json *b, bool status)
 {
     json_for (a, m) {
         const struct json *o = json_get(b, json_key(m));
-        if (!str_eqz(json_key(m), "metadata") && !str_eqz(json_key(m), "status") && !(o && json_equal(m, o)))
+        bool beside = str_eqz(json_key(m), "metadata") || (!status && str_eqz(json_key(m), "status"));
+        if (!beside && !(o && json_equal(m, o)))
             return true;
     }
     json_for (b, m)
-        if (!str_eqz(json_key(m), "metadata") && !str_eqz(json_key(m), "status") && !json_get(a, json_key(m)))
+        if (!str_eqz(json_key(m), "metadata") && (status || !str_eqz(json_key(m), "status")) && !json_get(a, json_key(m)))
             return true;
     return false;
 }
@@ -81,7 +83,7 @@ static void generation(struct kind_ctx *c, struct json *doc, const struct json *
     struct json *meta = json_put_obj(c->pool, doc, STR("metadata"));
     int64_t was = json_get_int(json_get(old, STR("metadata")), "generation", 0), now = was;
     if (c->res->has_spec_generation)
-        now = !old ? 1 : was + (c->sub.n == 0 || !str_eqz(c->sub, "status") ? spec_differs(doc, old) : 0);
+        now = !old ? 1 : was + (c->sub.n == 0 || !str_eqz(c->sub, "status") ? spec_differs(doc, old, c->res->type->cr && !c->res->has_status) : 0);
     if (now)
         json_set_int(c->pool, meta, STR("generation"), now);
     else
@@ -142,7 +144,9 @@ int kind_validate(struct kind_ctx *c, const struct json *doc, const struct json 
 
 void kind_cells(struct kind_ctx *c, const struct json *doc, struct json *cells_arr)
 {
-    if (c->res->hooks && c->res->hooks->cells)
+    if (c->res->type->cr)
+        custom_cells(c, doc, cells_arr);
+    else if (c->res->hooks && c->res->hooks->cells)
         c->res->hooks->cells(c, doc, cells_arr);
     else
         cells_by_path(c, doc, cells_arr);
@@ -177,6 +181,10 @@ bool kind_field(const struct schema_resource *r, const struct json *doc, struct 
         known = str_eq(r->field_selectors[i], path);
     if (!known)
         return false;
+    if (r->type->cr) {
+        *value = custom_field(doc, path);
+        return true;
+    }
     for (size_t i = 0; i < ARRAY_LEN(alias); i++)
         if (str_eqz(path, alias[i].label))
             path = str_of(alias[i].path);

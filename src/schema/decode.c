@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "schema/ferr.h"
 #include "schema/quantity.h"
-#include "schema/schema.h"
+#include "schema/structural.h"
 
 /* One walk over the document beside its type: what Go's decoder would refuse is refused, what it would drop is dropped, and values take the
  * form in which a kube-apiserver writes them (canonical quantities, UTC times). What is unknown is removed and noted. */
@@ -13,7 +13,6 @@ struct walk {
     const struct schema_resource *res;
     const struct schema_type *root;
     struct schema_notes *notes;
-    size_t cap;
     struct err **e;
 };
 
@@ -122,11 +121,9 @@ static void note_unknown(struct walk *w, const struct fpath *at)
 {
     if (!w->notes || w->notes->n >= MAX_NOTES)
         return;
-    if (w->notes->n == w->cap) {
-        size_t grown = w->cap ? w->cap * 2 : 8;
-        w->notes->items = pool_grow(w->pool, w->notes->items, w->cap * sizeof(struct str), grown * sizeof(struct str));
-        w->cap = grown;
-    }
+    if ((w->notes->n & (w->notes->n - 1)) == 0) /* full at each power of two */
+        w->notes->items = pool_grow(
+            w->pool, w->notes->items, w->notes->n * sizeof(struct str), (w->notes->n ? w->notes->n * 2 : 1) * sizeof(struct str));
     struct buf b = BUF_INIT;
     buf_puts(&b, "unknown field \"");
     struct buf path = BUF_INIT;
@@ -358,10 +355,32 @@ static int object(struct walk *w, const struct schema_type *t, struct json *doc,
 int schema_decode(const struct schema_resource *r, const struct schema_type *t, struct pool *p, struct json *doc,
     struct schema_notes *notes, struct err **e)
 {
-    struct walk w = {p, r, t, notes, 0, e};
+    struct walk w = {p, r, t, notes, e};
     if (notes)
         *notes = (struct schema_notes){0};
     if (!json_is(doc, JSON_OBJ))
         return mismatch(&w, t, NULL, NULL, doc, false);
+    if (t->cr) {
+        struct json *m = json_get(doc, STR("metadata"));
+        struct fpath at = FPATH(NULL, "metadata");
+        if (m && m->type != JSON_OBJ && m->type != JSON_NULL)
+            return mismatch(&w, cr_meta(), NULL, &at, m, false);
+        return cr_decode(r, t, p, doc, notes, e);
+    }
     return object(&w, t, doc, NULL);
+}
+
+int schema_decode_part(const struct schema_resource *r, const struct schema_type *t, struct pool *p, struct json *doc, const struct fpath *at,
+    struct schema_notes *notes, struct err **e)
+{
+    struct walk w = {p, r, t, notes, e};
+    if (!json_is(doc, JSON_OBJ))
+        return mismatch(&w, t, NULL, at, doc, false);
+    return object(&w, t, doc, at);
+}
+
+void schema_note(struct pool *p, struct schema_notes *notes, const struct fpath *at)
+{
+    struct walk w = {.pool = p, .notes = notes};
+    note_unknown(&w, at);
 }

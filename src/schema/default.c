@@ -1,6 +1,6 @@
 #include <stdlib.h>
 
-#include "schema/schema.h"
+#include "schema/structural.h"
 
 /* Defaults and Go's zero values: both fill what is absent, walking a type beside a document. */
 
@@ -32,6 +32,10 @@ static bool absent(const struct schema_field *f, const struct json *v)
 
 void schema_default(const struct schema_type *t, struct pool *p, struct json *doc)
 {
+    if (t->cr) {
+        cr_default(cr_root(t), p, doc);
+        return;
+    }
     for (uint16_t i = 0; i < t->nfields; i++) {
         const struct schema_field *f = &t->fields[i];
         if (!f->dflt.p && !f->ref && !f->elem)
@@ -141,6 +145,10 @@ static void zero_items(const struct schema_field *f, struct pool *p, struct json
 
 void schema_fill_zero(const struct schema_type *t, struct pool *p, struct json *doc)
 {
+    if (t->cr) {
+        cr_sort(t, p, doc);
+        return;
+    }
     struct json **all = pool_array(p, struct json *, (size_t)t->nfields + doc->n + 1), *extra = NULL, **tail = &extra;
     json_for (doc, m) {
         const struct schema_field *f = schema_field(t, json_key(m));

@@ -99,6 +99,11 @@ void ferr_invalid_int(struct err **e, const struct fpath *p, int64_t value, cons
     add(e, "FieldValueInvalid", p, "Invalid value", text, detail);
 }
 
+void ferr_type_invalid(struct err **e, const struct fpath *p, struct str value, const char *detail)
+{
+    add_str(e, "FieldValueTypeInvalid", p, "Invalid value", value, detail);
+}
+
 void ferr_duplicate(struct err **e, const struct fpath *p, const struct json *value)
 {
     add_json(e, "FieldValueDuplicate", p, "Duplicate value", value, NULL);
@@ -124,6 +129,17 @@ void ferr_not_supported(struct err **e, const struct fpath *p, struct str value,
         go_quote(&b, valid[i]);
     }
     add_str(e, "FieldValueNotSupported", p, "Unsupported value", value, b.p);
+    buf_clear(&b);
+}
+
+void ferr_not_supported_json(struct err **e, const struct fpath *p, const struct json *value, const struct str *valid, size_t n)
+{
+    struct buf b = BUF_INIT;
+    for (size_t i = 0; i < n; i++) {
+        buf_puts(&b, b.n ? ", " : "supported values: ");
+        go_quote(&b, valid[i]);
+    }
+    add_json(e, "FieldValueNotSupported", p, "Unsupported value", value, b.p);
     buf_clear(&b);
 }
 

@@ -35,10 +35,12 @@ void ferr_forbidden(struct err **e, const struct fpath *p, const char *detail);
 void ferr_invalid(struct err **e, const struct fpath *p, const struct json *value, const char *detail); /* NULL value: null */
 void ferr_invalid_str(struct err **e, const struct fpath *p, struct str value, const char *detail);
 void ferr_invalid_int(struct err **e, const struct fpath *p, int64_t value, const char *detail);
+void ferr_type_invalid(struct err **e, const struct fpath *p, struct str value, const char *detail); /* reason FieldValueTypeInvalid */
 void ferr_duplicate(struct err **e, const struct fpath *p, const struct json *value);
 void ferr_duplicate_str(struct err **e, const struct fpath *p, struct str value);
 void ferr_not_found(struct err **e, const struct fpath *p, struct str value);
 void ferr_not_supported(struct err **e, const struct fpath *p, struct str value, const struct str *valid, size_t n);
+void ferr_not_supported_json(struct err **e, const struct fpath *p, const struct json *value, const struct str *valid, size_t n);
 void ferr_too_long(struct err **e, const struct fpath *p, int max); /* bytes */
 void ferr_too_many(struct err **e, const struct fpath *p, size_t actual, int max);
 

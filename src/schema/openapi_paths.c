@@ -50,12 +50,19 @@ static void content(struct openapi *o, const char *const *media, size_t n, struc
     buf_putc(o->b, '}');
 }
 
-static const char *const answers[] = {"application/json", "application/vnd.kubernetes.protobuf", "application/yaml"};
-static const char *const watches[] = {"application/json", "application/json;stream=watch", "application/vnd.kubernetes.protobuf",
-    "application/vnd.kubernetes.protobuf;stream=watch", "application/yaml"};
-static const char *const bodies[] = {"application/json", "application/vnd.kubernetes.protobuf", "application/yaml"};
+static const char *const answers[] = {"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"};
+static const char *const watches[] = {"application/json", "application/json;stream=watch", "application/yaml", "application/vnd.kubernetes.protobuf",
+    "application/vnd.kubernetes.protobuf;stream=watch"};
+static const char *const bodies[] = {"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"};
 static const char *const patches[] = {"application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json",
     "application/strategic-merge-patch+json"};
+
+/* The last ones of each list are not for custom resources: no protobuf, no strategic merge. */
+static size_t media_count(const struct openapi *o, const struct schema_resource *r, const char *const *list, size_t n)
+{
+    (void)o;
+    return !r->type->cr ? n : list == watches ? n - 2 : n - 1;
+}
 
 struct verb {
     const char *method, *action, *id;
@@ -82,14 +89,14 @@ static void strings(struct openapi *o, const char *key, const char *const *items
     buf_putc(o->b, ']');
 }
 
-static void answer(struct openapi *o, const struct verb *v, struct str type)
+static void answer(struct openapi *o, const struct schema_resource *r, const struct verb *v, struct str type)
 {
     openapi_raw(o->b, "responses", "{\"200\":{\"description\":\"OK\"");
     if (o->v2) {
         openapi_key(o->b, STR("schema"));
         body_schema(o, type);
     } else {
-        content(o, v->list ? watches : answers, v->list ? ARRAY_LEN(watches) : ARRAY_LEN(answers), type);
+        content(o, v->list ? watches : answers, media_count(o, r, v->list ? watches : answers, v->list ? ARRAY_LEN(watches) : ARRAY_LEN(answers)), type);
     }
     buf_puts(o->b, "},\"401\":{\"description\":\"Unauthorized\"}}");
 }
@@ -99,10 +106,13 @@ static void operation(struct openapi *o, const struct operation *op, const struc
     const struct schema_type *body = op->sub ? op->sub->type : op->r->type, *list = openapi_list_type(o, op->r);
     struct str kind = op->sub ? op->sub->kind : op->r->kind, type = body->name;
     bool patch = v->bit == V_PATCH, deletes = v->bit == V_DELETE || v->bit == V_DELETECOLLECTION;
-    if (v->list && list)
+    if (v->list && op->r->type->cr)
+        type = cr_list_name(o->scratch, op->r);
+    else if (v->list && list)
         type = list->name;
     else if (deletes)
         type = STR(META "Status");
+    size_t consumed = media_count(o, op->r, patch ? patches : bodies, patch ? ARRAY_LEN(patches) : ARRAY_LEN(bodies));
     struct str request = patch ? STR(META "Patch") : body->name;
     openapi_key(o->b, str_of(v->method));
     buf_printf(o->b, "{\"operationId\":\"%s%.*s%.*s%s%.*s%.*s%s\"", v->id, STR_ARG(op->r->group), STR_ARG(op->r->version),
@@ -119,15 +129,15 @@ static void operation(struct openapi *o, const struct operation *op, const struc
             parameter(o, queries[i].name, "query", queries[i].type);
     buf_putc(o->b, ']');
     if (o->v2) {
-        strings(o, "consumes", patch ? patches : bodies, patch ? ARRAY_LEN(patches) : ARRAY_LEN(bodies));
-        strings(o, "produces", v->list ? watches : answers, v->list ? ARRAY_LEN(watches) : ARRAY_LEN(answers));
+        strings(o, "consumes", patch ? patches : bodies, consumed);
+        strings(o, "produces", v->list ? watches : answers, media_count(o, op->r, v->list ? watches : answers, v->list ? ARRAY_LEN(watches) : ARRAY_LEN(answers)));
         openapi_raw(o->b, "schemes", "[\"https\"]");
     } else if (v->body) {
         openapi_raw(o->b, "requestBody", "{");
-        content(o, patch ? patches : bodies, patch ? ARRAY_LEN(patches) : ARRAY_LEN(bodies), request);
+        content(o, patch ? patches : bodies, consumed, request);
         buf_puts(o->b, ",\"required\":true}");
     }
-    answer(o, v, type);
+    answer(o, op->r, v, type);
     openapi_text(o->b, "x-kubernetes-action", str_of(v->action));
     openapi_key(o->b, STR("x-kubernetes-group-version-kind"));
     if (op->sub)
@@ -169,6 +179,8 @@ void openapi_paths(struct openapi *o, const struct schema_resource *r)
 {
     struct operation op = {.r = r, .namespaced = r->namespaced};
     const struct schema_type *list = openapi_list_type(o, r);
+    if (r->unserved)
+        return;
     openapi_want(o, r->type);
     if (list)
         openapi_want(o, list);

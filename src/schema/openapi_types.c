@@ -50,6 +50,8 @@ void openapi_raw(struct buf *b, const char *key, const char *json)
 
 void openapi_want(struct openapi *o, const struct schema_type *t)
 {
+    if (t->cr) /* cr_openapi writes it */
+        return;
     size_t i = (size_t)(t - o->s->types);
     if (t < o->s->types || i >= o->s->ntypes || o->wanted[i])
         return;

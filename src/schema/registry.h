@@ -10,6 +10,9 @@ struct schema {
     struct schema_check *checks;        /* what the fields point to */
     struct schema_resource **resources; /* ordered by group, version, resource */
     uint32_t nresources;
+    struct schema *base;                /* of an extended one: the tables above are its */
+    struct schema_pack **packs;         /* structural.h */
+    size_t npacks;
 };
 
 /* Unfolds the built-in tables: all types, and the resources whose flags have one of the bits (PACKED_CLUSTER, PACKED_HUB). */

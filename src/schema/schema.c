@@ -5,6 +5,7 @@
 
 #include "schema/packed.h"
 #include "schema/registry.h"
+#include "schema/structural.h"
 
 /* Each process serves one of them as a rule, so each is unfolded when first asked for. */
 static struct schema *builtin, *hub;
@@ -63,7 +64,12 @@ void schema_unref(struct schema *s)
 {
     if (!s || --s->refs != 0)
         return;
-    free(s->by_name);
+    for (size_t i = 0; i < s->npacks; i++)
+        schema_pack_unref(s->packs[i]);
+    free(s->packs);
+    if (!s->base)
+        free(s->by_name);
+    schema_unref(s->base);
     free(s->resources);
     free(s);
 }

@@ -31,6 +31,7 @@ enum sch_flags {
     SCH_OPEN = 1 << 15,         /* enums are known values, others are allowed */
 };
 struct schema_type;
+struct cr_type;
 struct kind_hooks;
 struct schema_check;            /* minimum, maximum, lengths, pattern, format name: see check.h */
 struct schema_field {
@@ -58,7 +59,7 @@ struct schema_type {
     uint16_t nfields;
     uint32_t flags;              /* SCH_LIST_ATOMIC: a granular struct otherwise; SCH_PRESERVE */
     const uint16_t *by_name;     /* indexes of fields sorted by name (length, then bytes) */
-    const void *cel;             /* x-kubernetes-validations, compiled; later */
+    struct cr_type *cr;          /* a custom resource: its schema came at run time (structural.h); fields is empty then */
 };
 enum sch_verb { V_GET = 1, V_LIST = 2, V_WATCH = 4, V_CREATE = 8, V_UPDATE = 16, V_PATCH = 32, V_DELETE = 64, V_DELETECOLLECTION = 128 };
 struct schema_column { struct str name, type, format, path /* JSONPath for CRDs and simple cells, absent: kinds' cells hook */, doc; uint8_t priority; };
@@ -82,6 +83,12 @@ struct schema_resource {
     struct str field_selectors[12]; uint8_t nfield_selectors; /* beyond metadata.name and metadata.namespace: spec.nodeName... */
     bool has_status;             /* PUT of the main resource keeps status and the other way round */
     bool has_spec_generation;    /* metadata.generation rises when anything but metadata and status changes */
+    struct str scale_spec, scale_status, scale_selector; /* JSON paths of a custom resource's scale subresource; absent: spec.replicas and so on */
+    struct str list_kind;        /* absent: kind + "List" */
+    bool unserved;               /* only stored in this version: no request may name it */
+    bool deprecated; struct str deprecation; /* a version that answers with a warning */
+    int64_t stamp;               /* what its documents change with: the CRD's revision */
+    const void *extension;       /* the api room's: the CRD that this row came from */
     bool virtual_only;           /* not stored: SubjectAccessReviews, TokenReviews, bindings */
     const struct kind_hooks *hooks; /* set by kinds; NULL: none */
 };

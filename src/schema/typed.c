@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/map.h"
+#include "schema/structural.h"
 
 enum shape { LEAF, STRUCT, MAP, KEYED, SET };
 /* How to look at a value: f is its field or the element description of a list or map; in_item: the value is f's item, not f's own. */
@@ -10,16 +11,44 @@ struct view {
     const struct schema_type *type;
     const struct schema_field *f;
     enum shape shape;
+    const struct cr_node *cr; /* a custom resource's value: its node stands for type and field */
+    bool deduced;             /* nothing is known of it: objects are granular, lists are atomic */
 };
 
 static struct view of_type(const struct schema_type *t)
 {
-    return (struct view){t, NULL, STRUCT};
+    return (struct view){.type = t, .shape = STRUCT, .cr = t->cr ? cr_root(t) : NULL};
+}
+
+static const struct view deduced = {.shape = MAP, .deduced = true};
+
+static struct view of_cr(const struct cr_node *n)
+{
+    struct view v = {.cr = n, .shape = LEAF};
+    if (!n || (n->flags & CR_PRESERVE && !n->nprops && !n->items))
+        return deduced;
+    if (n->kind == CR_OBJECT && !(n->flags & CR_MAP_ATOMIC))
+        v.shape = n->nprops || n->flags & (CR_PRESERVE | CR_EMBEDDED) ? STRUCT : MAP;
+    else if (n->kind == CR_ARRAY && n->flags & CR_LIST_MAP && n->items)
+        v.shape = KEYED;
+    else if (n->kind == CR_ARRAY && n->flags & CR_LIST_SET)
+        v.shape = SET;
+    return v;
+}
+
+static struct view cr_member_view(const struct view *v, struct str name)
+{
+    const struct cr_node *n = cr_member(v->cr, name);
+    if (str_eqz(name, "metadata") && v->cr->flags & CR_EMBEDDED)
+        return of_type(cr_meta());
+    if (n)
+        return of_cr(n);
+    return v->cr->additional ? of_cr(v->cr->additional) : deduced;
 }
 
 static struct view of_field(const struct schema_field *f)
 {
-    struct view v = {f->ref, f, LEAF};
+    struct view v = {.type = f->ref, .f = f, .shape = LEAF};
     if (f->flags & SCH_LIST_ATOMIC)
         return v;
     if (f->kind == SCH_OBJECT && f->ref && !(f->ref->flags & SCH_LIST_ATOMIC))
@@ -39,17 +68,29 @@ static struct view of_item(const struct schema_field *f)
         return of_field(f->elem);
     if (f->item == SCH_OBJECT && f->ref && !(f->ref->flags & SCH_LIST_ATOMIC))
         return of_type(f->ref);
-    return (struct view){f->ref, NULL, LEAF};
+    return (struct view){.type = f->ref, .shape = LEAF};
 }
 
-static const struct view leaf = {NULL, NULL, LEAF};
+static const struct view leaf = {.shape = LEAF};
+
+/* An element of the list that v is, or a value of the map. */
+static struct view item_view(const struct view *v)
+{
+    if (v->deduced)
+        return deduced;
+    if (v->cr)
+        return of_cr(v->shape == MAP ? v->cr->additional : v->cr->items);
+    return of_item(v->f);
+}
 
 /* The member of a struct: a view of it. Members that the type does not know are leaves. */
 static struct view member(const struct view *v, struct str name)
 {
-    const struct schema_field *f = v->shape == STRUCT ? schema_field(v->type, name) : NULL;
     if (v->shape == MAP)
-        return of_item(v->f);
+        return item_view(v);
+    if (v->cr && v->shape == STRUCT)
+        return cr_member_view(v, name);
+    const struct schema_field *f = v->shape == STRUCT ? schema_field(v->type, name) : NULL;
     return f ? of_field(f) : leaf;
 }
 
@@ -72,26 +113,30 @@ static struct str field_element(struct pool *p, struct str name)
 }
 
 /* The element that names a list's item; absent when a key is missing. Keys with a default may be left out. */
-static struct str item_element(struct pool *p, const struct schema_field *f, const struct json *x)
+static struct str item_element(struct pool *p, const struct view *view, const struct json *x)
 {
     struct buf b = BUF_INIT;
-    if (f->flags & SCH_LIST_SET) {
+    const struct schema_field *f = view->f;
+    const struct cr_node *cr = view->cr;
+    if (view->shape == SET) {
         buf_puts(&b, "v:");
         json_write(&b, x);
         return buf_to_pool(&b, p);
     }
     struct str sorted[8];
-    uint8_t n = MIN(f->nmap_keys, (uint8_t)ARRAY_LEN(sorted));
+    const struct str *keys = cr ? cr->keys : f->map_keys;
+    uint8_t n = MIN(cr ? cr->nkeys : f->nmap_keys, (uint8_t)ARRAY_LEN(sorted));
     for (uint8_t i = 0; i < n; i++) { /* insertion sort of a handful of names */
         uint8_t k = i;
-        for (; k && str_cmp(sorted[k - 1], f->map_keys[i]) > 0; k--)
+        for (; k && str_cmp(sorted[k - 1], keys[i]) > 0; k--)
             sorted[k] = sorted[k - 1];
-        sorted[k] = f->map_keys[i];
+        sorted[k] = keys[i];
     }
     buf_puts(&b, "k:{");
     for (uint8_t i = 0; i < n; i++) {
         const struct json *v = json_get(x, sorted[i]);
-        const struct schema_field *kf = schema_field(f->ref, sorted[i]);
+        const struct schema_field *kf = cr ? NULL : schema_field(f->ref, sorted[i]);
+        const struct cr_node *kn = cr && cr->items ? cr_member(cr->items, sorted[i]) : NULL;
         if (i)
             buf_putc(&b, ',');
         json_write_str(&b, sorted[i]);
@@ -100,6 +145,8 @@ static struct str item_element(struct pool *p, const struct schema_field *f, con
             json_write(&b, v);
         } else if (kf && kf->dflt.p) {
             buf_str_add(&b, kf->dflt);
+        } else if (kn && kn->dflt) {
+            json_write(&b, kn->dflt);
         } else if (n > 1 && kf && kf->kind == SCH_STRING) { /* part of a key that may be left out is empty */
             buf_puts(&b, "\"\"");
         } else {
@@ -128,22 +175,22 @@ static void fields(struct walk *w, struct view v, const struct json *j, struct f
         return;
     json_for (j, x) {
         bool list = j->type == JSON_ARR, x_leaf;
-        struct str name = list ? item_element(w->p, v.f, x) : field_element(w->p, json_key(x));
+        struct str name = list ? item_element(w->p, &v, x) : field_element(w->p, json_key(x));
         if (w->stored && (!name.p || (list && fieldset_find(out, name))))
             continue;
         if (!name.p) {
             w->rc = err_set(w->rc ? NULL : w->e, ERR_BAD_REQUEST,
                 "associative list with keys has an element that omits key field \"%.*s\" (and doesn't have default value)",
-                STR_ARG(v.f->map_keys[0]));
+                STR_ARG(v.cr ? v.cr->keys[0] : v.f->map_keys[0]));
             return;
         }
         if (list && fieldset_find(out, name)) {
             w->rc = err_set(w->rc ? NULL : w->e, ERR_BAD_REQUEST, "duplicate entries for key [%.*s] in %.*s", (int)(name.n - 2), name.p + 2,
-                STR_ARG(v.f->name));
+                STR_ARG(v.f ? v.f->name : STR("the list")));
             return;
         }
         struct fieldset *child = pool_new_of(w->p, struct fieldset);
-        fields(w, list ? of_item(v.f) : member(&v, json_key(x)), x, child, &x_leaf);
+        fields(w, list ? item_view(&v) : member(&v, json_key(x)), x, child, &x_leaf);
         bool emptyish = x->type == JSON_NULL || (x->type == JSON_OBJ && x->n == 0);
         bool is_member = x_leaf || list || emptyish || v.shape == MAP;
         if (!is_member && !child->n)
@@ -218,10 +265,10 @@ static void compare_one(struct pool *p, struct view v, struct str name, const st
     mark(p, out->removed, name, !b, child.removed);
 }
 
-static struct map *index_items(struct pool *p, const struct schema_field *f, const struct json *list, struct map *m)
+static struct map *index_items(struct pool *p, const struct view *v, const struct json *list, struct map *m)
 {
     json_for (list, x) {
-        struct str name = item_element(p, f, x);
+        struct str name = item_element(p, v, x);
         if (name.p)
             map_put(m, name, x);
     }
@@ -231,9 +278,9 @@ static struct map *index_items(struct pool *p, const struct schema_field *f, con
 static void compare_lists(struct pool *p, struct view v, const struct json *a, const struct json *b, struct three *out)
 {
     struct map left = {0}, right = {0};
-    index_items(p, v.f, a, &left);
-    index_items(p, v.f, b, &right);
-    struct view item = of_item(v.f);
+    index_items(p, &v, a, &left);
+    index_items(p, &v, b, &right);
+    struct view item = item_view(&v);
     map_for (&left, it)
         compare_one(p, item, pool_str(p, map_key(it)), it->value, map_get(&right, map_key(it)), out);
     map_for (&right, it)
@@ -298,7 +345,7 @@ struct weave {
 static const struct json *next_shared(struct weave *w, const struct json *y)
 {
     for (; y; y = y->next) {
-        struct str name = item_element(w->p, w->v.f, y);
+        struct str name = item_element(w->p, &w->v, y);
         const struct json *match = name.p && !map_get(&w->done, name) ? map_get(&w->left, name) : NULL;
         if (match)
             return match;
@@ -310,7 +357,7 @@ static const struct json *next_shared(struct weave *w, const struct json *y)
 static const struct json *live_items(struct weave *w, const struct json *x, const struct json *stop, struct json *out)
 {
     for (; x && x != stop; x = x->next) {
-        struct str name = item_element(w->p, w->v.f, x);
+        struct str name = item_element(w->p, &w->v, x);
         if (!name.p || !map_get(&w->right, name))
             append(out, x, json_clone(w->p, x));
     }
@@ -324,10 +371,10 @@ static struct json *merge_lists(struct pool *p, struct view v, const struct json
     struct weave w = {.p = p, .v = v};
     const struct json *x = a ? a->first : NULL, *stop = NULL;
     bool stale = true;
-    index_items(p, v.f, a, &w.left);
-    index_items(p, v.f, b, &w.right);
+    index_items(p, &v, a, &w.left);
+    index_items(p, &v, b, &w.right);
     json_for (b, y) {
-        struct str name = item_element(p, v.f, y);
+        struct str name = item_element(p, &v, y);
         if (stale)
             stop = next_shared(&w, y);
         stale = false;
@@ -335,7 +382,7 @@ static struct json *merge_lists(struct pool *p, struct view v, const struct json
         if (name.p && map_put(&w.done, name, (void *)1))
             continue; /* twice in the config: the first one counts */
         const struct json *match = name.p ? map_get(&w.left, name) : NULL;
-        append(out, y, merge(p, of_item(v.f), match, y));
+        append(out, y, merge(p, item_view(&v), match, y));
         stale = match != NULL;
         if (x && x == match)
             x = x->next;
@@ -384,7 +431,7 @@ static void remove_from(struct pool *p, struct view v, struct json *doc, const s
         return;
     bool list = doc->type == JSON_ARR;
     json_for (doc, x) {
-        struct str name = list ? item_element(p, v.f, x) : field_element(p, json_key(x));
+        struct str name = list ? item_element(p, &v, x) : field_element(p, json_key(x));
         const struct fieldset_item *i = name.p ? fieldset_find(what, name) : NULL;
         if (!i)
             continue;
@@ -393,7 +440,7 @@ static void remove_from(struct pool *p, struct view v, struct json *doc, const s
             continue;
         }
         bool had = json_count(x) > 0;
-        remove_from(p, list ? of_item(v.f) : member(&v, json_key(x)), x, i->child);
+        remove_from(p, list ? item_view(&v) : member(&v, json_key(x)), x, i->child);
         if (had && json_count(x) == 0 && !list) /* null, not absent: whoever set an empty struct still has it */
             json_replace(x, json_null(p));
     }
@@ -412,8 +459,8 @@ static struct fieldset *named(struct pool *p, struct view v, const struct fields
         bool is_field = it->name.n > 2 && it->name.p[0] == 'f';
         struct str name = str_sub(it->name, 2, it->name.n);
         struct fieldset_item *r = fieldset_item(p, out, it->name);
-        struct view below = is_field ? member(&v, name) : v.f && v.shape != LEAF ? of_item(v.f) : leaf;
-        r->member = it->member || (is_field && v.shape == STRUCT && it->child && it->child->n && schema_field(v.type, name));
+        struct view below = is_field ? member(&v, name) : (v.f || v.cr) && v.shape != LEAF ? item_view(&v) : leaf;
+        r->member = it->member || (is_field && v.shape == STRUCT && it->child && it->child->n && (v.cr ? cr_member(v.cr, name) != NULL : schema_field(v.type, name) != NULL));
         if (it->child && it->child->n) {
             struct fieldset *child = named(p, below, it->child);
             out->items[out->n - 1].child = child; /* sorted input: r is the last */

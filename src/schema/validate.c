@@ -2,7 +2,7 @@
 
 #include "schema/check.h"
 #include "schema/ferr.h"
-#include "schema/schema.h"
+#include "schema/structural.h"
 #include "schema/selector.h"
 
 static bool empty(const struct json *v)
@@ -113,8 +113,10 @@ static void object(
 int schema_validate(const struct schema_type *t, struct pool *p, const struct json *doc, const struct json *old, struct err **e)
 {
     struct err *found = NULL;
-    (void)p;
-    object(t, doc, old, NULL, false, &found);
+    if (t->cr)
+        cr_validate(t, p, doc, old, &found);
+    else
+        object(t, doc, old, NULL, false, &found);
     if (!found)
         return 0;
     if (!e) {

@@ -12,6 +12,13 @@ struct str store_uid(struct store *s)
     return str_of(s->uid);
 }
 
+void store_res_scope(struct store_res *r, bool namespaced)
+{
+    store_lock(&r->s->write_mu);
+    r->namespaced = namespaced;
+    store_unlock(&r->s->write_mu);
+}
+
 struct str store_res_name(const struct store_res *r)
 {
     return str_of(r->name);

@@ -83,6 +83,7 @@ void store_close(struct store *s);  /* flushes what is applied; waits for the co
 DEFINE_CLEANUP(struct store *, store_close)
 struct store_res *store_find(struct store *s, struct str name);                  /* NULL: unknown */
 int store_add_kind(struct store *s, const struct store_kind *k, struct store_res **out, struct err **e) _must_check_; /* at run time (CRDs); loads rows that are on disk */
+void store_res_scope(struct store_res *r, bool namespaced); /* a kind that came back with another scope; r is empty */
 struct str store_res_name(const struct store_res *r);
 int64_t store_epoch(struct store *s);
 struct str store_uid(struct store *s);                                          /* random, made with the database; changes on restore */
