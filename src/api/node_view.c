@@ -163,24 +163,6 @@ static void dirty_obj(struct node_view *w, const struct part *part, const struct
         dirty(w, (struct str){key, (size_t)n});
 }
 
-/* What a pod of this node names may have become wanted, or no longer so. */
-static void dirty_refs(struct node_view *w, const struct obj *pod)
-{
-    static const struct {
-        const char *kind, *prefix;
-    } kinds[] = {{"ConfigMap/", "/configmaps/"}, {"Secret/", "/secrets/"}, {"PersistentVolumeClaim/", "/persistentvolumeclaims/"}};
-    char key[700];
-    for (uint32_t i = 0; i < pod->nkeys; i++)
-        for (size_t k = 0; str_eqz(pod->keys[i].index, "ref") && k < ARRAY_LEN(kinds); k++) {
-            struct str prefix = str_of(kinds[k].kind), v = pod->keys[i].key;
-            if (!str_starts(v, prefix))
-                continue;
-            int n = snprintf(key, sizeof key, "%s%.*s", kinds[k].prefix, STR_ARG(str_sub(v, prefix.n, v.n)));
-            if (n > 0 && (size_t)n < sizeof key)
-                dirty(w, (struct str){key, (size_t)n});
-        }
-}
-
 /* A claim's volume comes and goes with it. */
 static void dirty_volume(struct node_view *w, const struct obj *claim)
 {
@@ -191,6 +173,30 @@ static void dirty_volume(struct node_view *w, const struct obj *claim)
     struct str name = json_str_at(doc, "spec", "volumeName", NULL);
     if (!str_empty(name))
         dirty(w, pool_printf(p, "/persistentvolumes//%.*s", STR_ARG(name)));
+}
+
+/* What a pod of this node names may have become wanted, or no longer so. */
+static void dirty_refs(struct node_view *w, const struct store_view *v, const struct obj *pod)
+{
+    static const struct {
+        const char *kind, *prefix;
+    } kinds[] = {{"ConfigMap/", "/configmaps/"}, {"Secret/", "/secrets/"}, {"PersistentVolumeClaim/", "/persistentvolumeclaims/"}};
+    char key[700];
+    for (uint32_t i = 0; i < pod->nkeys; i++)
+        for (size_t k = 0; str_eqz(pod->keys[i].index, "ref") && k < ARRAY_LEN(kinds); k++) {
+            struct str prefix = str_of(kinds[k].kind), v_key = pod->keys[i].key;
+            if (!str_starts(v_key, prefix))
+                continue;
+            int n = snprintf(key, sizeof key, "%s%.*s", kinds[k].prefix, STR_ARG(str_sub(v_key, prefix.n, v_key.n)));
+            if (n > 0 && (size_t)n < sizeof key)
+                dirty(w, (struct str){key, (size_t)n});
+            struct str ns, name;
+            const struct obj *claim = NULL;
+            if (str_eqz(prefix, "PersistentVolumeClaim/") && str_cut(str_sub(v_key, prefix.n, v_key.n), '/', &ns, &name))
+                claim = view_get(v, w->link->api->res.pvcs, ns, name);
+            if (claim) /* bound before the pod came here: nothing else tells of its volume */
+                dirty_volume(w, claim);
+        }
 }
 
 static void hint(struct node_view *w, const struct store_event *ev)
@@ -205,9 +211,10 @@ static void hint(struct node_view *w, const struct store_event *ev)
             dirty_obj(w, part_of_key(w, STR(PEERS)), ev->obj);
         if (!now && !was)
             return;
-        dirty_refs(w, ev->obj);
+        _cleanup_(store_view_unrefp) struct store_view *v = store_view(a->store);
+        dirty_refs(w, v, ev->obj);
         if (ev->before)
-            dirty_refs(w, ev->before);
+            dirty_refs(w, v, ev->before);
     }
     if (ev->obj->res == a->res.pvcs)
         dirty_volume(w, ev->obj);

@@ -54,6 +54,7 @@ struct gpod {
     struct bytes *sent;             /* the NODE_POD last sent, encoded; NULL: none since node (re)connected */
     bool deleting, stop_sent, gone; /* deletionTimestamp is set; NODE_POD_STOP was sent; NODE_POD_GONE came */
     int64_t stop_grace;
+    bool wants_ip;                  /* its address is part of what node is told: resolved anew when it is known */
     bool dirty, report;             /* to be resolved anew; status to be composed anew */
     struct pool *state_pool;        /* of state */
     struct node_pod_state *state;   /* as node last told; NULL: nothing yet */

@@ -220,6 +220,8 @@ void pods_state(struct gate *g, struct wire_msg *m)
         pool_free(pool);
         return;
     }
+    if (p->wants_ip && !str_eq(gpod_ip(p), s->ip))
+        p->dirty = true;
     pool_free(p->state_pool);
     p->state_pool = pool;
     p->state = s;

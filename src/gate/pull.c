@@ -26,6 +26,12 @@ struct image_want {
 
 /* ---- wants ---- */
 
+/* The container that an Event is about; volumes' images are the pod's own. */
+static struct str told_of(const struct image_want *w)
+{
+    return str_starts(w->container, STR(PULL_VOLUME)) ? STR_NULL : w->container;
+}
+
 static struct str own(struct str s)
 {
     return str_make(str_dup(s), s.n);
@@ -119,7 +125,7 @@ static void begin(struct pull *pl)
         pull_moved(pl, PULL_ASKING);
     pl->asked = loop_now(pl->ps->gate->loop);
     list_for (&pl->wants, w, node)
-        event_pod(w->gp, w->container, false, "Pulling", "Pulling image \"%.*s\"", STR_ARG(tagged(p, w)));
+        event_pod(w->gp, told_of(w), false, "Pulling", "Pulling image \"%.*s\"", STR_ARG(tagged(p, w)));
     log_info("image=%.*s pulling", STR_ARG(pl->image.ref));
     try_start(pl);
 }
@@ -144,8 +150,8 @@ static void on_backoff(struct timer *t)
     struct image_want *w;
     pull_moved(pl, PULL_BACKOFF);
     list_for (&pl->wants, w, node) {
-        event_pod(w->gp, w->container, false, "BackOff", "Back-off pulling image \"%.*s\"", STR_ARG(tagged(p, w)));
-        event_pod(w->gp, w->container, true, "Failed", "Error: ImagePullBackOff");
+        event_pod(w->gp, told_of(w), false, "BackOff", "Back-off pulling image \"%.*s\"", STR_ARG(tagged(p, w)));
+        event_pod(w->gp, told_of(w), true, "Failed", "Error: ImagePullBackOff");
         gpod_dirty(w->gp);
     }
     timer_in(pl->ps->gate->loop, &pl->timer, delay(pl) - SHOWN_NS, on_retry);
@@ -169,8 +175,8 @@ void pull_failed(struct pull *pl, const struct err *e)
         return;
     }
     list_for (&pl->wants, w, node) {
-        event_pod(w->gp, w->container, true, "Failed", "Failed to pull image \"%.*s\": %s", STR_ARG(tagged(p, w)), why);
-        event_pod(w->gp, w->container, true, "Failed", "Error: ErrImagePull");
+        event_pod(w->gp, told_of(w), true, "Failed", "Failed to pull image \"%.*s\": %s", STR_ARG(tagged(p, w)), why);
+        event_pod(w->gp, told_of(w), true, "Failed", "Error: ErrImagePull");
         gpod_dirty(w->gp);
     }
     timer_in(ps->gate->loop, &pl->timer, SHOWN_NS, on_backoff);
@@ -201,7 +207,7 @@ void pull_done(struct pull *pl, const struct node_image *im, int64_t size)
         w->pull = NULL;
         free(w->image);
         w->image = str_dup(im->id);
-        event_pod(w->gp, w->container, false, "Pulled",
+        event_pod(w->gp, told_of(w), false, "Pulled",
             "Successfully pulled image \"%.*s\" in %.*s (%.*s including waiting). Image size: %" PRId64 " bytes.", STR_ARG(tagged(p, w)),
             STR_ARG(duration(p, now - pl->asked)), STR_ARG(duration(p, now - MIN(w->since, pl->asked))), size);
         gpod_dirty(w->gp);
@@ -302,7 +308,7 @@ static void join(struct image_want *w, struct pool *p, const struct registry_ima
     if (made || (pl->state >= PULL_FAILED && loop_now(g->loop) - pl->ended > FRESH_NS))
         begin(pl);
     else if (pl->state < PULL_FAILED)
-        event_pod(w->gp, w->container, false, "Pulling", "Pulling image \"%.*s\"", STR_ARG(tagged(p, w)));
+        event_pod(w->gp, told_of(w), false, "Pulling", "Pulling image \"%.*s\"", STR_ARG(tagged(p, w)));
 }
 
 static void show(const struct image_want *w, struct pool *p, struct node_container *c)
@@ -352,8 +358,8 @@ static void bad_name(struct image_want *w, struct pool *p, struct node_container
     c->waiting_message =
         pool_printf(p, "Failed to apply default image tag \"%.*s\": %s: invalid reference format", STR_ARG(w->ref), err_msg(e));
     if (w->told != TOLD_NAME) {
-        event_pod(w->gp, c->name, true, "InspectFailed", "%.*s", STR_ARG(c->waiting_message));
-        event_pod(w->gp, c->name, true, "Failed", "Error: InvalidImageName");
+        event_pod(w->gp, told_of(w), true, "InspectFailed", "%.*s", STR_ARG(c->waiting_message));
+        event_pod(w->gp, told_of(w), true, "Failed", "Error: InvalidImageName");
     }
     w->told = TOLD_NAME;
 }
@@ -363,17 +369,16 @@ static void never(struct image_want *w, struct pool *p, struct node_container *c
     c->waiting_reason = STR("ErrImageNeverPull");
     c->waiting_message = pool_printf(p, "Container image \"%.*s\" is not present with pull policy of Never", STR_ARG(w->ref));
     if (w->told != TOLD_NEVER) {
-        event_pod(w->gp, c->name, true, "ErrImageNeverPull", "%.*s", STR_ARG(c->waiting_message));
-        event_pod(w->gp, c->name, true, "Failed", "Error: ErrImageNeverPull");
+        event_pod(w->gp, told_of(w), true, "ErrImageNeverPull", "%.*s", STR_ARG(c->waiting_message));
+        event_pod(w->gp, told_of(w), true, "Failed", "Error: ErrImageNeverPull");
     }
     w->told = TOLD_NEVER;
 }
 
-void pulls_image(struct gpod *gp, struct pool *p, const struct json *container, struct node_container *c)
+void pulls_image(struct gpod *gp, struct pool *p, struct str policy, struct node_container *c)
 {
     struct gate *g = gp->gate;
     struct image_want *w = want_of(gp, c->name, c->image_ref);
-    struct str policy = json_get_str(container, "imagePullPolicy");
     const struct node_image *im = w->image ? gate_image(g, p, str_of(w->image)) : NULL;
     _cleanup_(err_freep) struct err *e = NULL;
     struct registry_image image;
@@ -389,7 +394,7 @@ void pulls_image(struct gpod *gp, struct pool *p, const struct json *container, 
     bool ran = ran_before(gp, c->name, c->image_ref);
     if (im && (ran || !str_eqz(policy, "Always"))) {
         if (!ran && !w->image)
-            event_pod(gp, c->name, false, "Pulled", "Container image \"%.*s\" already present on machine", STR_ARG(c->image_ref));
+            event_pod(gp, told_of(w), false, "Pulled", "Container image \"%.*s\" already present on machine", STR_ARG(c->image_ref));
         settle(w, im);
         c->image = im->id;
     } else if (registry_image_parse(p, c->image_ref, &image, &e) < 0) {

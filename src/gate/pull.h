@@ -22,7 +22,8 @@
 
 struct image_want;
 /* Fills c->image, or leaves it empty with c->waiting_reason and _message. c->name and c->image_ref are set. */
-void pulls_image(struct gpod *gp, struct pool *p, const struct json *container, struct node_container *c);
+void pulls_image(struct gpod *gp, struct pool *p, struct str policy, struct node_container *c);
+#define PULL_VOLUME "volume/" /* begins c->name when it is not a container, but a volume that is an image */
 void pulls_forget(struct gpod *gp); /* the pod is gone */
 
 void pulls_config(

@@ -328,6 +328,11 @@ static void resolve_rules(struct pool *p, const struct json *container, struct n
     }
 }
 
+static uint64_t recursive(struct str how)
+{
+    return str_eqz(how, "Enabled") ? 2 : str_eqz(how, "IfPossible") ? 1 : 0;
+}
+
 static void resolve_mounts(struct pool *p, const struct json *container, struct node_container *c)
 {
     const struct json *list = json_get(container, STR("volumeMounts"));
@@ -339,6 +344,7 @@ static void resolve_mounts(struct pool *p, const struct json *container, struct 
             .path = json_get_str(m, "mountPath"),
             .sub_path = json_get_str(m, "subPath"), /* subPathExpr is expanded below */
             .read_only = json_get_bool(m, "readOnly", false),
+            .recursive = json_get_bool(m, "readOnly", false) ? recursive(json_get_str(m, "recursiveReadOnly")) : 0,
             .propagation = str_eqz(how, "Bidirectional") ? 2 : str_eqz(how, "HostToContainer") ? 1 : 0,
         };
     }
@@ -348,19 +354,35 @@ static void resolve_mounts(struct pool *p, const struct json *container, struct 
         c->devices[c->ndevices++] = (struct node_device){json_get_str(d, "name"), json_get_str(d, "devicePath")};
 }
 
-/* $(NAME) in a subPathExpr. */
-static struct str expand(struct pool *p, struct str s, const struct node_container *c)
+static struct str env_text(struct gpod *gp, const struct node_env *v)
+{
+    if (v->kind != ENV_POD_IP && v->kind != ENV_POD_IPS)
+        return v->value.p ? v->value : STR("");
+    gp->wants_ip = true;
+    struct str ip = json_get_bool(json_get(gpod_tree(gp), STR("spec")), "hostNetwork", false) ? str_of(gp->gate->host_ip) : gpod_ip(gp);
+    return ip.n ? ip : STR_NULL; /* not known yet */
+}
+
+/* $(NAME) in a subPathExpr; $$ is a dollar. *missing: a name without a value, which the kubelet does not let pass either. */
+static struct str expand(struct gpod *gp, struct pool *p, struct str s, const struct node_container *c, struct str *missing)
 {
     _cleanup_(buf_clear) struct buf b = BUF_INIT;
     for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] == '$' && i + 1 < s.n && s.p[i + 1] == '$') {
+            buf_putc(&b, s.p[i++]);
+            continue;
+        }
         ssize_t close = s.p[i] == '$' && i + 1 < s.n && s.p[i + 1] == '(' ? str_chr(str_sub(s, i, s.n), ')') : -1;
         const struct node_env *found = NULL;
         struct str name = close < 0 ? STR_NULL : str_sub(s, i + 2, i + (size_t)close);
         for (size_t k = 0; close >= 0 && k < c->nenv; k++)
             if (str_eq(c->env[k].name, name))
                 found = &c->env[k];
-        if (found) {
-            buf_str_add(&b, found->value);
+        struct str value = found ? env_text(gp, found) : STR_NULL;
+        if (close >= 0 && !value.p)
+            *missing = name;
+        if (value.p) {
+            buf_str_add(&b, value);
             i += (size_t)close;
         } else {
             buf_putc(&b, s.p[i]);
@@ -369,14 +391,20 @@ static struct str expand(struct pool *p, struct str s, const struct node_contain
     return pool_str(p, buf_str(&b));
 }
 
-static void expand_sub_paths(struct pool *p, const struct json *container, struct node_container *c)
+static void expand_sub_paths(struct gpod *gp, struct pool *p, const struct json *container, struct node_container *c)
 {
     size_t i = 0;
+    struct str missing = STR_NULL;
     json_for(json_get(container, STR("volumeMounts")), m) {
         struct str expr = json_get_str(m, "subPathExpr");
         if (expr.n)
-            c->mounts[i].sub_path = expand(p, expr, c);
+            c->mounts[i].sub_path = expand(gp, p, expr, c, &missing);
         i++;
+    }
+    if (missing.p && !c->waiting_reason.n) {
+        c->image = STR_NULL;
+        c->waiting_reason = STR("CreateContainerConfigError");
+        c->waiting_message = pool_printf(p, "missing value for \"%.*s\"", STR_ARG(missing));
     }
 }
 
@@ -413,7 +441,7 @@ static int resolve_container(struct gate *g, struct gpod *gp, struct pool *p, co
     c->name = json_get_str(container, "name");
     c->kind = kind;
     c->image_ref = json_get_str(container, "image");
-    pulls_image(gp, p, container, c);
+    pulls_image(gp, p, json_get_str(container, "imagePullPolicy"), c);
     c->command = strings(p, json_get(container, STR("command")), &c->ncommand);
     c->args = strings(p, json_get(container, STR("args")), &c->nargs);
     c->working_dir = json_get_str(container, "workingDir");
@@ -426,7 +454,7 @@ static int resolve_container(struct gate *g, struct gpod *gp, struct pool *p, co
         err_free(wrong);
     }
     resolve_mounts(p, container, c);
-    expand_sub_paths(p, container, c);
+    expand_sub_paths(gp, p, container, c);
     resolve_limits(p, container, c);
     resolve_ports(p, container, c);
     c->tty = json_get_bool(container, "tty", false);
@@ -523,6 +551,7 @@ static void security_of_pod(struct pool *p, const struct json *spec, struct node
 {
     const struct json *psc = json_get(spec, STR("securityContext")), *groups = json_get(psc, STR("supplementalGroups")), *sysctls = json_get(psc, STR("sysctls"));
     out->fs_group = json_get_int(psc, "fsGroup", -1);
+    out->fs_group_on_mismatch = str_eqz(json_get_str(psc, "fsGroupChangePolicy"), "OnRootMismatch");
     out->supplemental_groups = pool_array(p, struct str, json_count(groups) + 1);
     json_for(groups, item)
         out->supplemental_groups[out->nsupplemental++] = pool_printf(p, "%" PRId64, json_as_int(item, 0));

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "gate/impl.h"
+#include "gate/pull.h"
 #include "schema/quantity.h"
 
 #define FILES_MAX 4096
@@ -94,10 +95,15 @@ int resolve_resource(struct gate *g, const struct json *pod, struct str containe
 
 /* ---- files ---- */
 
-struct files { struct pool *p; struct node_file *at; size_t n; };
+struct files { struct pool *p; struct node_file *at; size_t n; bool several; };
 
 static int add_file(struct files *f, struct str path, struct str data, int64_t mode, struct err **e)
 {
+    for (size_t i = 0; f->several && i < f->n; i++) /* of several sources with one path the last counts */
+        if (str_eq(f->at[i].path, path)) {
+            f->at[i] = (struct node_file){path, data, (uint64_t)mode, -1};
+            return 0;
+        }
     if (f->n >= FILES_MAX)
         return err_set(e, ERR_LIMIT, "more than %d files in a volume", FILES_MAX);
     f->at = pool_grow(f->p, f->at, f->n * sizeof *f->at, (f->n + 1) * sizeof *f->at);
@@ -164,17 +170,42 @@ static int downward_files(struct gate *g, struct gpod *gp, struct files *f, cons
     return 0;
 }
 
+/* The user that every container runs as by the pod's own words; -1: none, or several. */
+static int64_t user_of_all(const struct json *pod)
+{
+    static const char *const lists[] = {"initContainers", "containers"};
+    const struct json *spec = json_get(pod, STR("spec"));
+    int64_t of_pod = json_get_int(json_get(spec, STR("securityContext")), "runAsUser", -1), all = -1;
+    bool first = true;
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+        json_for(json_get(spec, str_of(lists[i])), c) {
+            int64_t own = json_get_int(json_get(c, STR("securityContext")), "runAsUser", of_pod);
+            if (own < 0 || (!first && own != all))
+                return -1;
+            all = own;
+            first = false;
+        }
+    return all;
+}
+
 static int token_file(struct gate *g, struct gpod *gp, struct files *f, const struct json *source, int64_t mode, struct err **e)
 {
     struct str token, account = json_str_at(gpod_tree(gp), "spec", "serviceAccountName", NULL);
     if (tokens_get(g, gp, account.n ? account : STR("default"), json_get_str(source, "audience"), json_get_int(source, "expirationSeconds", 3600), f->p, &token, e) < 0)
         return -(int)(*e)->code;
-    return add_file(f, json_get_str(source, "path"), token, mode, e);
+    /* the kubelet's rule: with one user for all containers it is his, and nobody else's; an fsGroup may read it too */
+    int64_t user = user_of_all(gpod_tree(gp));
+    bool group = json_get(json_path(gpod_tree(gp), "spec", "securityContext", NULL), STR("fsGroup")) != NULL;
+    int r = add_file(f, json_get_str(source, "path"), token, user >= 0 || group ? 0600 : mode, e);
+    if (r == 0 && user >= 0)
+        f->at[f->n - 1].uid = user;
+    return r;
 }
 
 static int projected_files(struct gate *g, struct gpod *gp, struct files *f, const struct json *volume, struct err **e)
 {
     int64_t mode = json_get_int(volume, "defaultMode", 0644);
+    f->several = true;
     json_for(json_get(volume, STR("sources")), s) {
         const struct json *src;
         int r;
@@ -240,6 +271,50 @@ static int claim_volume(struct gate *g, struct gpod *gp, struct pool *p, struct 
     return 0;
 }
 
+/* What a tmpfs may hold: the volume's own limit, the pod's memory limit, the machine's memory; the smallest. */
+static int64_t memory_size(struct gate *g, const struct json *pod, int64_t limit)
+{
+    int64_t sum = 0, most = g->hello.memory;
+    bool all = true;
+    json_for(json_path(pod, "spec", "containers", NULL), c) {
+        struct quantity q;
+        struct str text = json_str_at(c, "resources", "limits", "memory", NULL);
+        all = all && text.n && quantity_parse(text, &q, NULL) == 0;
+        sum += all ? quantity_value(q) : 0;
+    }
+    most = all && sum > 0 ? MIN(sum, most) : most;
+    return limit > 0 ? MIN(limit, most) : most;
+}
+
+static void empty_dir(struct gate *g, const struct json *pod, const struct json *src, struct node_volume *v)
+{
+    struct quantity q;
+    struct str medium = json_get_str(src, "medium");
+    v->kind = VOL_EMPTY_DIR;
+    v->in_memory = medium.n > 0;
+    if (str_starts(medium, STR("HugePages")))
+        v->path_type = medium;
+    if (json_get_str(src, "sizeLimit").n && quantity_parse(json_get_str(src, "sizeLimit"), &q, NULL) == 0)
+        v->size_limit = quantity_value(q);
+    if (str_eqz(medium, "Memory"))
+        v->size_limit = memory_size(g, pod, v->size_limit);
+}
+
+/* An image's files as a volume: pulled as a container's image is. */
+static int image_volume(struct gpod *gp, struct pool *p, const struct json *src, struct node_volume *v, struct err **e)
+{
+    struct node_container c = {.name = pool_printf(p, PULL_VOLUME "%.*s", STR_ARG(v->name)), .image_ref = json_get_str(src, "reference")};
+    v->kind = VOL_IMAGE;
+    if (!c.image_ref.n)
+        return err_set(e, ERR_INVALID, "image.reference is missing");
+    pulls_image(gp, p, json_get_str(src, "pullPolicy"), &c);
+    v->image = c.image;
+    if (c.image.n)
+        return 0;
+    return c.waiting_reason.n ? err_set(e, ERR_UNAVAILABLE, "%.*s: %.*s", STR_ARG(c.waiting_reason), STR_ARG(c.waiting_message))
+                              : err_set(e, ERR_UNAVAILABLE, "image \"%.*s\" is being pulled", STR_ARG(c.image_ref));
+}
+
 static int one_volume(struct gate *g, struct gpod *gp, struct pool *p, const struct json *volume, struct node_volume *v, struct err **e)
 {
     struct files f = {.p = p};
@@ -247,13 +322,11 @@ static int one_volume(struct gate *g, struct gpod *gp, struct pool *p, const str
     int r = 0;
     v->name = json_get_str(volume, "name");
     if ((src = json_get(volume, STR("emptyDir")))) {
-        struct quantity q;
-        v->kind = VOL_EMPTY_DIR;
-        v->in_memory = str_eqz(json_get_str(src, "medium"), "Memory");
-        if (json_get_str(src, "sizeLimit").n && quantity_parse(json_get_str(src, "sizeLimit"), &q, NULL) == 0)
-            v->size_limit = quantity_value(q);
+        empty_dir(g, gpod_tree(gp), src, v);
         return 0;
     }
+    if ((src = json_get(volume, STR("image"))))
+        return image_volume(gp, p, src, v, e);
     if ((src = json_get(volume, STR("hostPath")))) {
         v->kind = VOL_HOST_PATH;
         v->path = json_get_str(src, "path");

@@ -120,10 +120,19 @@ static int add_volume(struct fill *f, size_t at, struct err **e)
     static const char *const propagation[] = {"rprivate", "rslave", "rshared"};
     if (m->propagation == 2 && !f->nc->security.privileged)
         return err_set(e, ERR_FORBIDDEN, "config: Bidirectional mount propagation is available only to privileged containers");
+    if (m->propagation == 2 && str_empty(m->sub_path) && nv->kind == VOL_HOST_PATH) {
+        const char *target = pool_printf(f->pool, "%s/sub/%s/%zu", f->p->run, f->c->id, at).p;
+        const char *machine = pool_printf(f->pool, "/proc/%d/ns/mnt", (int)f->p->node->pid).p;
+        int r = volume_bind_shared(machine, from, target, e);
+        if (r < 0)
+            return err_wrap(e, "config: volume \"%.*s\"", STR_ARG(m->volume)), r;
+        from = target;
+    }
     if (m->propagation > f->out->propagation)
         f->out->propagation = m->propagation == 2 ? OCI_SHARED : OCI_SLAVE;
     const char *to = str_starts(m->path, STR("/")) ? pool_strz(f->pool, m->path) : pool_printf(f->pool, "/%.*s", STR_ARG(m->path)).p;
-    add_mount(f, to, from, pool_printf(f->pool, "%s,%s", propagation[MIN(m->propagation, 2)], read_only ? "ro" : "rw").p);
+    const char *access = !read_only ? "rw" : m->recursive ? "rro" : "ro";
+    add_mount(f, to, from, pool_printf(f->pool, "%s,%s", propagation[MIN(m->propagation, 2)], access).p);
     return 0;
 }
 

@@ -42,6 +42,7 @@ enum pod_state { PS_NEW, PS_SETUP, PS_WAITING, PS_READY, PS_RESETTING, PS_FINISH
 enum con_state { CON_IDLE, CON_CREATING, CON_STARTING, CON_RUNNING, CON_STOPPING, CON_REMOVING, CON_DONE, CON_COUNT };
 
 struct node {
+    pid_t pid;                  /* our own: its children find the machine's mounts by it */
     struct loop *loop;
     struct clock *clock;
     const struct node_options *opt;

@@ -233,7 +233,7 @@ static void stop(struct node *n)
 
 int node_main(const struct node_options *o)
 {
-    struct node n = {.opt = o};
+    struct node n = {.opt = o, .pid = getpid()};
     _cleanup_(err_freep) struct err *e = NULL;
     list_init(&n.jobs);
     list_init(&n.removals);

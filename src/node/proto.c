@@ -31,7 +31,8 @@ FIELDS(node_env) = {WIRE_STR(struct node_env, name, TEXT), WIRE_STR(struct node_
     WIRE_ENUM(struct node_env, kind, ENV_HOST_IP + 1), WIRE_END};
 SUBTYPE(node_env);
 FIELDS(node_mount) = {WIRE_STR(struct node_mount, volume, NAME), WIRE_STR(struct node_mount, path, PATH),
-    WIRE_STR(struct node_mount, sub_path, PATH), WIRE_BOOL(struct node_mount, read_only), WIRE_ENUM(struct node_mount, propagation, 3),
+    WIRE_STR(struct node_mount, sub_path, PATH), WIRE_BOOL(struct node_mount, read_only), WIRE_ENUM(struct node_mount, recursive, 3),
+    WIRE_ENUM(struct node_mount, propagation, 3),
     WIRE_END};
 SUBTYPE(node_mount);
 FIELDS(node_device) = {WIRE_STR(struct node_device, volume, NAME), WIRE_STR(struct node_device, path, PATH), WIRE_END};
@@ -86,7 +87,7 @@ FIELDS(node_pod) = {WIRE_STR(struct node_pod, uid, NAME), WIRE_STR(struct node_p
     WIRE_U64(struct node_pod, generation), WIRE_STR(struct node_pod, restart_policy, 32), WIRE_I64(struct node_pod, grace_s),
     WIRE_I64(struct node_pod, active_deadline_s), WIRE_BOOL(struct node_pod, host_network), WIRE_BOOL(struct node_pod, host_pid),
     WIRE_BOOL(struct node_pod, host_ipc), WIRE_BOOL(struct node_pod, share_pids), WIRE_BOOL(struct node_pod, host_users),
-    WIRE_BOOL(struct node_pod, fqdn_hostname), WIRE_STR(struct node_pod, qos, 32), WIRE_I64(struct node_pod, fs_group),
+    WIRE_BOOL(struct node_pod, fqdn_hostname), WIRE_STR(struct node_pod, qos, 32), WIRE_I64(struct node_pod, fs_group), WIRE_BOOL(struct node_pod, fs_group_on_mismatch),
     WIRE_STRS(struct node_pod, supplemental_groups, nsupplemental, 1024),
     WIRE_LIST(struct node_pod, sysctls, nsysctls, &node_sysctl_type, 256), WIRE_STR(struct node_pod, resolv_conf, TEXT),
     WIRE_STRS(struct node_pod, hosts, nhosts, 4096), WIRE_STR(struct node_pod, runtime_handler, NAME),

@@ -85,6 +85,7 @@ struct node_env { struct str name, value; uint64_t kind; /* enum node_env_kind: 
 struct node_mount {
     struct str volume, path, sub_path;
     bool read_only;
+    uint64_t recursive;   /* read-only with all that is mounted below: 0 no, 1 where the kernel can, 2 or not at all */
     uint64_t propagation; /* 0 none 1 HostToContainer 2 Bidirectional */
 };
 struct node_device { struct str volume, path; };
@@ -102,7 +103,7 @@ struct node_volume {
     struct str name;
     uint64_t kind;                           /* enum node_volume_kind */
     struct str path;                         /* HOST_PATH, LOCAL, PROVISIONED */
-    struct str path_type; /* HOST_PATH: "", Directory, DirectoryOrCreate, File, FileOrCreate, Socket, CharDevice, BlockDevice */
+    struct str path_type; /* HOST_PATH: "", Directory, DirectoryOrCreate, File, FileOrCreate, Socket, CharDevice, BlockDevice. EMPTY_DIR: "" or HugePages-<size> */
     bool in_memory;                          /* EMPTY_DIR medium Memory; FILES that hold Secrets live in memory always */
     int64_t size_limit;                      /* bytes; 0: none */
     struct node_file *files; size_t nfiles;  /* FILES */
@@ -163,6 +164,7 @@ struct node_pod {
     bool host_network, host_pid, host_ipc, share_pids, host_users, fqdn_hostname;
     struct str qos;                          /* Guaranteed Burstable BestEffort */
     int64_t fs_group;                        /* -1: none */
+    bool fs_group_on_mismatch;               /* whole volumes change hands only when their top folder is in others' */
     struct str *supplemental_groups; size_t nsupplemental; /* decimal */
     struct node_sysctl *sysctls; size_t nsysctls;
     struct str resolv_conf;                  /* whole contents, made by gate by dnsPolicy and dnsConfig */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -86,6 +87,55 @@ int volume_bind_subpath(const char *source, struct str sub_path, bool read_only,
     _cleanup_(closep) int tree = (int)syscall(SYS_open_tree, fd, "", OPEN_TREE_CLONE | O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
     if (tree < 0 || syscall(SYS_move_mount, tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
         return err_errno(e, errno, "bind subPath \"%s\"", z);
+    return 0;
+}
+
+/* Whether the mount that fd lies on passes mounts on ("shared:" in mountinfo). */
+static bool is_shared(int fd)
+{
+    struct statx sx;
+    _cleanup_(buf_clear) struct buf text = BUF_INIT;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &sx) < 0 || file_read("/proc/self/mountinfo", 16 << 20, &text, NULL) < 0)
+        return false;
+    struct str rest = buf_str(&text), line, id;
+    while (str_split(&rest, '\n', &line)) {
+        uint64_t n;
+        struct str left = line;
+        if (str_split(&left, ' ', &id) && str_to_u64(id, &n) && n == sx.stx_mnt_id)
+            return str_find(left, STR(" shared:")) >= 0;
+    }
+    return false;
+}
+
+static int clone_of(const char *source, struct err **e)
+{
+    _cleanup_(closep) int fd = open(source, O_PATH | O_CLOEXEC);
+    if (fd < 0)
+        return err_errno(e, errno, "%s", source);
+    if (!is_shared(fd))
+        return err_set(e, ERR_INVALID, "path \"%s\" is not on a shared mount", source);
+    int tree = (int)syscall(SYS_open_tree, fd, "", OPEN_TREE_CLONE | O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
+    return tree < 0 ? err_errno(e, errno, "clone %s", source) : tree;
+}
+
+int volume_bind_shared(const char *machine, const char *source, const char *target, struct err **e)
+{
+    struct stat st;
+    _cleanup_(closep) int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC), there = open(machine, O_RDONLY | O_CLOEXEC);
+    if (own < 0 || there < 0 || stat(source, &st) < 0)
+        return err_errno(e, errno, "%s", source);
+    int r = make_target(target, S_ISDIR(st.st_mode), e);
+    if (r < 0)
+        return r;
+    if (setns(there, CLONE_NEWNS) < 0)
+        return err_errno(e, errno, "enter the machine's mount namespace");
+    _cleanup_(closep) int tree = clone_of(source, e);
+    if (setns(own, CLONE_NEWNS) < 0)
+        return err_errno(e, errno, "return to the pod's mount namespace");
+    if (tree < 0)
+        return tree;
+    if (syscall(SYS_move_mount, tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return err_errno(e, errno, "bind %s", source);
     return 0;
 }
 

@@ -102,6 +102,34 @@ static int mount_image(const struct volume *v, const char *path, struct err **e)
     return chdir("/") < 0 && r == 0 ? err_errno(e, errno, "/") : r;
 }
 
+/* A local volume is a folder, or a device for volumeDevices. */
+static int setup_local(const char *path, const struct volume *v, int64_t fs_group, struct err **e)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return err_errno(e, errno, "%s", path);
+    if (S_ISBLK(st.st_mode))
+        return 0;
+    if (!S_ISDIR(st.st_mode))
+        return err_set(e, ERR_INVALID, "%s is neither a folder nor a block device", path);
+    return fs_group >= 0 ? volume_give(path, fs_group, v->on_mismatch, e) : 0;
+}
+
+static int mount_huge(const struct volume *v, const char *path, struct err **e)
+{
+    struct str size = str_sub(v->path_type, MIN(v->path_type.n, strlen("HugePages-")), v->path_type.n);
+    if (is_mounted(path))
+        return 0;
+    /* 2Mi, 1Gi: the kernel's own units are M and G */
+    _cleanup_(freep) char *page = str_ends(size, STR("i")) ? str_dup(str_sub(size, 0, size.n - 1)) : str_dup(size);
+    for (const char *c = page; *c; c++)
+        if (!strchr("0123456789KMG", *c))
+            return err_set(e, ERR_INVALID, "medium \"%.*s\" is not known", STR_ARG(v->path_type));
+    _cleanup_(freep) char *pages = *page ? xasprintf("pagesize=%s,mode=777", page) : xstrdup("mode=777");
+    _cleanup_(freep) char *options = v->size_limit > 0 ? xasprintf("%s,size=%" PRId64, pages, v->size_limit) : xstrdup(pages);
+    return mount("hugetlbfs", path, "hugetlbfs", MS_NOSUID | MS_NODEV, options) < 0 ? err_errno(e, errno, "mount hugetlbfs (%s)", options) : 0;
+}
+
 static int setup(const struct volume_dirs *d, const struct volume *v, int64_t fs_group, struct err **e)
 {
     _cleanup_(buf_clear) struct buf path = BUF_INIT;
@@ -111,6 +139,7 @@ static int setup(const struct volume_dirs *d, const struct volume *v, int64_t fs
     case VOLUME_HOST_PATH:
         return volume_check_host_path(v->path, v->path_type, e);
     case VOLUME_LOCAL:
+        return setup_local(path.p, v, fs_group, e);
     case VOLUME_PROVISIONED: /* volume_provision has made it */
         return volume_check_host_path(v->path, STR("Directory"), e);
     case VOLUME_FILES:
@@ -127,7 +156,9 @@ static int setup(const struct volume_dirs *d, const struct volume *v, int64_t fs
     default: {
         bool fresh = !file_exists(path.p);
         r = dir_make(path.p, 0755, e);
-        if (r == 0 && v->in_memory)
+        if (r == 0 && v->path_type.n)
+            r = mount_huge(v, path.p, e);
+        else if (r == 0 && v->in_memory)
             r = mount_tmpfs(path.p, v->size_limit, "777", e);
         return r < 0 || !(fresh || v->in_memory) ? r : open_to(path.p, fs_group, e);
     }

@@ -20,9 +20,10 @@ struct volume_file { struct str path, data; uint32_t mode; int64_t uid; /* -1: r
 struct volume {
     struct str name;
     enum volume_kind kind;
-    struct str path, path_type;      /* HOST_PATH, LOCAL: absolute, no ".." */
+    struct str path, path_type;      /* HOST_PATH, LOCAL, PROVISIONED: absolute, no ".."; EMPTY_DIR: path_type HugePages-<size> */
     bool in_memory;                  /* EMPTY_DIR, FILES */
-    int64_t size_limit;              /* EMPTY_DIR in memory: bytes, 0: none */
+    bool on_mismatch;                /* LOCAL: fs_group is given to all of it only when its top folder has another */
+    int64_t size_limit;              /* EMPTY_DIR in memory: bytes, 0: half of the machine's memory */
     const struct volume_file *files; size_t nfiles;
     const char *layers_dir, *lower;  /* IMAGE: see image_lower */
 };
@@ -47,7 +48,11 @@ bool volume_file_path_ok(struct str path);
 /* Binds source/sub_path to target (made, file or folder as fits), never leaving source whatever links stand in it; a missing sub_path
  * becomes a folder unless read_only. In the pod's mount namespace. */
 int volume_bind_subpath(const char *source, struct str sub_path, bool read_only, const char *target, struct err **e) _must_check_;
-/* Unmounts and removes what volume_bind_subpath made below dir. */
+/* For Bidirectional mounts: binds source as the machine's own mount namespace (machine: a path like /proc/<pid>/ns/mnt) has it, so that what
+ * a container mounts there appears on the machine, and the other way round. A pod's namespace alone would only receive. Single-threaded
+ * callers only. ERR_INVALID when the machine's mount is not a shared one. */
+int volume_bind_shared(const char *machine, const char *source, const char *target, struct err **e) _must_check_;
+/* Unmounts and removes what volume_bind_subpath and volume_bind_shared made below dir. */
 void volume_drop_subpaths(const char *dir);
 
 /* Folders of the storage class local-path: <any base>/pvc-<uuid>_<namespace>_<claim>, nothing else is ever made or removed here, whoever
@@ -57,6 +62,10 @@ bool volume_provisioned_path_ok(struct str path);
 int volume_provision(struct str path, int64_t size, bool *fresh, bool *limited, struct err **e) _must_check_;
 /* With all that is in it, not across mounts, not through links. Blocking. What is not there is fine. */
 int volume_unprovision(struct str path, struct err **e) _must_check_;
+
+/* fsGroup for a volume that has contents (the kubelet's pkg/volume/volume_linux.go): group of all, read and write for it, folders setgid.
+ * on_mismatch: nothing when the top folder is that way already. Stays on the volume's own file system; links are not followed. */
+int volume_give(const char *path, int64_t gid, bool on_mismatch, struct err **e) _must_check_;
 
 /* hostPath's types; makes what ...OrCreate says. */
 int volume_check_host_path(struct str path, struct str type, struct err **e) _must_check_;

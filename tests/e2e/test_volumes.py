@@ -25,8 +25,9 @@ spec:
 """
 
 
-def ready(server, ns, name, seconds=90):
-    server.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", ns, f"--timeout={seconds}s", seconds=seconds + 20)
+def ready(server, ns, name, seconds=60):
+    done = server.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", ns, f"--timeout={seconds}s", seconds=seconds + 20, check=False)
+    assert "condition met" in done, done + server.kubectl("describe", "pod", name, "-n", ns)
 
 
 def sh(server, ns, name, line, **more):
@@ -97,3 +98,102 @@ def test_an_ephemeral_volume_lives_as_long_as_its_pod(server, ns):
     wait_for("claim and volume are gone", lambda: "NotFound" in server.kubectl("get", "pv", volume, check=False)
              and "NotFound" in server.kubectl("get", "pvc", "eph-d", "-n", ns, check=False), 60)
     assert volume not in "".join(os.listdir(f"{server.data}/storage"))
+
+
+def test_an_images_files_are_a_volume(server, ns, tmp_path):
+    """Read-only, whole or a folder of it by subPath; the image is pulled (here: found) by its own policy."""
+    server.apply(pod("img", "true", "{name: i, mountPath: /i}, {name: i, mountPath: /only, subPath: bin}",
+                     "{name: i, image: {reference: %s, pullPolicy: IfNotPresent}}" % IMAGE), "-n", ns)
+    ready(server, ns, "img")
+    assert sh(server, ns, "img", "test -x /i/bin/busybox && test -x /only/busybox && echo yes").strip() == "yes"
+    assert "Read-only" in sh(server, ns, "img", "touch /i/x 2>&1; true")
+    server.apply(pod("none", "true", "{name: i, mountPath: /i}", "{name: i, image: {reference: sampan.io/absent:1, pullPolicy: Never}}"), "-n", ns)
+    wait_for("the reason", lambda: any("ErrImageNeverPull" in r + m for r, m in events(server, ns, "none")), 60)
+    assert server.get("pod", "none", "-n", ns)["status"]["phase"] == "Pending"
+
+
+def test_mounts_read_only_to_the_bottom_sub_paths_by_expression_and_missing_names(server, ns):
+    mounts = ("{name: e, mountPath: /ro, readOnly: true, recursiveReadOnly: Enabled}, {name: e, mountPath: /own, subPathExpr: $(POD)-$(IP)},"
+              "{name: e, mountPath: /all}")
+    env = "env: [{name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}, {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]"
+    server.apply(pod("m", "echo $IP > /own/f", mounts, "{name: e, emptyDir: {}}", con=env), "-n", ns)
+    ready(server, ns, "m")
+    ip = server.get("pod", "m", "-n", ns)["status"]["podIP"]
+    assert sh(server, ns, "m", f"cat /all/m-{ip}/f").strip() == ip
+    assert "Read-only" in sh(server, ns, "m", "touch /ro/x 2>&1; true")
+    server.apply(pod("bad", "true", "{name: e, mountPath: /x, subPathExpr: $(NOBODY)}", "{name: e, emptyDir: {}}"), "-n", ns)
+
+    def waiting():
+        return server.get("pod", "bad", "-n", ns)["status"]["containerStatuses"][0]["state"]["waiting"]
+    wait_for("the reason", lambda: waiting()["reason"] == "CreateContainerConfigError" and "NOBODY" in waiting()["message"], 60)
+
+
+def static_volume(name, source, node="a", mode="Filesystem"):
+    return f"""
+apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: {name}}}
+spec:
+  capacity: {{storage: 1Gi}}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Retain
+  storageClassName: by-hand
+  volumeMode: {mode}
+  claimRef: {{namespace: NS, name: {name}}}
+  {source}
+  nodeAffinity: {{required: {{nodeSelectorTerms: [{{matchExpressions: [{{key: kubernetes.io/hostname, operator: In, values: [{node}]}}]}}]}}}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: {name}}}
+spec: {{accessModes: [ReadWriteOnce], storageClassName: by-hand, volumeMode: {mode}, volumeName: {name}, resources: {{requests: {{storage: 1Gi}}}}}}
+"""
+
+
+def test_a_local_volume_is_given_to_the_fs_group(server, ns, tmp_path):
+    folder = tmp_path / "data"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "old").write_text("x")
+    os.chmod(folder / "sub" / "old", 0o600)
+    os.chmod(folder, 0o700)
+    server.apply(static_volume("mine", f"local: {{path: {folder}}}").replace("NS", ns), "-n", ns)
+    server.apply(pod("g", "echo y >> /d/sub/old; touch /d/new", "{name: d, mountPath: /d}", "{name: d, persistentVolumeClaim: {claimName: mine}}",
+                     "securityContext: {runAsUser: 1000, fsGroup: 4321, fsGroupChangePolicy: OnRootMismatch}"), "-n", ns)
+    ready(server, ns, "g")
+    old = os.stat(folder / "sub" / "old")
+    assert (old.st_gid, old.st_mode & 0o777) == (4321, 0o660)
+    assert (folder / "sub" / "old").read_text() == "xy\n"
+    assert os.stat(folder).st_mode & 0o2770 == 0o2770
+    assert os.stat(folder / "new").st_gid == 4321
+    server.kubectl("delete", "pod", "g", "-n", ns)
+    server.kubectl("delete", "pvc", "mine", "-n", ns)
+    server.kubectl("delete", "pv", "mine")
+    assert folder.exists()
+
+
+def test_a_block_volume_is_a_device_in_the_container(server, ns):
+    """A device of this machine's, which nothing opens: what counts is its number and kind."""
+    device = next((f"/dev/{d}" for d in ("loop7", "vda", "sda", "nvme0n1") if os.path.exists(f"/dev/{d}")), None)
+    assert device, "no block device to show"
+    number = os.stat(device).st_rdev
+    server.apply(static_volume("blk", f"local: {{path: {device}}}", mode="Block").replace("NS", ns), "-n", ns)
+    server.apply(pod("b", "true", "", "{name: d, persistentVolumeClaim: {claimName: blk}}", con="volumeDevices: [{name: d, devicePath: /dev/xvdx}]"), "-n", ns)
+    ready(server, ns, "b")
+    assert sh(server, ns, "b", "test -b /dev/xvdx && stat -c %t:%T /dev/xvdx").strip() == f"{os.major(number):x}:{os.minor(number):x}"
+    server.kubectl("delete", "pod", "b", "-n", ns)
+    server.kubectl("delete", "pvc", "blk", "-n", ns)
+    server.kubectl("delete", "pv", "blk")
+
+
+def test_a_token_is_the_pods_users_and_several_sources_may_share_a_path(server, ns):
+    server.kubectl("create", "configmap", "one", "-n", ns, "--from-literal=k=first")
+    server.kubectl("create", "configmap", "two", "-n", ns, "--from-literal=k=second", "--from-literal=l=more")
+    server.apply(pod("t", "true", "{name: p, mountPath: /p}", "{name: p, projected: {sources: ["
+                     "{serviceAccountToken: {path: token, expirationSeconds: 600}}, {configMap: {name: one, items: [{key: k, path: k}]}},"
+                     "{configMap: {name: two, items: [{key: l, path: sub/l}]}}, {configMap: {name: absent, optional: true}},"
+                     "{downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}}]}}", "securityContext: {runAsUser: 1234, fsGroup: 77}"), "-n", ns)
+    ready(server, ns, "t")
+    assert sh(server, ns, "t", "stat -L -c %u:%g:%a /p/token").strip() == "1234:77:600"
+    assert sh(server, ns, "t", "cat /p/k /p/sub/l /p/name; wc -c < /p/token").split()[0] == "firstmoret" + sh(server, ns, "t", "wc -c < /p/token").strip()
+    server.kubectl("create", "configmap", "absent", "-n", ns, "--from-literal=late=came")
+    wait_for("the optional source comes", lambda: sh(server, ns, "t", "cat /p/late", check=False).strip() == "came", 90)
