@@ -109,13 +109,12 @@ static void exec_conmon(const struct runtime *rt, const struct container_spec *s
     dup2(null, 0);
     dup2(out < 0 ? null : out, 1);
     dup2(out < 0 ? null : out, 2);
-    char number[16];
-    snprintf(number, sizeof number, "%d", sync);
+    char pipe_env[32];
+    snprintf(pipe_env, sizeof pipe_env, "_OCI_SYNCPIPE=%d", sync);
+    char *const env[] = {isolate_env[0], pipe_env, NULL};
     fd_cloexec(sync, false);
-    setenv("_OCI_SYNCPIPE", number, 1);
-    unsetenv("_OCI_STARTPIPE");
     signal(SIGPIPE, SIG_DFL);
-    execv(s->handler ? rt->conmon : "", (char *const *)(uintptr_t)argv);
+    execve(s->handler ? rt->conmon : "", (char *const *)(uintptr_t)argv, env);
 }
 
 static _noreturn_ void child_main(const struct runtime *rt, const struct container_spec *s, int sync)

@@ -105,7 +105,7 @@ static _noreturn_ void tool_child(int mount_ns, const char *const *argv, int out
         if (mount_ns > 2)
             fd_cloexec(mount_ns, true);
         signal(SIGPIPE, SIG_DFL);
-        execv(argv[0], (char *const *)(uintptr_t)argv);
+        execve(argv[0], (char *const *)(uintptr_t)argv, isolate_env);
         err_errno(&e, errno, "run %s", argv[0]);
     }
     (void)!fd_write_all(2, err_msg(e), strlen(err_msg(e)), NULL);

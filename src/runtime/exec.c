@@ -171,7 +171,7 @@ static _noreturn_ void child_main(const struct exec *x, const struct exec_spec *
             argv[n++] = str_dup(s->argv[i]);
         argv[n] = NULL;
         signal(SIGPIPE, SIG_DFL);
-        execv(s->handler, (char *const *)(uintptr_t)argv);
+        execve(s->handler, (char *const *)(uintptr_t)argv, isolate_env);
         err_errno(&e, errno, "run %s", s->handler);
     }
     (void)!fd_write_all(2, err_msg(e), strlen(err_msg(e)), NULL);

@@ -51,3 +51,6 @@ int isolate_dir(const char *dir, struct err **e)
         return err_errno(e, errno, "make %s private", dir);
     return 0;
 }
+
+static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+char *const isolate_env[] = {path, NULL};

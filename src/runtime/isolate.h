@@ -8,3 +8,6 @@ int isolate_cgroups(struct err **e) _must_check_;
 /* Makes dir a mount point of its own that is private, so that mounts below it are seen in this namespace only and vanish with its last
  * process. The mount that dir stands on becomes a slave here: what the machine mounts later still arrives. */
 int isolate_dir(const char *dir, struct err **e) _must_check_;
+/* The whole environment of crun, conmon and what they start. Nothing of ours is passed on: NOTIFY_SOCKET (from systemd) makes `crun start` wait for
+ * a READY that no container sends, and /proc/PID/environ of a monitor must not show a join token. */
+extern char *const isolate_env[];

@@ -1,4 +1,5 @@
 #include "runtime/helper.h"
+#include "runtime/isolate.h"
 #include <signal.h>
 #include <unistd.h>
 #include "base/clock.h"
@@ -95,4 +96,21 @@ TEST(a_tool_tells_its_exit_code_and_what_it_said)
     OK(tool_start(l, -1, slow, 200, on_tool, &r, &e));
     wait_for(l, &r.done);
     EQ(r.code, 128 + SIGKILL);
+}
+
+TEST(a_tool_sees_nothing_of_our_environment)
+{
+    if (geteuid() != 0)
+        test_skip("needs root");
+    struct err *e = NULL;
+    struct result r = {0};
+    _cleanup_(loop_freep) struct loop *l = loop_new(&e);
+    const char *const argv[] = {"/usr/bin/env", NULL};
+    setenv("NOTIFY_SOCKET", "/run/systemd/notify", 1); /* crun would wait for the container's READY */
+    setenv("SAMPAN_TOKEN", "secret", 1);
+    OK(tool_start(l, -1, argv, 5000, on_tool, &r, &e));
+    wait_for(l, &r.done);
+    unsetenv("NOTIFY_SOCKET");
+    unsetenv("SAMPAN_TOKEN");
+    EQ_Z(r.text, isolate_env[0]);
 }
