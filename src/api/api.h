@@ -42,6 +42,7 @@ struct api_config {
     struct str advertise; /* host for the kubernetes Service and kubeconfigs */
     uint16_t port;
     struct str static_token_server, static_token_agent; /* join tokens (hash compared) */
+    unsigned max_reading, max_changing;                 /* requests under way at once; 0: 400 and 200, as kube-apiserver */
     bool hub;                                           /* the hub's set of controllers, routes and bootstrap objects */
 };
 int api_new(const struct api_config *c, struct api **out,

@@ -159,7 +159,7 @@ static int impersonate(struct call *c, struct err **e)
         if (str_eqz(c->rq->headers[i].name, "impersonate-group"))
             groups[n++] = c->rq->headers[i].value;
     if (str_empty(name))
-        return n || !str_empty(uid) ? err_set(e, ERR_INTERNAL, "requested groups or uid without impersonating a user name") : 0;
+        return n || !str_empty(uid) ? err_set(e, ERR_BAD_REQUEST, "requested groups or uid without impersonating a user name") : 0;
     struct str rest = name, sa_prefix = STR("system:serviceaccount:"), ns, sa;
     bool is_sa = str_starts(name, sa_prefix) && (rest = str_sub(name, sa_prefix.n, name.n), str_cut(rest, ':', &ns, &sa));
     int r = is_sa ? may_impersonate(c, STR(""), "serviceaccounts", STR_NULL, ns, sa, e)

@@ -29,6 +29,7 @@ int call_fail(struct call *c, struct err *e)
 
 static void call_clear(struct call *c)
 {
+    inflight_leave(c);
     schema_unref(TAKE(c->schema));
     obj_unref(TAKE(c->obj));
     err_free(TAKE(c->err));
@@ -69,6 +70,8 @@ static int step_authorize(struct call *c)
 {
     struct err *e = NULL;
     bool open = c->route && (c->route->open || c->route->foreign);
+    if (inflight_enter(c, &e) < 0)
+        return call_fail(c, e);
     if (!open && authorize(c, &e) < 0)
         return call_fail(c, e);
     if (c->ri.resource && route_resource(c, &e) < 0)
@@ -240,6 +243,7 @@ static int step_reply(struct call *c)
     struct http_req *rq = TAKE(c->rq);
     rq->on_close = NULL;
     rq->user = NULL;
+    inflight_leave(c);
     schema_unref(TAKE(c->schema));
     obj_unref(TAKE(c->obj));
     err_free(TAKE(c->err));

@@ -126,6 +126,7 @@ struct call {
     unsigned store_flags;
     struct taken *taken; /* addresses.c: what this write took */
     bool quota;          /* holds the quota's lock */
+    uint8_t inflight;    /* counted among the requests under way: inflight.c */
     void *extra;         /* the handler's own: a watch, a scale */
 
     /* the answer */

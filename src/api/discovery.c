@@ -159,6 +159,20 @@ static void put_strings(struct pool *p, struct json *o, const char *key, const s
 
 /* ---- legacy ---- */
 
+/* Tells clients whether what is stored changed its form: of the stored group, version and kind (apiserver's discovery.StorageVersionHash). */
+static void storage_hash(struct pool *p, struct json *o, const struct schema_resource *r)
+{
+    unsigned char hash[HASH_LEN];
+    struct buf b = BUF_INIT;
+    ssize_t slash = str_rchr(r->storage, '/');
+    if (r->virtual_only || slash < 0)
+        return;
+    hash_sha256(pool_printf(p, "%.*s/%.*s/%.*s", (int)slash, r->storage.p, STR_ARG(r->storage_version), STR_ARG(r->kind)), hash);
+    buf_base64(&b, hash, 8);
+    json_set_str(p, o, STR("storageVersionHash"), buf_to_pool(&b, p));
+    buf_clear(&b);
+}
+
 static void resource_row(struct pool *p, struct json *list, const struct schema_resource *r)
 {
     struct json *o = json_append(list, json_obj(p));
@@ -169,6 +183,7 @@ static void resource_row(struct pool *p, struct json *list, const struct schema_
     put_verbs(p, o, r->verbs);
     put_strings(p, o, "shortNames", r->short_names, r->nshort);
     put_strings(p, o, "categories", r->categories, r->ncategories);
+    storage_hash(p, o, r);
     for (uint8_t i = 0; i < r->nsubs; i++) {
         const struct schema_subresource *s = &r->subs[i];
         o = json_append(list, json_obj(p));

@@ -19,6 +19,11 @@ struct crds;      /* crd.h */
 
 #define API_ROUTES 32
 
+struct inflight { /* inflight.c: [0] reading, [1] changing */
+    _Atomic unsigned now[2];
+    _Atomic uint64_t refused[2];
+};
+
 struct api {
     struct pool *pool;     /* of what lives as long as the api */
     struct api_config cfg; /* strings in pool */
@@ -51,6 +56,7 @@ struct api {
             *runtime_classes, *network_policies, *pvs, *pvcs, *pdbs, *leases, *csrs;
     } res; /* NULL where the registry has none (the hub) */
     struct timer housekeeping;
+    struct inflight inflight;
     struct api_user system; /* system:apiserver, in system:masters */
 };
 
@@ -67,6 +73,11 @@ struct api_user *user_copy(struct pool *p, const struct api_user *u);
 int token_authenticate(struct api *a, struct pool *p, struct str token, const struct str *audiences, size_t naudiences,
     struct api_user **out, struct err **e) _must_check_;
 int token_secret_fill(struct api *a, struct pool *p, struct json *secret, struct err **e) _must_check_; /* legacy token Secrets */
+
+/* inflight.c: 429 when too many requests are under way; what was entered is left once, at the reply or when the peer goes. */
+int inflight_enter(struct call *c, struct err **e) _must_check_;
+void inflight_leave(struct call *c);
+void inflight_metrics(struct api *a, struct buf *b);
 
 /* authz.c */
 int authorize(struct call *c, struct err **e) _must_check_;

@@ -101,6 +101,7 @@ int route_metrics(struct call *c, struct err **e)
     pthread_mutex_lock(&c->api->metrics->lock);
     write_requests(c->api->metrics, &b);
     pthread_mutex_unlock(&c->api->metrics->lock);
+    inflight_metrics(c->api, &b);
     store_metrics(c->api->store, &b);
     call_reply_raw(c, 200, "text/plain; version=0.0.4; charset=utf-8", buf_to_bytes(&b));
     return 0;

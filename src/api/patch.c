@@ -54,6 +54,10 @@ int verb_patch(struct call *c, struct err **e)
     struct json *patch = NULL, *doc = NULL;
     if (c->content == MEDIA_APPLY)
         return verb_apply(c, e);
+    if (c->rq && call_query(c, "force").p) {
+        (void)err_set(e, ERR_INVALID, "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch");
+        return err_cause(e, "FieldValueForbidden", STR("force"), "Forbidden: may not be specified for non-apply patch"), -ERR_INVALID;
+    }
     if (!c->extra && read_patch(c, &patch, e) < 0)
         return -(*e)->code;
     if (patch)

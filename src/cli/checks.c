@@ -86,3 +86,16 @@ const char *check_absolute(struct str v)
 {
     return str_starts(v, STR("/")) ? NULL : "must be an absolute path";
 }
+
+const char *check_apiserver_arg(struct str v)
+{
+    static const char *const counts[] = {"max-requests-inflight", "max-mutating-requests-inflight"};
+    struct str name, value;
+    uint64_t n;
+    if (!str_cut(v, '=', &name, &value))
+        return "must be name=value";
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+        if (str_eqz(name, counts[i]))
+            return str_to_u64(value, &n) && n > 0 && n <= 1000000 ? NULL : "must be a number from 1 to 1000000";
+    return "this flag of kube-apiserver has no meaning here; docs/flags.md names those that have";
+}

@@ -39,3 +39,4 @@ const char *check_mode(struct str v);    /* octal */
 const char *check_backend(struct str v);
 const char *check_log_level(struct str v);
 const char *check_absolute(struct str v);
+const char *check_apiserver_arg(struct str v); /* name=value, one of kube-apiserver's flags that have a meaning here */

@@ -54,7 +54,7 @@ static const struct flag cluster_flags[] = {
     {"secrets-encryption", 0, FLAG_BOOL, AT(secrets_encryption), NULL, NULL, "Seal Secrets at rest (AES-GCM)"},
     {"disable", 0, FLAG_STRS, AT(disable), NULL, NULL, "Packaged component, or manifest by its name, that is not deployed, and removed where it was", check_node_name},
     {"default-local-storage-path", 0, FLAG_STR, AT(local_storage_path), NULL, NULL, "Folder for volumes of the class local-path, on every node (default: <data-dir>/storage)", check_absolute},
-    {"kube-apiserver-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-apiserver inside; use Sampan's own flags"},
+    {"kube-apiserver-arg", 0, FLAG_STRS, AT(apiserver_arg), NULL, NULL, "A flag of kube-apiserver, of those that docs/flags.md names", check_apiserver_arg},
     {"kube-controller-manager-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-controller-manager inside"},
     {"kube-scheduler-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-scheduler inside"},
     FLAG_END,

@@ -29,6 +29,7 @@ void options_clear(struct options *o)
         secret_free(secret[i]);
     strs_clear(&o->tls_san);
     strs_clear(&o->disable);
+    strs_clear(&o->apiserver_arg);
     strs_clear(&o->node_label);
     strs_clear(&o->node_taint);
     *o = (struct options){0};

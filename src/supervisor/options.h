@@ -13,7 +13,7 @@ struct options {
     /* server and hub */
     char *bind_address, *advertise_address, *write_kubeconfig, *write_kubeconfig_mode, *write_kubeconfig_group;
     int64_t https_listen_port;
-    struct strs tls_san, disable;
+    struct strs tls_san, disable, apiserver_arg;
     char *local_storage_path;
     char *cluster_cidr, *service_cidr, *cluster_dns, *cluster_domain;
     char *token, *token_file, *agent_token, *agent_token_file;

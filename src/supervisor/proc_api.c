@@ -303,6 +303,22 @@ static int open_store(struct api_proc *p, const struct layout *l, struct err **e
     return used ? store_seal_walk(p->seal, p->store, &changed, e) : 0;
 }
 
+/* The value of one of kube-apiserver's flags; the last one counts. */
+static struct str apiserver_arg(const struct options *o, const char *name)
+{
+    struct str key, value, found = STR_NULL;
+    for (size_t i = 0; i < o->apiserver_arg.n; i++)
+        if (str_cut(str_of(o->apiserver_arg.v[i]), '=', &key, &value) && str_eqz(key, name))
+            found = value;
+    return found;
+}
+
+static unsigned apiserver_count(const struct options *o, const char *name)
+{
+    uint64_t n;
+    return str_to_u64(apiserver_arg(o, name), &n) ? (unsigned)n : 0; /* cli checked it */
+}
+
 static int load(struct api_proc *p, const struct layout *l, struct err **e)
 {
     const struct options *o = p->o;
@@ -333,6 +349,8 @@ static int load(struct api_proc *p, const struct layout *l, struct err **e)
         .port = (uint16_t)o->https_listen_port,
         .static_token_server = str_of(l->token),
         .static_token_agent = str_of(l->agent_token),
+        .max_reading = apiserver_count(o, "max-requests-inflight"),
+        .max_changing = apiserver_count(o, "max-mutating-requests-inflight"),
         .hub = o->role == ROLE_HUB,
     };
     if (api_new(&c, &p->api, e) < 0)

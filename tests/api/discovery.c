@@ -15,6 +15,12 @@ TEST(discovery_names_every_group_and_resource)
     json_for (json_get(o, STR("resources")), r)
         scale |= str_eqz(json_get_str(r, "name"), "deployments/scale") && str_eqz(json_get_str(r, "group"), "autoscaling");
     OK(scale);
+    json_for (json_get(want(f, 200, "GET", "/api/v1", NULL), STR("resources")), r) {
+        if (str_eqz(json_get_str(r, "name"), "pods"))
+            EQ_STR(json_get_str(r, "storageVersionHash"), STR("xPOwRZ+Yhw8="));
+        if (str_eqz(json_get_str(r, "name"), "pods/status") || str_eqz(json_get_str(r, "name"), "bindings"))
+            OK(!json_get(r, STR("storageVersionHash")));
+    }
     want(f, 404, "GET", "/apis/none/v1", NULL);
     fixture_free(f);
 }
