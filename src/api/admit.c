@@ -41,7 +41,7 @@ int admit(struct call *c, struct err **e)
         if (rows[i].fn(c, e) < 0)
             return -(*e)->code;
     }
-    return 0;
+    return admit_foreign(c, e);
 }
 
 int admit_after(struct call *c, struct err **e)

@@ -83,6 +83,26 @@ struct api_attrs {
 };
 int api_authorize(struct api *a, const struct api_user *u, const struct api_attrs *at, struct err **e) _must_check_;
 
+/* Another kind of bearer token (the hub's users): 1: *out is its user, made in p; 0: it is not of that kind; negative: it is, and lets nobody in. path is the
+ * request's, for tokens that are good for a part of the API only; absent in a TokenReview. Any thread, never waits. Before api_start. */
+typedef int api_token_fn(void *arg, struct pool *p, struct str token, struct str path, struct api_user **out, struct err **e);
+void api_set_tokens(struct api *a, api_token_fn *fn, void *arg);
+struct api_user *api_user_new(struct pool *p, struct str name, struct str uid, const struct str *groups, size_t ngroups); /* in system:authenticated too */
+/* More to check when objects of a group are written: after the tables' admission, before validation. op: 'C', 'U' or 'D'. doc may be changed; NULL for 'D'. */
+struct api_write {
+    const struct api_user *user;
+    struct str group, resource, sub, ns, name;
+    char op;
+    const struct json *old;
+    struct json *doc;
+    struct pool *pool;
+    bool internal; /* written by this process itself, or by a member of system:masters */
+};
+typedef int api_admit_fn(void *arg, const struct api_write *w, struct err **e);
+void api_set_admission(struct api *a, struct str group, api_admit_fn *fn, void *arg);
+/* Does u hold all of these RBAC rules (a JSON array) in ns (empty: everywhere)? missing: those that it does not, in RBAC's words. */
+bool api_covers(struct api *a, const struct api_user *u, struct str ns, const struct json *rules, struct buf *missing);
+
 /* ---- from inside ---- */
 enum api_verb {
     API_GET,

@@ -189,7 +189,9 @@ int authenticate(struct call *c, struct err **e)
     if (r <= 0 && token.p) {
         struct api_user *u = NULL;
         err_free(TAKE(why));
-        r = token_authenticate(c->api, c->pool, token, NULL, 0, &u, &why);
+        r = c->api->tokens ? c->api->tokens(c->api->tokens_arg, c->pool, token, c->rq->path, &u, &why) : 0;
+        if (r == 0)
+            r = token_authenticate(c->api, c->pool, token, NULL, 0, &u, &why);
         c->user = u;
         r = r < 0 ? r : 1;
     }

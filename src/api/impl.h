@@ -47,6 +47,11 @@ struct api {
     struct quota *quota;
     struct crds *crds; /* from api_start */
     struct recorder *recorder; /* event.c: from the first Event on */
+    api_token_fn *tokens; /* of api_set_tokens */
+    void *tokens_arg;
+    api_admit_fn *admission; /* of api_set_admission */
+    void *admission_arg;
+    struct str admission_group;
     void (*on_ready)(void *arg);
     void *on_ready_arg;
     unsigned turns; /* of housekeeping */
@@ -102,6 +107,7 @@ bool rbac_covers(
 enum decision node_authorize(struct api *a, const struct api_user *u, const struct api_attrs *at, struct buf *why);
 struct str node_of_user(const struct api_user *u); /* absent: not a node */
 
+int admit_foreign(struct call *c, struct err **e) _must_check_; /* extend.c: what api_set_admission asked for */
 /* admit.c */
 int admit(struct call *c, struct err **e) _must_check_;       /* changes c->w.doc, or refuses */
 int admit_after(struct call *c, struct err **e) _must_check_; /* quota, addresses: when the document is valid */

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "crypto/crypto.h"
 #include "hub/impl.h"
 
 #define CLUSTERS STR(HUB_GROUP "/clusters")
@@ -74,6 +75,17 @@ static struct json *tree_of(struct work *w, struct str res, struct str ns, struc
     return tree;
 }
 
+/* With a CA of the public's in setting cacerts there is nothing to pin. The hash is of the first certificate's DER. */
+struct str clusters_join_token(struct hub *h, struct pool *p, struct str token)
+{
+    struct certs cas = {0};
+    struct str hash = api_ca_hash(h->api), pem = hub_setting(h, p, "cacerts");
+    if (pem.n && certs_parse(pem, &cas, NULL) >= 0 && cas.n)
+        hash = pool_str(p, cert_info(cas.at[0])->fingerprint);
+    certs_clear(&cas);
+    return pool_printf(p, "K10%.*s::%.*s", STR_ARG(hash), STR_ARG(token));
+}
+
 /* ---- steps ---- each returns whether it made a call */
 
 static bool step_namespace(struct work *w)
@@ -116,16 +128,27 @@ static bool step_token_status(struct work *w)
 {
     struct pool *p = w->call.pool;
     struct json *tree = tree_of(w, TOKENS, str_of(w->name), TOKEN_NAME, NULL);
-    char token[TOKEN_LEN + 1];
-    if (!tree || json_str_at(tree, "status", "token", NULL).n)
+    char made[TOKEN_LEN + 1];
+    if (!tree)
         return false;
-    random_suffix(token, TOKEN_LEN);
+    struct str have = json_str_at(tree, "status", "token", NULL);
+    struct json *status = json_put_obj(p, tree, STR("status"));
+    if (!have.n) {
+        random_suffix(made, TOKEN_LEN);
+        have = str_of(made);
+    }
+    struct str url = hub_url(w->hub, p), manifest = pool_printf(p, "%.*s/v3/import/%.*s_%s.yaml", STR_ARG(url), STR_ARG(have), w->name);
+    struct str node = pool_printf(p, "sampan connect --hub %.*s --token %.*s", STR_ARG(url), STR_ARG(clusters_join_token(w->hub, p, have)));
+    if (str_eq(json_get_str(status, "manifestUrl"), manifest) && str_eq(json_get_str(status, "nodeCommand"), node))
+        return false;
     token_call(w, API_UPDATE);
     w->call.name = TOKEN_NAME;
     w->call.sub = STR("status");
-    struct json *status = json_put_obj(p, tree, STR("status"));
-    json_set_str(p, status, STR("token"), str_of(token));
-    json_set_str(p, status, STR("command"), pool_printf(p, "sampan connect --hub %s --token K10%.*s::%s", w->hub->url, STR_ARG(api_ca_hash(w->hub->api)), token));
+    json_set_str(p, status, STR("token"), have);
+    json_set_str(p, status, STR("manifestUrl"), manifest);
+    json_set_str(p, status, STR("command"), pool_printf(p, "kubectl apply -f %.*s", STR_ARG(manifest)));
+    json_set_str(p, status, STR("insecureCommand"), pool_printf(p, "curl --insecure -sfL %.*s | kubectl apply -f -", STR_ARG(manifest)));
+    json_set_str(p, status, STR("nodeCommand"), node);
     w->call.body = tree;
     return true;
 }
@@ -261,6 +284,7 @@ static void on_clusters(void *arg)
 {
     struct hub *h = arg;
     drain(h, h->clusters, false);
+    roles_touch(h); /* what global roles give in every cluster */
 }
 
 static void on_tokens(void *arg)

@@ -17,6 +17,8 @@
 struct hub;
 /* state_dir: an existing folder of the hub's own, for its identity key. public_url: how clusters reach the hub, for the commands in registration tokens. Registers the routes: before api_start. */
 int hub_new(struct api *api, const char *state_dir, struct str public_url, struct hub **out, struct err **e) _must_check_;
+/* fn on the control loop, once, when a first start has made the admin user and that is durable. Before hub_start. */
+void hub_on_first(struct hub *h, void (*fn)(void *arg, struct str password), void *arg);
 int hub_start(struct hub *h, struct loop *control, struct err **e) _must_check_;   /* on the control loop's thread */
 void hub_stop(struct hub *h);                                                      /* the same; before the control loop goes */
 void hub_free(struct hub *h);                                                      /* when no loop runs any more */

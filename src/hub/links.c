@@ -135,6 +135,7 @@ static void on_connected(void *arg, struct uplink_peer *peer)
         log_info("cluster=%s a new uplink replaces an older one", k->cluster);
     note(k, true, "");
     ask_version(k);
+    site_roles_touch_from(h, str_of(k->cluster));
 }
 
 static void on_closed(void *arg, struct uplink_peer *peer, const struct err *why)

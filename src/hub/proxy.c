@@ -18,22 +18,6 @@ static struct str verb_of(struct str method)
     return STR("get");
 }
 
-static void refuse(struct http_req *rq, const struct err *e)
-{
-    struct pool *p = rq->pool;
-    struct json *s = json_obj(p);
-    _cleanup_(buf_clear) struct buf b = BUF_INIT;
-    json_set_str(p, s, STR("kind"), STR("Status"));
-    json_set_str(p, s, STR("apiVersion"), STR("v1"));
-    json_set(p, s, STR("metadata"), json_obj(p));
-    json_set_str(p, s, STR("status"), STR("Failure"));
-    json_set_str(p, s, STR("message"), str_of(err_msg(e)));
-    json_set_str(p, s, STR("reason"), str_of(err_reason(e->code)));
-    json_set_int(p, s, STR("code"), err_http(e->code));
-    json_write(&b, s);
-    http_reply_str(rq, err_http(e->code), "application/json", buf_str(&b));
-}
-
 /* A user or group of the hub as the site sees it. */
 static struct str renamed(struct pool *p, struct str name)
 {
@@ -72,7 +56,7 @@ static void not_connected(struct http_req *rq, void *arg, struct str id)
         (void)err_set(&e, ERR_UNAVAILABLE, "cluster \"%.*s\" is not connected: %s", STR_ARG(id), p.why);
     else
         (void)err_set(&e, ERR_UNAVAILABLE, "cluster \"%.*s\" is not connected", STR_ARG(id));
-    refuse(rq, e);
+    hub_refuse(rq, e);
 }
 
 void proxy_route(struct http_req *rq, const struct api_user *user, void *arg)
@@ -88,7 +72,7 @@ void proxy_route(struct http_req *rq, const struct api_user *user, void *arg)
     }
     struct api_attrs at = {.verb = verb_of(rq->method), .group = STR(HUB_GROUP), .version = STR(HUB_VERSION), .resource = STR("clusters"), .subresource = STR("proxy"), .name = id};
     if (api_authorize(h->api, user, &at, &e) < 0) {
-        refuse(rq, e);
+        hub_refuse(rq, e);
         return;
     }
     struct str target = pool_printf(rq->pool, "%.*s%s%.*s", STR_ARG(below.n ? below : STR("/")), rq->query.n ? "?" : "", STR_ARG(rq->query));
@@ -96,6 +80,8 @@ void proxy_route(struct http_req *rq, const struct api_user *user, void *arg)
     struct presence p = {0};
     bool seen = links_presence(h, id, &p);
     int64_t now = loop_now(stream_loop(rq->conn));
+    if (!str_eqz(rq->method, "GET") && str_starts(below, STR("/api/v1/namespaces"))) /* it may have joined a project, or left one */
+        site_roles_touch_from(h, id);
     int64_t until = seen || cluster_known(h, id) ? api_proxy_until(seen ? p.mono : 0, h->started, now) : 0;
     api_proxy_await(rq, find_client, not_connected, h, id, target, headers, n, until);
 }

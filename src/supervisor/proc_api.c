@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "controllers/controllers.h"
+#include "crypto/crypto.h"
 #include "hub/hub.h"
 #include "scheduler/scheduler.h"
 #include "store/seal.h"
@@ -49,7 +50,8 @@ struct api_proc {
     struct controllers *controllers;
     struct scheduler *scheduler;
     struct wire *broker;
-    struct post ready;
+    struct post ready, first;
+    char *first_password; /* of a new hub's admin, until the supervisor has it */
     char *manifests;
     struct str *disabled;
     int code;
@@ -67,8 +69,23 @@ static void tell_ready(struct post *post)
         log_error("admin kubeconfig: %s", err_msg(e));
         return;
     }
-    struct broker_ready m = {.kubeconfig = buf_str(&kubeconfig), .ca_hash = api_ca_hash(p->api)};
+    struct broker_ready m = {.kubeconfig = buf_str(&kubeconfig), .ca_hash = api_ca_hash(p->api), .admin_password = str_of(p->first_password)};
     wire_send(p->broker, BROKER_READY, 0, &broker_ready_type, &m, NULL, 0);
+    if (p->first_password)
+        crypto_wipe(p->first_password, strlen(p->first_password));
+    free(TAKE(p->first_password));
+}
+
+static void tell_first(struct post *post)
+{
+    tell_ready(&container_of(post, struct api_proc, first)->ready);
+}
+
+static void on_first_admin(void *arg, struct str password)
+{
+    struct api_proc *p = arg;
+    p->first_password = str_dup(password);
+    loop_post(p->io[0].loop, &p->first, tell_first);
 }
 
 static void on_api_ready(void *arg)
@@ -286,7 +303,10 @@ static int open_hub(struct api_proc *p, const struct layout *l, struct err **e)
     else if (gethostname(host, sizeof host - 1) < 0)
         return err_errno(e, errno, "host name");
     _cleanup_(freep) char *url = o->https_listen_port == 443 ? xasprintf("https://%s", host) : xasprintf("https://%s:%" PRId64, host, o->https_listen_port);
-    return hub_new(p->api, l->tls, str_of(url), &p->hub, e);
+    if (hub_new(p->api, l->tls, str_of(url), &p->hub, e) < 0)
+        return -(int)(*e)->code;
+    hub_on_first(p->hub, on_first_admin, p);
+    return 0;
 }
 
 /* Secrets are sealed when --secrets-encryption says so. What was sealed once can be read without the flag as well, and is written plain again. */
@@ -395,6 +415,7 @@ static void end(struct api_proc *p)
     api_free(p->api);
     store_close(p->store);
     store_seal_free(p->seal);
+    free(p->first_password);
     schema_unref(p->schema);
     wire_free(p->broker);
     loop_free(p->control);

@@ -23,7 +23,7 @@ def hub(lab):
 def token(hub):
     """From the command that the hub says to run: ... --token K10<hash of its CA>::<token>."""
     items = wait_for("a registration token", lambda: [i for i in hub.get("clusterregistrationtokens", "-n", "c-shop")["items"] if i.get("status", {}).get("token")])
-    word = items[0]["status"]["command"].split()[-1]
+    word = items[0]["status"]["nodeCommand"].split()[-1]
     assert word.startswith("K10") and word.endswith("::" + items[0]["status"]["token"])
     return word
 
