@@ -1,23 +1,27 @@
-/* What the API server does per second, through TLS and HTTP/2 on loopback: GET of one ConfigMap, LIST of 1,000, CREATE with durable
- * acknowledgement, create to watch event, start to ready. The server runs on threads of its own in this process (so the load generator
- * shares the machine, not the loop). `bench-api [folder]`: the store's folder; none: in memory. */
+/* What the API server does per second through TLS and HTTP/2 on loopback: CREATE with durable acknowledgement, GET of one ConfigMap, LIST of 1,000 (as it is and gzipped), create to watch
+ * event, idle watchers. Validation, defaulting and managedFields are on, as always. bench/api.py runs it beside etcd, together with what only a whole server shows.
+ *
+ *   bench-api [-d folder] [what...]                          the server runs on threads of this process; its store in the folder, or in memory: for a profiler
+ *   bench-api -a 127.0.0.1:6443 -t TLS-DIR -p PID [what...]  a running server; TLS-DIR: its server/tls
+ *
+ * what: create get list gzip watch watchers; none: all, in that order. The client shows the administrator's certificate. */
 #include <arpa/inet.h>
+#include <getopt.h>
 #include <pthread.h>
-#include <unistd.h>
 #include "api/api.h"
-#include "base/file.h"
-#include "crypto/tls.h"
+#include "load.h"
 
-#define CONNECTIONS 16
+#define OBJECTS 5000
+#define WATCHERS 1000
 
 struct server {
     struct loop *loop, *control;
     struct http_server *http;
     struct api *api;
+    struct store *store;
     pthread_t io, ctl;
     uint16_t port;
 };
-static struct clock *site;
 
 static void *run(void *arg)
 {
@@ -25,33 +29,22 @@ static void *run(void *arg)
     return NULL;
 }
 
-static double seconds(int64_t ns)
-{
-    return (double)ns / 1e9;
-}
-
-static void die(const char *what, const struct err *e)
-{
-    fprintf(stderr, "bench: %s: %s\n", what, err_msg(e));
-    exit(1);
-}
-
 static _Atomic int64_t ready_at;
 static void on_ready(void *arg)
 {
-    (void)arg;
-    ready_at = clock_mono(site);
+    ready_at = clock_mono(arg);
 }
 
-static void start(struct server *s, const char *dir, struct store **store, struct schema *schema)
+static void start(struct server *s, const char *dir, const char *tls, struct clock *clock)
 {
     struct err *e = NULL;
-    char *db = dir ? xasprintf("%s/db", dir) : NULL, *tls = xasprintf("%s/tls", dir ? dir : "/tmp/bench-api");
-    if ((db && dir_make(db, 0700, &e) < 0) || api_store_open(db, schema, site, store, &e) < 0)
+    char *db = dir ? xasprintf("%s/db", dir) : NULL;
+    struct schema *schema = schema_builtin();
+    if ((db && dir_make(db, 0700, &e) < 0) || api_store_open(db, schema, clock, &s->store, &e) < 0)
         die("store", e);
-    struct api_config c = {.store = *store,
+    struct api_config c = {.store = s->store,
         .schema = schema,
-        .clock = site,
+        .clock = clock,
         .tls_dir = tls,
         .service_cidr = STR("10.43.0.0/16"),
         .cluster_cidr = STR("10.42.0.0/16"),
@@ -68,190 +61,283 @@ static void start(struct server *s, const char *dir, struct store **store, struc
     if (fd < 0 || getsockname(fd, (struct sockaddr *)(void *)&in, &len) < 0 || http_listen(s->http, fd, api_server_tls(s->api), &e) < 0)
         die("listen", e);
     s->port = ntohs(in.sin_port);
-    api_on_ready(s->api, on_ready, NULL);
+    api_on_ready(s->api, on_ready, clock);
     if (api_start(s->api, s->control, &e) < 0)
         die("start", e);
     pthread_create(&s->io, NULL, run, s->loop);
     pthread_create(&s->ctl, NULL, run, s->control);
     free(db);
-    free(tls);
 }
 
-/* ---- load ---- */
-
-struct load;
-struct lane {
-    struct load *load;
-    struct http_client *client;
-    int64_t began;
-};
-struct load {
-    struct loop *loop;
-    struct lane lanes[CONNECTIONS];
-    size_t left, under, done, bytes;
-    const char *method, *path;
-    int (*body)(struct load *l, char *out, size_t n);
-    int64_t worst, *samples;
-    size_t serial;
-};
-
-static void next(struct lane *k);
-static void on_data(void *arg, const char *p, size_t n)
+static struct tls_ctx *client_tls(struct clock *clock, const char *dir)
 {
-    (void)p;
-    ((struct lane *)arg)->load->bytes += n;
+    static const char *const alpn[] = {"h2", NULL};
+    static struct certs cas;
+    struct err *e = NULL;
+    struct buf pem = BUF_INIT;
+    char *ca = xasprintf("%s/server-ca.crt", dir), *crt = xasprintf("%s/client-admin.crt", dir), *key = xasprintf("%s/client-admin.key", dir);
+    if (file_read(ca, 1 << 20, &pem, &e) < 0 || certs_parse(buf_str(&pem), &cas, &e) < 0)
+        die("ca", e);
+    struct tls_config t = {.clock = clock, .cas = &cas, .alpn = alpn, .cert_path = crt, .key_path = key};
+    struct tls_ctx *c = tls_ctx_new(&t, &e);
+    if (!c)
+        die("tls", e);
+    return c;
 }
-static void on_head(void *arg, const struct http_response *r)
+
+#define MAPS "/api/v1/namespaces/default/configmaps"
+
+static size_t create_body(struct load *l, char *out, size_t n)
 {
-    (void)arg;
-    if (r->status >= 300) {
-        fprintf(stderr, "bench: status %d\n", r->status);
+    static int64_t run_id;
+    size_t i = l->serial++;
+    if (!run_id)
+        run_id = clock_now(l->clock) / NS_PER_S;
+    return (size_t)snprintf(out, n, "{\"metadata\":{\"name\":\"c%06zu-%llx\",\"labels\":{\"app\":\"bench\"}},\"data\":{\"key\":\"%0256zu\"}}", i,
+        (unsigned long long)run_id, i);
+}
+
+static const struct http_header json[] = {{STR("content-type"), STR("application/json")}, {STR("accept"), STR("application/json")}};
+static const struct http_header gzip[] = {{STR("accept-encoding"), STR("gzip")}, {STR("accept"), STR("application/json")}};
+
+static void ask(struct load *l, const char *method, const char *path, const struct http_header *h, bool body)
+{
+    l->method = method;
+    l->path = path;
+    l->headers = h;
+    l->nheaders = 2;
+    l->body = body ? create_body : NULL;
+}
+
+/* ---- what it measures ---- */
+
+static void do_create(struct load *l)
+{
+    ask(l, "POST", MAPS, json, true);
+    measure(l, "CREATE ConfigMap, 16 connections", OBJECTS, CONNECTIONS);
+}
+
+static char *some_name; /* of an object that exists */
+static void name_data(void *arg, const char *p, size_t n)
+{
+    buf_add(arg, p, n);
+}
+static bool over;
+static void name_end(void *arg, const struct err *e)
+{
+    if (e)
+        die("list", e);
+    over = true;
+}
+
+/* The list of one: gives a name, and says how large an object is. */
+static void find_name(struct load *l)
+{
+    static const struct http_call_events ev = {NULL, name_data, NULL, name_end};
+    struct buf b = BUF_INIT;
+    struct pool *p = pool_new();
+    struct json *doc = NULL;
+    struct http_request r = {
+        .method = STR("GET"), .path = STR(MAPS "?limit=1&labelSelector=app%3Dbench"), .headers = json, .nheaders = 2};
+    if (some_name)
+        return;
+    over = false;
+    http_call(l->lanes[0].client, &r, &ev, &b);
+    while (!over)
+        loop_step(l->loop, 100);
+    if (json_parse(p, buf_str(&b), NULL, &doc, NULL) < 0 || !json_get(doc, STR("items")) || !json_get(doc, STR("items"))->first) {
+        fprintf(stderr, "bench: no ConfigMap with app=bench: run `create` first\n");
         exit(1);
     }
+    some_name = xasprintf(MAPS "/%.*s", STR_ARG(json_str_at(json_get(doc, STR("items"))->first, "metadata", "name", NULL)));
+    pool_free(p);
+    buf_clear(&b);
 }
-static void on_end(void *arg, const struct err *e)
+
+static void do_get(struct load *l)
 {
-    struct lane *k = arg;
+    find_name(l);
+    ask(l, "GET", some_name, json, false);
+    measure(l, "GET ConfigMap, 1 connection", 20000, 1);
+    printf("%-44s %9zu bytes\n", "  a reply's body", l->bytes / 20000);
+    measure(l, "GET ConfigMap, 16 connections", 100000, CONNECTIONS);
+}
+
+static void do_list(struct load *l)
+{
+    ask(l, "GET", MAPS "?limit=1000", json, false);
+    measure(l, "LIST 1,000, 16 connections", 2000, CONNECTIONS);
+    printf("%-44s %9zu bytes\n", "  a reply's body", l->bytes / 2000);
+}
+
+static void do_gzip(struct load *l)
+{
+    ask(l, "GET", MAPS "?limit=1000", gzip, false);
+    measure(l, "LIST 1,000 gzipped, 16 connections", 2000, CONNECTIONS);
+    printf("%-44s %9zu bytes\n", "  a reply's body", l->bytes / 2000);
+}
+
+/* ---- watches ---- */
+
+struct watcher {
+    struct load *load;
+    int64_t *at;      /* when the first event came; shared */
+    size_t *events;   /* frames seen, shared */
+    bool heard;
+};
+
+static void watch_data(void *arg, const char *p, size_t n)
+{
+    struct watcher *w = arg;
+    for (size_t i = 0; i < n; i++)
+        *w->events += p[i] == '\n';
+    *w->at = clock_mono(w->load->clock);
+    w->heard = true;
+}
+static void watch_end(void *arg, const struct err *e)
+{
     if (e)
-        die("request", e);
-    int64_t took = clock_mono(site) - k->began;
-    k->load->samples[k->load->done++] = took;
-    k->load->under--;
-    next(k);
+        die("watch", e);
+}
+static struct http_call *watch_open(struct load *l, struct http_client *c, struct watcher *w)
+{
+    static const struct http_call_events ev = {NULL, watch_data, NULL, watch_end};
+    struct http_request r = {.method = STR("GET"), .path = STR(MAPS "?watch=1&labelSelector=app%3Dwatched"),
+        .headers = json, .nheaders = 2, .timeout_ms = -1};
+    (void)l;
+    return http_call(c, &r, &ev, w);
 }
 
-static struct str token_header;
-static void next(struct lane *k)
+static size_t watched_body(struct load *l, char *out, size_t n)
 {
-    static const struct http_call_events ev = {on_head, on_data, NULL, on_end};
-    struct load *l = k->load;
-    char body[512];
-    if (!l->left)
-        return;
-    l->left--;
-    l->under++;
-    int n = l->body ? l->body(l, body, sizeof body) : 0;
-    struct http_header h[] = {{STR("authorization"), token_header}, {STR("content-type"), STR("application/json")}};
-    struct http_request r = {.method = str_of(l->method), .path = str_of(l->path), .headers = h, .nheaders = 2, .body = {body, (size_t)n}};
-    k->began = clock_mono(site);
-    http_call(k->client, &r, &ev, k);
+    return (size_t)snprintf(out, n, "{\"metadata\":{\"generateName\":\"w-\",\"labels\":{\"app\":\"watched\"}},\"data\":{\"key\":\"%0256zu\"}}", l->serial++);
 }
 
-static int cmp(const void *a, const void *b)
+static void settle(struct load *l, int ms)
 {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return x < y ? -1 : x > y;
+    int64_t until = clock_mono(l->clock) + ms * NS_PER_MS;
+    while (clock_mono(l->clock) < until)
+        loop_step(l->loop, 10);
 }
 
-static void measure(struct load *l, const char *what, size_t n, size_t lanes)
+static void do_watch(struct load *l)
 {
-    l->left = n;
-    l->done = l->bytes = 0;
-    l->samples = xcalloc(n, sizeof *l->samples);
-    int64_t from = clock_mono(site);
-    for (size_t i = 0; i < lanes; i++)
-        next(&l->lanes[i]);
-    while (l->under)
+    enum { N = 1000 };
+    size_t events = 0;
+    int64_t at = 0, *took = xcalloc(N, sizeof *took);
+    struct watcher w = {.load = l, .at = &at, .events = &events};
+    struct http_call *k = watch_open(l, l->lanes[1].client, &w);
+    settle(l, 300);
+    ask(l, "POST", MAPS, json, false);
+    l->body = watched_body;
+    l->samples = xcalloc(N, sizeof *l->samples);
+    l->done = 0;
+    for (size_t i = 0; i < N; i++) {
+        size_t before = events;
+        int64_t from = clock_mono(l->clock);
+        l->left = 1;
+        load_next(&l->lanes[0]);
+        while (l->under || events == before)
+            loop_step(l->loop, 100);
+        took[i] = at - from;
+    }
+    load_latency("create sent to watch event, one at a time", took, N);
+    free(took);
+    free(TAKE(l->samples));
+    http_call_cancel(k);
+}
+
+static void do_watchers(struct load *l)
+{
+    size_t events = 0, heard = 0;
+    int64_t at = 0;
+    struct watcher *w = xcalloc(WATCHERS, sizeof *w);
+    struct http_call **k = xcalloc(WATCHERS, sizeof *k);
+    long before = server_pss(l);
+    for (size_t i = 0; i < WATCHERS; i++) {
+        w[i] = (struct watcher){.load = l, .at = &at, .events = &events};
+        k[i] = watch_open(l, l->lanes[i % CONNECTIONS].client, &w[i]);
+    }
+    settle(l, 1000);
+    int64_t cpu = server_cpu(l);
+    settle(l, 5000);
+    cpu = server_cpu(l) - cpu;
+    printf("%-44s %9.1f KiB each, %.2f %% of a processor\n", "1,000 idle watchers, 16 connections", (double)(server_pss(l) - before) / WATCHERS,
+        (double)cpu / 5e9 * 100);
+    ask(l, "POST", MAPS, json, false);
+    l->body = watched_body;
+    l->samples = xcalloc(1, sizeof *l->samples);
+    l->done = 0;
+    l->left = 1;
+    events = 0;
+    int64_t from = clock_mono(l->clock);
+    load_next(&l->lanes[0]);
+    while (l->under || heard < WATCHERS) {
         loop_step(l->loop, 100);
-    double s = seconds(clock_mono(site) - from);
-    qsort(l->samples, l->done, sizeof *l->samples, cmp);
-    printf("%-44s %9.0f/s  p50 %7.3f ms  p99 %7.3f ms  %6.1f MB/s\n", what, (double)l->done / s, (double)l->samples[l->done / 2] / 1e6,
-        (double)l->samples[l->done * 99 / 100] / 1e6, (double)l->bytes / s / 1e6);
-    free(l->samples);
+        for (heard = 0; heard < WATCHERS && w[heard].heard;)
+            heard++;
+    }
+    printf("%-44s %9.3f ms\n", "  until all 1,000 have one event", (double)(at - from) / 1e6);
+    for (size_t i = 0; i < WATCHERS; i++)
+        http_call_cancel(k[i]);
+    settle(l, 200);
+    free(TAKE(l->samples));
+    free(k);
+    free(w);
 }
 
-static int create_body(struct load *l, char *out, size_t n)
-{
-    size_t i = l->serial++;
-    return snprintf(out, n, "{\"metadata\":{\"name\":\"c%06zu\",\"labels\":{\"app\":\"bench\"}},\"data\":{\"key\":\"%0256zu\"}}", i, i);
-}
+static const struct {
+    const char *name;
+    void (*fn)(struct load *l);
+} rows[] = {{"create", do_create}, {"get", do_get}, {"list", do_list}, {"gzip", do_gzip}, {"watch", do_watch}, {"watchers", do_watchers}};
 
-/* A ServiceAccount's token with cluster-admin: what most clients come with. */
-static void done(struct api_call *c)
+static void usage(void)
 {
-    if (c->err)
-        die("setup", c->err);
-}
-static struct json *text(struct pool *p, const char *t)
-{
-    struct json *j = NULL;
-    if (json_parse(p, str_of(t), NULL, &j, NULL) < 0)
-        abort();
-    return j;
-}
-static struct str admin_token(struct server *s, struct pool *p, struct loop *l)
-{
-    struct api_call a = {.verb = API_CREATE,
-        .version = STR("v1"),
-        .resource = STR("serviceaccounts"),
-        .ns = STR("default"),
-        .pool = p,
-        .body = text(p, "{\"metadata\":{\"generateName\":\"bench-\"}}")};
-    api_do(s->api, l, &a, done);
-    struct str name = pool_str(p, a.obj->name);
-    struct api_call b = {.verb = API_CREATE,
-        .group = STR("rbac.authorization.k8s.io"),
-        .version = STR("v1"),
-        .resource = STR("clusterrolebindings"),
-        .pool = p,
-        .body = text(p, pool_printf(p,
-                            "{\"metadata\":{\"generateName\":\"bench-\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":"
-                            "\"ClusterRole\",\"name\":\"cluster-admin\"},"
-                            "\"subjects\":[{\"kind\":\"ServiceAccount\",\"name\":\"%.*s\",\"namespace\":\"default\"}]}",
-                            STR_ARG(name))
-                            .p)};
-    api_do(s->api, l, &b, done);
-    struct api_call t = {.verb = API_CREATE,
-        .version = STR("v1"),
-        .resource = STR("serviceaccounts"),
-        .sub = STR("token"),
-        .ns = STR("default"),
-        .name = name,
-        .pool = p,
-        .body = text(p, "{\"spec\":{}}")};
-    api_do(s->api, l, &t, done);
-    struct str token = pool_printf(p, "Bearer %.*s", STR_ARG(json_str_at(t.result, "status", "token", NULL)));
-    api_call_clear(&a);
-    api_call_clear(&b);
-    api_call_clear(&t);
-    return token;
+    fprintf(stderr, "usage: bench-api [-d folder | -a host:port -t tls-dir -p pid] [create|get|list|gzip|watch|watchers ...]\n");
+    exit(2);
 }
 
 int main(int argc, char **argv)
 {
-    struct err *e = NULL;
     struct server s = {0};
-    struct store *store;
-    struct certs cas = {0};
-    static const char *const alpn[] = {"h2", "http/1.1", NULL};
-    site = clock_new(NULL);
-    int64_t from = clock_mono(site);
-    kinds_attach();
-    struct schema *schema = schema_builtin();
-    start(&s, argc > 1 ? argv[1] : NULL, &store, schema);
-    while (!ready_at)
-        usleep(100);
-    printf("start to ready                               %9.1f ms\n", seconds(ready_at - from) * 1e3);
-    struct pool *p = pool_new();
-    struct load l = {.loop = loop_new(&e)};
-    token_header = admin_token(&s, p, l.loop);
-    if (certs_parse(api_ca_pem(s.api), &cas, &e) < 0)
-        die("ca", e);
-    struct tls_config t = {.clock = site, .cas = &cas, .alpn = alpn};
-    struct tls_ctx *tls = tls_ctx_new(&t, &e);
-    struct endpoint ep = {.host = "127.0.0.1", .port = s.port, .tls = tls};
-    for (size_t i = 0; i < CONNECTIONS; i++)
-        l.lanes[i] = (struct lane){.load = &l, .client = http_client_new(l.loop, &ep, NULL)};
-    l.method = "POST";
-    l.path = "/api/v1/namespaces/default/configmaps";
-    l.body = create_body;
-    measure(&l, "CREATE ConfigMap (256 B), 16 connections", 5000, CONNECTIONS);
-    l.method = "GET";
-    l.body = NULL;
-    l.path = "/api/v1/namespaces/default/configmaps/c000007";
-    measure(&l, "GET ConfigMap, 1 connection", 20000, 1);
-    measure(&l, "GET ConfigMap, 16 connections", 100000, CONNECTIONS);
-    l.path = "/api/v1/namespaces/default/configmaps?limit=1000";
-    measure(&l, "LIST 1,000, 16 connections", 1000, CONNECTIONS);
+    struct clock *clock = clock_new(NULL);
+    struct load l = {.clock = clock};
+    const char *dir = NULL, *address = NULL, *tls = NULL;
+    char host[64] = "127.0.0.1";
+    int o;
+    while ((o = getopt(argc, argv, "d:a:t:p:")) > 0) {
+        uint64_t pid = 0;
+        if (o == 'd')
+            dir = optarg;
+        else if (o == 'a')
+            address = optarg;
+        else if (o == 't')
+            tls = optarg;
+        else if (o == 'p' && str_to_u64(str_of(optarg), &pid))
+            l.pid = (pid_t)pid;
+        else
+            usage();
+    }
+    if (address && (!tls || sscanf(address, "%63[^:]:%hu", host, &s.port) != 2))
+        usage();
+    if (!address) {
+        int64_t from = clock_mono(clock);
+        char *made = xasprintf("%s/tls", dir ? dir : "/tmp/bench-api");
+        kinds_attach();
+        start(&s, dir, made, clock);
+        while (!ready_at)
+            usleep(100);
+        printf("%-44s %9.1f ms\n", "start to ready, in this process", (double)(ready_at - from) / 1e6);
+        tls = made;
+    }
+    struct endpoint ep = {.host = host, .port = s.port, .tls = client_tls(clock, tls)};
+    load_open(&l, &ep);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        bool wanted = optind >= argc;
+        for (int k = optind; k < argc; k++)
+            wanted |= strcmp(argv[k], rows[i].name) == 0;
+        if (wanted)
+            rows[i].fn(&l);
+    }
     return 0;
 }
