@@ -1,7 +1,7 @@
 /* What the API server does per second through TLS and HTTP/2 on loopback: CREATE with durable acknowledgement, GET of one ConfigMap, LIST of 1,000 (as it is and gzipped), create to watch
  * event, idle watchers. Validation, defaulting and managedFields are on, as always. bench/api.py runs it beside etcd, together with what only a whole server shows.
  *
- *   bench-api [-d folder] [what...]                          the server runs on threads of this process; its store in the folder, or in memory: for a profiler
+ *   bench-api [-n objects] [-d folder] [what...]                          the server runs on threads of this process; its store in the folder, or in memory: for a profiler
  *   bench-api -a 127.0.0.1:6443 -t TLS-DIR -p PID [what...]  a running server; TLS-DIR: its server/tls
  *
  * what: create get list gzip watch watchers; none: all, in that order. The client shows the administrator's certificate. */
@@ -11,7 +11,7 @@
 #include "api/api.h"
 #include "load.h"
 
-#define OBJECTS 5000
+static size_t objects = 5000; /* -n */
 #define WATCHERS 1000
 
 struct server {
@@ -114,7 +114,7 @@ static void ask(struct load *l, const char *method, const char *path, const stru
 static void do_create(struct load *l)
 {
     ask(l, "POST", MAPS, json, true);
-    measure(l, "CREATE ConfigMap, 16 connections", OBJECTS, CONNECTIONS);
+    measure(l, "CREATE ConfigMap, 16 connections", objects, CONNECTIONS);
 }
 
 static char *some_name; /* of an object that exists */
@@ -293,7 +293,7 @@ static const struct {
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: bench-api [-d folder | -a host:port -t tls-dir -p pid] [create|get|list|gzip|watch|watchers ...]\n");
+    fprintf(stderr, "usage: bench-api [-n objects] [-d folder | -a host:port -t tls-dir -p pid] [create|get|list|gzip|watch|watchers ...]\n");
     exit(2);
 }
 
@@ -305,7 +305,7 @@ int main(int argc, char **argv)
     const char *dir = NULL, *address = NULL, *tls = NULL;
     char host[64] = "127.0.0.1";
     int o;
-    while ((o = getopt(argc, argv, "d:a:t:p:")) > 0) {
+    while ((o = getopt(argc, argv, "d:a:t:p:n:")) > 0) {
         uint64_t pid = 0;
         if (o == 'd')
             dir = optarg;
@@ -315,6 +315,8 @@ int main(int argc, char **argv)
             tls = optarg;
         else if (o == 'p' && str_to_u64(str_of(optarg), &pid))
             l.pid = (pid_t)pid;
+        else if (o == 'n' && str_to_u64(str_of(optarg), &pid) && pid)
+            objects = pid;
         else
             usage();
     }

@@ -1,6 +1,7 @@
 #include "api/api.h"
 #include "api/api_keys.h"
 #include "api/impl.h"
+#include "api/list_cache.h"
 #include "base/log.h"
 #include "store/seal.h"
 
@@ -155,6 +156,7 @@ int api_new(const struct api_config *c, struct api **out, struct err **e)
     find_resources(a);
     a->rbac = rbac_new();
     a->pages = pages_new(a);
+    a->lists = list_cache_new();
     a->discovery = discovery_new();
     a->metrics = metrics_new();
     a->quota = quota_new();
@@ -184,6 +186,7 @@ void api_free(struct api *a)
     metrics_free(a->metrics);
     discovery_free(a->discovery);
     pages_free(a->pages);
+    list_cache_free(a->lists);
     rbac_free(a->rbac);
     schema_unref(a->schema);
     pthread_mutex_destroy(&a->schema_lock);
@@ -198,6 +201,7 @@ static void housekeeping(struct timer *t)
     struct api *a = container_of(t, struct api, housekeeping);
     struct err *e = NULL;
     pages_expire(a->pages);
+    list_cache_expire(a->lists, clock_mono(a->clock));
     if (a->ready && bootstrap_service(a, &e) < 0)
         log_warn("the kubernetes Service was not repaired: %s", err_msg(e));
     err_free(TAKE(e));

@@ -27,13 +27,27 @@ int call_fail(struct call *c, struct err *e)
     return CALL_DOOR;
 }
 
+static void parts_drop(struct http_part *parts, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        bytes_unref(TAKE(parts[i].b));
+        bytes_unref(TAKE(parts[i].packed));
+    }
+}
+
+static void raw_clear(struct call *c)
+{
+    parts_drop(c->raw, c->nraw);
+    c->nraw = 0;
+}
+
 static void call_clear(struct call *c)
 {
     inflight_leave(c);
     schema_unref(TAKE(c->schema));
     obj_unref(TAKE(c->obj));
     err_free(TAKE(c->err));
-    bytes_unref(TAKE(c->raw));
+    raw_clear(c);
 }
 
 /* ---- the steps ---- */
@@ -157,7 +171,7 @@ static void door_open(struct store_wait *w, int result)
         obj_unref(TAKE(c->obj));
         c->tree = NULL;
         c->success = false;
-        bytes_unref(TAKE(c->raw));
+        raw_clear(c);
         err_free(TAKE(c->err));
         (void)err_set(&c->err, (enum err_code) - result, "the change could not be made durable");
     }
@@ -184,14 +198,17 @@ static void inside_reply(struct call *c)
     in->result = c->tree;
 }
 
-static struct bytes *reply_bytes(struct call *c, const char **type)
+static size_t reply_parts(struct call *c, const char **type, struct http_part *out)
 {
     struct buf b = BUF_INIT;
     struct err *e = NULL;
     *type = c->accept.media == MEDIA_YAML ? "application/yaml" : "application/json";
-    if (!c->err && c->raw) {
+    if (!c->err && c->nraw) {
+        size_t n = c->nraw;
         *type = c->raw_type;
-        return TAKE(c->raw);
+        memcpy(out, c->raw, n * sizeof *out);
+        c->nraw = 0;
+        return n;
     }
     if (!c->err && c->obj) {
         encode_object(c, c->obj, &b, &e);
@@ -206,7 +223,23 @@ static struct bytes *reply_bytes(struct call *c, const char **type)
     }
     if (c->accept.media == MEDIA_PROTO && b.n > 4 && memcmp(b.p, "k8s", 4) == 0)
         *type = "application/vnd.kubernetes.protobuf";
-    return buf_to_bytes(&b);
+    out[0] = (struct http_part){.b = buf_to_bytes(&b)};
+    return 1;
+}
+
+/* For who wants it in one piece. */
+static struct bytes *parts_join(const struct http_part *parts, size_t n)
+{
+    size_t length = 0;
+    for (size_t i = 0; i < n; i++)
+        length += parts[i].b->n;
+    struct bytes *all = bytes_alloc(length);
+    length = 0;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(all->p + length, parts[i].b->p, parts[i].b->n);
+        length += parts[i].b->n;
+    }
+    return all;
 }
 
 static int step_reply(struct call *c)
@@ -218,7 +251,8 @@ static int step_reply(struct call *c)
     if (c->closed || !c->rq)
         return CALL_DONE;
     const char *type;
-    struct bytes *body = reply_bytes(c, &type);
+    struct http_part body[ARRAY_LEN(c->raw)];
+    size_t nbody = reply_parts(c, &type, body);
     int code = c->err ? err_http(c->err->code) : c->code ? c->code : 200;
     struct http_header h[ARRAY_LEN(c->headers) + 40];
     size_t n = 0;
@@ -236,8 +270,9 @@ static int step_reply(struct call *c)
     if (c->sink) {
         call_clear(c);
         c->state = CALL_DONE;
-        c->sink(c, code, bytes_str(body)); /* may free the pool that c stands in */
-        bytes_unref(body);
+        _cleanup_(bytes_unrefp) struct bytes *one = parts_join(body, nbody);
+        parts_drop(body, nbody);
+        c->sink(c, code, bytes_str(one)); /* may free the pool that c stands in */
         return CALL_WAIT;
     }
     struct http_req *rq = TAKE(c->rq);
@@ -248,8 +283,8 @@ static int step_reply(struct call *c)
     obj_unref(TAKE(c->obj));
     err_free(TAKE(c->err));
     c->state = CALL_DONE; /* http_reply may free the pool that c stands in */
-    http_reply(rq, code, h, n, body);
-    bytes_unref(body);
+    http_reply_parts(rq, code, h, n, body, nbody);
+    parts_drop(body, nbody);
     return CALL_WAIT;
 }
 
@@ -493,9 +528,16 @@ void call_reply_tree(struct call *c, int code, struct json *tree)
 
 void call_reply_raw(struct call *c, int code, const char *type, struct bytes *b)
 {
+    struct http_part whole = {.b = b};
+    call_reply_parts(c, code, type, &whole, 1);
+}
+
+void call_reply_parts(struct call *c, int code, const char *type, const struct http_part *parts, size_t n)
+{
     c->code = code;
-    bytes_unref(c->raw);
-    c->raw = b;
+    raw_clear(c);
+    memcpy(c->raw, parts, n * sizeof *parts);
+    c->nraw = n;
     c->raw_type = type;
 }
 

@@ -137,7 +137,8 @@ struct call {
     struct str expired_continue; /* beside a 410 of a list: a token to go on with from the present */
     const struct obj *obj;       /* the answer is this object (a reference) ... */
     struct json *tree;           /* ... or this document, written as it is ... */
-    struct bytes *raw;           /* ... or these bytes (owned) of this type */
+    struct http_part raw[3];     /* ... or these bytes (owned), piece behind piece, of this type */
+    size_t nraw;
     const char *raw_type;
     bool success;                  /* ... or a Status Success about the object */
     bool status_only;              /* a write that is answered with Success, not with what it wrote */
@@ -158,6 +159,7 @@ void call_depend(struct call *c, int64_t rev);                      /* the answe
 void call_reply_obj(struct call *c, int code, const struct obj *o); /* takes the reference */
 void call_reply_tree(struct call *c, int code, struct json *tree);
 void call_reply_raw(struct call *c, int code, const char *type, struct bytes *b); /* takes b */
+void call_reply_parts(struct call *c, int code, const char *type, const struct http_part *parts, size_t n); /* at most 3; takes their references */
 /* Streams: the call's reply is somebody else's (watch, proxy); it ends with call_stream_end, after which c is gone. */
 void call_stream_end(struct call *c);
 /* The request goes to somebody else (a proxy, a foreign route), who answers it; the handler returns CALL_WAIT. c must not be touched once

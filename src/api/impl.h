@@ -7,6 +7,7 @@
 
 struct rbac;      /* rbac.c: compiled roles and bindings */
 struct pages;     /* pages.c: roots that list pages stand on */
+struct list_cache; /* list_cache.h */
 struct addresses; /* addresses.c: ClusterIPs and node ports given out */
 struct api_keys;  /* keys.h */
 struct nodes;     /* nodes.c */
@@ -38,6 +39,7 @@ struct api {
 
     struct rbac *rbac;
     struct pages *pages;
+    struct list_cache *lists;
     struct addresses *addresses;
     struct api_keys *keys;
     struct nodes *nodes;

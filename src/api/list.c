@@ -1,10 +1,12 @@
 #include "api/impl.h"
+#include "api/list_cache.h"
 #include "yaml/yaml.h"
 
 /* A list, page by page. The continue token is Kubernetes' own: base64url of
  * {"v":"meta.k8s.io/v1","rv":<revision>,"start":"<ns>/<name>\u0000"}; rv -1 goes on inconsistently, from the present. */
 
 #define LIST_RESERVE ((size_t)8 << 20)
+#define PACK_FROM (128u << 10) /* as http compresses replies */
 
 struct listing {
     struct store_view *view;
@@ -19,6 +21,8 @@ struct listing {
     size_t expect; /* how many items will come, if known */
     struct str last_ns, last_name;
     bool more;
+    struct str key; /* in the cache of lists; absent: not to be kept */
+    struct list_items *kept;
 };
 
 static struct str token_make(struct call *c, int64_t rv, struct str ns, struct str name)
@@ -246,13 +250,19 @@ static int64_t remaining(struct call *c, struct listing *l)
     return n;
 }
 
-static struct bytes *join(struct str a, struct str b, struct str c)
+/* As YAML, or JSON for eyes: by way of a tree. */
+static void finish_pretty(struct call *c, struct str head, struct str items, struct str tail)
 {
-    struct bytes *all = bytes_alloc(a.n + b.n + c.n);
-    memcpy(all->p, a.p, a.n);
-    memcpy(all->p + a.n, b.p, b.n);
-    memcpy(all->p + a.n + b.n, c.p, c.n);
-    return all;
+    struct json *doc = NULL;
+    struct json_limits limits = {.bytes = SIZE_MAX, .nodes = SIZE_MAX};
+    struct buf whole = BUF_INIT, out = BUF_INIT;
+    buf_reserve(&whole, head.n + items.n + tail.n);
+    buf_str_add(&whole, head);
+    buf_str_add(&whole, items);
+    buf_str_add(&whole, tail);
+    if (json_parse(c->pool, buf_to_pool(&whole, c->pool), &limits, &doc, NULL) >= 0)
+        encode_doc(c, doc, &out);
+    call_reply_raw(c, 200, c->accept.media == MEDIA_YAML ? "application/yaml" : "application/json", buf_to_bytes(&out));
 }
 
 static void finish(struct call *c, struct listing *l)
@@ -261,36 +271,54 @@ static void finish(struct call *c, struct listing *l)
     int64_t left = -1;
     if (l->more) {
         cont = token_make(c, l->rv, l->last_ns, l->last_name);
-        left = remaining(c, l);
+        left = l->kept ? l->kept->left : remaining(c, l);
         pages_keep(c->api->pages, l->view);
     }
     struct buf whole = BUF_INIT;
+    call_depend(c, view_res_rev(l->view, c->sres));
     if (proto(c)) {
         bool partial = c->accept.shape == SHAPE_PARTIAL;
         protobuf_list(c, partial ? STR("meta.k8s.io/v1") : api_version(c->pool, c->res->group, c->res->version),
             partial ? STR("PartialObjectMetadataList") : call_list_kind(c),
             pool_printf(c->pool, "%" PRId64, l->rv), cont, left, buf_str(&l->out), &whole);
-        call_depend(c, view_res_rev(l->view, c->sres));
         call_reply_raw(c, 200, "application/vnd.kubernetes.protobuf", buf_to_bytes(&whole));
         return;
     }
     begin(c, l, pool_printf(c->pool, "%" PRId64, l->rv), cont, left, &whole);
-    struct bytes *body = join(buf_str(&whole), buf_str(&l->out), STR("]}\n"));
-    buf_reset(&whole);
-    const char *type = "application/json";
     if (c->accept.media == MEDIA_YAML || c->accept.pretty) {
-        struct json *doc = NULL;
-        struct json_limits limits = {.bytes = SIZE_MAX, .nodes = SIZE_MAX};
-        if (json_parse(c->pool, bytes_str(body), &limits, &doc, NULL) >= 0) {
-            encode_doc(c, doc, &whole);
-            bytes_unref(body);
-            body = buf_to_bytes(&whole);
-            type = c->accept.media == MEDIA_YAML ? "application/yaml" : type;
-        }
+        finish_pretty(c, buf_to_pool(&whole, c->pool), buf_str(&l->out), STR("]}\n"));
+        return;
     }
-    buf_clear(&whole);
-    call_depend(c, view_res_rev(l->view, c->sres));
-    call_reply_raw(c, 200, type, body);
+    struct http_part parts[3] = {{.b = buf_to_bytes(&whole)}, {.b = NULL}, {.b = bytes_new("]}\n", 3)}};
+    if (!l->kept && l->key.p) { /* asked for before, and likely again */
+        struct list_items made = {.json = buf_to_bytes(&l->out), .n = l->n, .left = left, .more = l->more,
+            .last_ns = pool_strz(c->pool, l->last_ns), .last_name = pool_strz(c->pool, l->last_name)};
+        l->kept = list_cache_add(c->api->lists, l->key, view_res_any(l->view, c->sres), &made);
+    }
+    parts[1].b = l->kept ? bytes_ref(l->kept->json) : buf_to_bytes(&l->out);
+    if (l->kept && parts[1].b->n > PACK_FROM && str_find(http_header(c->rq, STR("accept-encoding")), STR("gzip")) >= 0)
+        parts[1].packed = list_cache_pack(c->api->lists, l->kept, &parts[1].crc);
+    call_reply_parts(c, 200, "application/json", parts, ARRAY_LEN(parts));
+}
+
+/* Is this list there already? Only what goes out as it is stored is kept: other forms depend on who asks, and on the time of day. */
+static void look_up(struct call *c, struct listing *l)
+{
+    bool wanted;
+    if (!c->rq || c->sink || c->accept.media != MEDIA_JSON || c->accept.shape != SHAPE_OBJECT || c->accept.pretty || !encode_as_stored(c))
+        return;
+    struct str ns = call_ns(c);
+    l->key = pool_printf(c->pool, "%.*s/%.*s/%.*s\n%.*s\n%.*s", STR_ARG(c->res->group), STR_ARG(c->res->version), STR_ARG(c->res->resource), STR_ARG(ns),
+        STR_ARG(c->rq->query));
+    l->kept = list_cache_find(c->api->lists, l->key, view_res_any(l->view, c->sres), clock_mono(c->api->clock), &wanted);
+    if (!l->kept && !wanted)
+        l->key = STR_NULL;
+    if (!l->kept)
+        return;
+    l->n = l->kept->n;
+    l->more = l->kept->more;
+    l->last_ns = pool_str(c->pool, str_of(l->kept->last_ns));
+    l->last_name = pool_str(c->pool, str_of(l->kept->last_name));
 }
 
 int verb_list(struct call *c, struct err **e)
@@ -298,10 +326,13 @@ int verb_list(struct call *c, struct err **e)
     struct listing l = {0};
     int r = listing_open(c, &l, e);
     if (r >= 0)
+        look_up(c, &l);
+    if (r >= 0 && !l.kept)
         r = walk(c, &l, e);
     if (r >= 0)
         finish(c, &l);
     buf_clear(&l.out);
+    list_items_unref(l.kept);
     store_view_unref(l.view);
     return r < 0 ? r : 0;
 }

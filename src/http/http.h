@@ -59,6 +59,13 @@ void http_body_pause(struct http_req *rq, bool paused); /* of http_body_stream: 
  * client accepts it. HEAD sends no body. */
 void http_reply(struct http_req *rq, int status, const struct http_header *h, size_t nh, struct bytes *body);
 void http_reply_str(struct http_req *rq, int status, const char *content_type, struct str body); /* copies */
+/* The same with a body in pieces, each referenced. A piece that goes out in many replies is compressed once: packed is what http_pack made of it (NULL: done here,
+ * if it is wanted). */
+struct http_part { struct bytes *b, *packed; uint32_t crc; };
+void http_reply_parts(struct http_req *rq, int status, const struct http_header *h, size_t nh, const struct http_part *parts, size_t n);
+/* Deflate blocks (RFC 1951) that end on a byte and lean on nothing before them, so that packed pieces one behind the other are one gzip member; and the crc of what
+ * was packed. NULL: not worth it, or no memory. Any thread. */
+struct bytes *http_pack(struct str s, uint32_t *crc);
 void http_start(struct http_req *rq, int status, const struct http_header *h, size_t nh); /* chunked or HTTP/2 data */
 void http_send(struct http_req *rq, struct bytes *b, size_t from, size_t n);              /* references b */
 void http_send_str(struct http_req *rq, struct str s);                                   /* copies */

@@ -1,5 +1,4 @@
 /* Headers, query parameters, percent-encoding, compression: small helpers of a request. */
-#include <zlib.h>
 #include "http/server.h"
 
 struct str http_header(const struct http_req *rq, struct str name)
@@ -74,26 +73,4 @@ struct str http_query(const struct http_req *rq, struct str name)
         if (str_eq(n, name))
             return v;
     return STR_NULL;
-}
-
-struct bytes *gzip_bytes(const struct bytes *b)
-{
-    z_stream z = {0};
-    if (deflateInit2(&z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-        return NULL;
-    struct buf out = BUF_INIT;
-    size_t bound = deflateBound(&z, b->n);
-    z.next_in = (Bytef *)(uintptr_t)b->p;
-    z.avail_in = (uInt)b->n;
-    z.next_out = (Bytef *)buf_reserve(&out, bound);
-    z.avail_out = (uInt)bound;
-    int r = deflate(&z, Z_FINISH);
-    out.n = bound - z.avail_out;
-    out.p[out.n] = 0;
-    deflateEnd(&z);
-    if (r != Z_STREAM_END || out.n >= b->n) {
-        buf_clear(&out);
-        return NULL;
-    }
-    return buf_to_bytes(&out);
 }

@@ -168,13 +168,13 @@ static bool accepts_gzip(const struct http_req *rq)
     return false;
 }
 
-/* The compressed body and the headers that go with it, or NULL. */
-static struct bytes *compress(struct http_req *rq, const struct http_header **h, size_t *nh, struct bytes *body)
+/* The compressed body, n + 2 pieces, and the headers that go with it, or NULL. */
+static struct http_part *compress(struct http_req *rq, const struct http_header **h, size_t *nh, const struct http_part *parts, size_t n)
 {
-    if (!body || body->n < GZIP_FROM || given(*h, *nh, STR("content-encoding")).p || !accepts_gzip(rq))
+    if (parts_length(parts, n) < GZIP_FROM || given(*h, *nh, STR("content-encoding")).p || !accepts_gzip(rq))
         return NULL;
-    struct bytes *z = gzip_bytes(body);
-    if (!z)
+    struct http_part *z = pool_array(rq->pool, struct http_part, n + 2);
+    if (!gzip_parts(parts, n, z))
         return NULL;
     struct http_header *more = pool_alloc(rq->pool, sizeof *more * (*nh + 2));
     if (*nh)
@@ -197,21 +197,29 @@ static bool bodyless(int status)
     return status == 204 || status == 304 || status < 200;
 }
 
-void http_reply(struct http_req *rq, int status, const struct http_header *h, size_t nh, struct bytes *body)
+void http_reply_parts(struct http_req *rq, int status, const struct http_header *h, size_t nh, const struct http_part *parts, size_t n)
 {
     struct req *r = req_of(rq);
     if (r->started)
         return;
     r->started = true;
-    _cleanup_(bytes_unrefp) struct bytes *z = compress(rq, &h, &nh, body);
-    if (z)
-        body = z;
-    size_t n = body ? body->n : 0;
-    bool none = r->is_head || bodyless(status) || n == 0;
-    r->ops->head(r, status, h, nh, bodyless(status) ? -1 : (int64_t)n, none);
-    if (!none)
-        r->ops->data(r, body, 0, n);
+    struct http_part *z = compress(rq, &h, &nh, parts, n);
+    const struct http_part *send = z ? z : parts;
+    size_t k = z ? n + 2 : n, length = parts_length(send, k);
+    bool none = r->is_head || bodyless(status) || length == 0;
+    r->ops->head(r, status, h, nh, bodyless(status) ? -1 : (int64_t)length, none);
+    for (size_t i = 0; i < k && !none; i++)
+        if (send[i].b && send[i].b->n)
+            r->ops->data(r, send[i].b, 0, send[i].b->n);
+    for (size_t i = 0; z && i < k; i++)
+        bytes_unref(z[i].b);
     finish(r);
+}
+
+void http_reply(struct http_req *rq, int status, const struct http_header *h, size_t nh, struct bytes *body)
+{
+    struct http_part whole = {.b = body};
+    http_reply_parts(rq, status, h, nh, &whole, 1);
 }
 
 void http_reply_str(struct http_req *rq, int status, const char *content_type, struct str body)

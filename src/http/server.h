@@ -87,4 +87,6 @@ void req_drained(struct req *r);                         /* the queue got shorte
 bool req_target(struct req *r, struct str target);       /* path and query from a request target */
 static inline struct req *req_of(const struct http_req *rq) { return (struct req *)(uintptr_t)rq; }
 
-struct bytes *gzip_bytes(const struct bytes *b); /* NULL: not worth it, or no memory */
+/* gzip.c: the pieces as one gzip member: n + 2 pieces into out, with a reference each, or false: not worth it, or no memory. */
+bool gzip_parts(const struct http_part *parts, size_t n, struct http_part *out);
+size_t parts_length(const struct http_part *parts, size_t n);

@@ -96,6 +96,7 @@ void store_view_unref(struct store_view *v);
 DEFINE_CLEANUP(struct store_view *, store_view_unref)
 int64_t view_rev(const struct store_view *v);                  /* newest revision in it */
 int64_t view_res_rev(const struct store_view *v, const struct store_res *r); /* newest hard write of that resource: what a LIST depends on */
+int64_t view_res_any(const struct store_view *v, const struct store_res *r); /* newest change of that resource, soft ones too: says whether two views hold the same of it */
 const struct obj *view_get(const struct store_view *v, const struct store_res *r, struct str ns, struct str name); /* borrowed: lives as long as v */
 size_t view_count(const struct store_view *v, const struct store_res *r, struct str ns);                /* ns empty: all */
 /* Objects that a walk with these arguments has before it: remainingItemCount. */

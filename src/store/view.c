@@ -180,6 +180,12 @@ int64_t view_res_rev(const struct store_view *v, const struct store_res *r)
     return x ? x->hard : 0;
 }
 
+int64_t view_res_any(const struct store_view *v, const struct store_res *r)
+{
+    const struct res_root *x = view_peek(v, r->at);
+    return x ? x->any : 0;
+}
+
 const struct obj *view_get(const struct store_view *v, const struct store_res *r, struct str ns, struct str name)
 {
     const struct res_root *x = view_peek(v, r->at);

@@ -32,6 +32,42 @@ TEST(pages_stay_on_their_root)
     fixture_free(f);
 }
 
+static struct str raw_list(struct fixture *f, const char *path)
+{
+    struct answer a = ask(f, "GET", path, NULL);
+    EQ(a.status, 200);
+    return a.body;
+}
+
+TEST(a_list_asked_for_again_is_the_same_and_a_change_of_its_resource_shows_at_once)
+{
+    struct fixture *f = fixture_new();
+    make(f, 6);
+    struct str first = raw_list(f, CM "?limit=4"), rv = at(want(f, 200, "GET", CM "?limit=4", NULL), "metadata.resourceVersion");
+    for (int i = 0; i < 4; i++)
+        EQ_STR(raw_list(f, CM "?limit=4"), first);
+    /* another resource's write moves the list's revision, not its items */
+    want(f, 201, "POST", "/api/v1/namespaces/default/serviceaccounts", "{\"metadata\":{\"name\":\"other\"}}");
+    struct json *again = want(f, 200, "GET", CM "?limit=4", NULL);
+    OK(!str_eq(at(again, "metadata.resourceVersion"), rv));
+    EQ(json_count(json_get(again, STR("items"))), 4);
+    EQ_STR(at(again, "metadata.remainingItemCount"), STR("2"));
+    struct json *rest = want(f, 200, "GET", pool_printf(f->pool, CM "?limit=4&continue=%.*s", STR_ARG(at(again, "metadata.continue"))).p, NULL);
+    EQ_STR(at(rest, "items.0.metadata.name"), STR("c04"));
+    /* and its own show, whatever they are */
+    want(f, 200, "DELETE", CM "/c01", NULL);
+    EQ_STR(at(want(f, 200, "GET", CM "?limit=4", NULL), "items.1.metadata.name"), STR("c02"));
+    want(f, 201, "POST", CM, "{\"metadata\":{\"name\":\"c01\"},\"data\":{\"k\":\"v\"}}");
+    for (int i = 0; i < 3; i++)
+        EQ_STR(at(want(f, 200, "GET", CM "?limit=4", NULL), "items.1.data.k"), STR("v"));
+    /* namespaces and selectors are lists of their own */
+    EQ(json_count(json_get(want(f, 200, "GET", CM "?labelSelector=odd%3Dyes", NULL), STR("items"))), 2);
+    EQ(json_count(json_get(want(f, 200, "GET", "/api/v1/namespaces/kube-system/configmaps?limit=4", NULL), STR("items"))),
+        json_count(json_get(want(f, 200, "GET", "/api/v1/namespaces/kube-system/configmaps?limit=4", NULL), STR("items"))));
+    EQ(json_count(json_get(want(f, 200, "GET", CM "?labelSelector=odd%3Dyes", NULL), STR("items"))), 2);
+    fixture_free(f);
+}
+
 TEST(a_token_of_a_forgotten_root_is_told_to_have_expired)
 {
     struct fixture *f = fixture_new();

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <zlib.h>
 #include "base/clock.h"
+#include "http/server.h"
 #include "rig.h"
 
 #define GET(path, more) "GET " path " HTTP/1.1\r\nHost: x\r\n" more "\r\n"
@@ -236,6 +237,53 @@ TEST(http1_gzips_large_replies_for_those_who_take_it)
     out = once(&r, GET("/big", "Accept-Encoding: gzip;q=0\r\n"));
     OK(out.n > 1u << 20 && !has(str_sub(out, 0, 500), "gzip"));
     rig_close(&r);
+}
+
+static struct str squeezed(struct bytes *const *piece, const bool *before, size_t n, char *plain, size_t room)
+{
+    struct http_part in[8] = {{0}}, out[10];
+    for (size_t i = 0; i < n; i++) {
+        in[i].b = piece[i];
+        if (before[i])
+            in[i].packed = http_pack(bytes_str(piece[i]), &in[i].crc);
+    }
+    OK(gzip_parts(in, n, out));
+    struct buf z = BUF_INIT;
+    for (size_t i = 0; i < n + 2; i++) {
+        if (out[i].b)
+            buf_add(&z, out[i].b->p, out[i].b->n);
+        bytes_unref(out[i].b);
+    }
+    for (size_t i = 0; i < n; i++)
+        bytes_unref(in[i].packed);
+    z_stream s = {.next_in = (Bytef *)z.p, .avail_in = (uInt)z.n, .next_out = (Bytef *)plain, .avail_out = (uInt)room};
+    EQ(inflateInit2(&s, 31), Z_OK); /* 31: gzip, with its checksum */
+    EQ(inflate(&s, Z_FINISH), Z_STREAM_END);
+    EQ(s.avail_in, 0);
+    inflateEnd(&s);
+    buf_clear(&z);
+    return str_make(plain, s.total_out);
+}
+
+TEST(pieces_packed_at_different_times_are_one_gzip_member)
+{
+    struct buf many = BUF_INIT;
+    for (int i = 0; i < 30000; i++)
+        buf_printf(&many, "{\"item\":%d},", i);
+    struct bytes *mid = bytes_new(many.p, many.n), *piece[] = {bytes_new("head[", 5), mid, bytes_new("", 0), mid, bytes_new("]", 1)};
+    static char plain[2u << 20];
+    for (unsigned mask = 0; mask < 32; mask++) {
+        bool before[5];
+        for (int i = 0; i < 5; i++)
+            before[i] = mask >> i & 1;
+        struct str got = squeezed(piece, before, 5, plain, sizeof plain);
+        EQ(got.n, 6 + 2 * many.n);
+        OK(memcmp(got.p, "head[{\"item\":0}", 15) == 0 && memcmp(got.p + 5 + many.n, many.p, many.n) == 0 && got.p[got.n - 1] == ']');
+    }
+    for (int i = 0; i < 5; i++)
+        if (i != 3)
+            bytes_unref(piece[i]);
+    buf_clear(&many);
 }
 
 TEST(http1_tells_the_handler_once_when_the_peer_goes)
