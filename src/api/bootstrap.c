@@ -131,33 +131,24 @@ static bool is_address(struct str s)
     return dots && s.n >= 7;
 }
 
-static int slice(struct api *a, struct err **e)
+/* An object of ours as it should be: made, or brought to this form where one of the parts differs. */
+static int keep(struct api *a, const struct schema_resource *r, struct str ns, struct str text, const char *const *parts, struct err **e)
 {
     _cleanup_(pool_freep) struct pool *p = pool_new();
-    struct json *doc;
-    struct str text = pool_printf(p,
-        "{\"kind\":\"EndpointSlice\",\"apiVersion\":\"discovery.k8s.io/"
-        "v1\",\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\",\"labels\":{"
-        "\"kubernetes.io/"
-        "service-name\":\"kubernetes\"}},\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"%.*s\"],\"conditions\":{\"ready\":true}}"
-        "],"
-        "\"ports\":[{\"name\":\"https\",\"protocol\":\"TCP\",\"port\":%u}]}",
-        STR_ARG(a->cfg.advertise), a->cfg.port);
+    _cleanup_(store_view_unrefp) struct store_view *v = store_view(a->store);
+    struct store_res *res = r ? store_find(a->store, r->storage) : NULL;
+    struct json *doc, *old;
+    bool same = true;
+    if (!res)
+        return 0;
     if (json_parse(p, text, NULL, &doc, e) < 0)
         return -(*e)->code;
-    _cleanup_(store_view_unrefp) struct store_view *v = store_view(a->store);
-    const struct schema_resource *r = api_resource(a, STR("discovery.k8s.io"), STR("v1"), STR("endpointslices"));
-    const struct obj *o = a->res.slices ? view_get(v, a->res.slices, STR("default"), STR("kubernetes")) : NULL;
-    if (!r || !a->res.slices)
-        return 0;
+    const struct obj *o = view_get(v, res, ns, STR("kubernetes"));
     if (!o)
-        return create(a, p, r, STR("default"), doc, e);
-    struct json *old;
+        return create(a, p, r, ns, doc, e);
     if (obj_parse(o, p, &old, e) < 0)
         return -(*e)->code;
-    static const char *const parts[] = {"endpoints", "ports"};
-    bool same = true;
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+    for (size_t i = 0; parts[i]; i++) {
         const struct json *x = json_get(old, str_of(parts[i])), *y = json_get(doc, str_of(parts[i]));
         same &= x && json_equal(x, y);
     }
@@ -167,10 +158,56 @@ static int slice(struct api *a, struct err **e)
         .group = r->group,
         .version = r->version,
         .resource = r->resource,
-        .ns = STR("default"),
+        .ns = ns,
         .name = STR("kubernetes"),
         .body = doc,
         .pool = p};
+    return run(a, &c, e);
+}
+
+/* The EndpointSlice, and the same as Endpoints for clients that read these; the label keeps them from being mirrored. */
+static int endpoints(struct api *a, struct err **e)
+{
+    static const char *const slice_parts[] = {"endpoints", "ports", NULL}, *const parts[] = {"subsets", NULL};
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct str slice = pool_printf(p,
+        "{\"kind\":\"EndpointSlice\",\"apiVersion\":\"discovery.k8s.io/v1\",\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\","
+        "\"labels\":{\"kubernetes.io/service-name\":\"kubernetes\"}},\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"%.*s\"],"
+        "\"conditions\":{\"ready\":true}}],\"ports\":[{\"name\":\"https\",\"protocol\":\"TCP\",\"port\":%u}]}",
+        STR_ARG(a->cfg.advertise), a->cfg.port);
+    struct str old = pool_printf(p,
+        "{\"kind\":\"Endpoints\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\","
+        "\"labels\":{\"endpointslice.kubernetes.io/skip-mirror\":\"true\"}},"
+        "\"subsets\":[{\"addresses\":[{\"ip\":\"%.*s\"}],\"ports\":[{\"name\":\"https\",\"port\":%u,\"protocol\":\"TCP\"}]}]}",
+        STR_ARG(a->cfg.advertise), a->cfg.port);
+    int r = keep(a, api_resource(a, STR("discovery.k8s.io"), STR("v1"), STR("endpointslices")), STR("default"), slice, slice_parts, e);
+    return r < 0 ? r : keep(a, api_resource(a, STR(""), STR("v1"), STR("endpoints")), STR("default"), old, parts, e);
+}
+
+/* The range of Services as an object, which clients read; it cannot be changed here. */
+static int service_range(struct api *a, struct err **e)
+{
+    static const char *const parts[] = {NULL};
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    const struct schema_resource *r = api_resource(a, STR("networking.k8s.io"), STR("v1"), STR("servicecidrs"));
+    char now[TIME_MAX];
+    struct str text = pool_printf(p,
+        "{\"kind\":\"ServiceCIDR\",\"apiVersion\":\"networking.k8s.io/v1\",\"metadata\":{\"name\":\"kubernetes\"},\"spec\":{\"cidrs\":[\"%.*s\"]}}",
+        STR_ARG(a->cfg.service_cidr));
+    int ret = str_empty(a->cfg.service_cidr) ? 0 : keep(a, r, STR(""), text, parts, e);
+    if (ret < 0 || !r || str_empty(a->cfg.service_cidr))
+        return ret;
+    struct json *doc;
+    text = pool_printf(p,
+        "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"reason\":\"\",\"message\":\"Kubernetes Service CIDR is ready\",\"lastTransitionTime\":\"%.*s\"}]}}",
+        STR_ARG(time_format(clock_now(a->clock), now)));
+    _cleanup_(store_view_unrefp) struct store_view *v = store_view(a->store);
+    const struct obj *o = view_get(v, store_find(a->store, r->storage), STR(""), STR("kubernetes"));
+    if (!o || str_find(o->json, STR("\"lastTransitionTime\"")) >= 0)
+        return 0;
+    if (json_parse(p, text, NULL, &doc, e) < 0)
+        return -(*e)->code;
+    struct api_call c = {.verb = API_PATCH_MERGE, .group = r->group, .version = r->version, .resource = r->resource, .sub = STR("status"), .name = STR("kubernetes"), .body = doc, .pool = p};
     return run(a, &c, e);
 }
 
@@ -188,7 +225,8 @@ int bootstrap_service(struct api *a, struct err **e)
         STR_ARG(ip), a->cfg.port);
     if (ensure_text(a, text, e) < 0)
         return -(*e)->code;
-    return is_address(a->cfg.advertise) ? slice(a, e) : 0;
+    int r = is_address(a->cfg.advertise) ? endpoints(a, e) : 0;
+    return r < 0 ? r : service_range(a, e);
 }
 
 /* ---- */

@@ -216,7 +216,8 @@ int route_resource(struct call *c, struct err **e)
     bool cluster_path = str_empty(ri->ns) || str_eqz(ri->res, "namespaces");
     if (!r->namespaced && !cluster_path)
         return no_resource(e);
-    if (ri->verb == VERB_NONE)
+    bool connect = c->sub && !c->sub->type; /* log, exec, proxy: any method the table of handlers knows */
+    if (ri->verb == VERB_NONE && !(connect && str_eqz(ri->sub, "proxy"))) /* OPTIONS is what stands behind the proxy's to answer */
         return no_method(e);
     if (r->namespaced && str_empty(ri->ns) && ri->verb != VERB_LIST && ri->verb != VERB_WATCH)
         return str_empty(ri->name) ? no_method(e) : no_resource(e);
@@ -225,7 +226,6 @@ int route_resource(struct call *c, struct err **e)
     if (c->rq && str_empty(ri->name) && (ri->verb == VERB_UPDATE || ri->verb == VERB_PATCH))
         return no_method(e);
     uint32_t allowed = c->sub ? c->sub->verbs : r->verbs;
-    bool connect = c->sub && !c->sub->type; /* log, exec, proxy: any method the table of handlers knows */
     if (!connect && !(allowed & verb_bit(ri->verb)))
         return no_method(e);
     c->handler = handler_find(ri, r);

@@ -33,6 +33,7 @@ static const struct controller *const rows[] = {
     &ephemeral_controller,
     &localpath_controller,
     &mirroring_controller,
+    &servicelb_controller,
     &manifests_controller,
     &hpa_controller,
 };

@@ -211,18 +211,36 @@ static struct str *strings(struct pool *p, const struct json *list, size_t more,
     return v;
 }
 
+/* Is it one that our Node tells beside the address it has, such as one that a router translates? */
+static bool own_address(struct compose *c, struct str ip)
+{
+    struct gate *g = c->s->gate;
+    const struct json *node = cluster_node_tree(g, c->pool);
+    if (!g->host_ip[0] || str_eqz(ip, g->host_ip))
+        return false;
+    json_for (json_path(node, "status", "addresses", NULL), a)
+        if (str_eq(json_get_str(a, "address"), ip))
+            return true;
+    return false;
+}
+
 static void addresses(struct compose *c, const struct json *service)
 {
+    bool own = false;
     const struct json *ips = json_get(c->spec, STR("clusterIPs")), *ingress = json_path(service, "status", "loadBalancer", "ingress", NULL);
     struct str one = json_get_str(c->spec, "clusterIP");
 
     c->out.cluster_ips = strings(c->pool, ips, 1, &c->out.ncluster_ips);
     if (!json_count(ips) && one.n && !str_eqz(one, "None"))
         c->out.cluster_ips[c->out.ncluster_ips++] = one;
-    c->out.external_ips = strings(c->pool, json_get(c->spec, STR("externalIPs")), json_count(ingress), &c->out.nexternal_ips);
+    c->out.external_ips = strings(c->pool, json_get(c->spec, STR("externalIPs")), json_count(ingress) + 1, &c->out.nexternal_ips);
     json_for (ingress, it)
-        if (json_get_str(it, "ip").n && !str_eqz(json_get_str(it, "ipMode"), "Proxy"))
+        if (json_get_str(it, "ip").n && !str_eqz(json_get_str(it, "ipMode"), "Proxy")) {
             c->out.external_ips[c->out.nexternal_ips++] = json_get_str(it, "ip");
+            own |= own_address(c, json_get_str(it, "ip"));
+        }
+    if (own)
+        c->out.external_ips[c->out.nexternal_ips++] = str_of(c->s->gate->host_ip);
     c->out.source_ranges = strings(c->pool, json_get(c->spec, STR("loadBalancerSourceRanges")), 0, &c->out.nsource_ranges);
 }
 

@@ -51,12 +51,68 @@ static void dflt(struct kind_ctx *c, struct json *doc)
         json_set_str(c->pool, spec, STR("clusterIP"), json_as_str(json_at(ips, 0)));
 }
 
+static bool has_node_ports(const struct json *spec)
+{
+    return type_is(spec, "NodePort") || (type_is(spec, "LoadBalancer") && json_get_bool(spec, "allocateLoadBalancerNodePorts", true));
+}
+
+static bool reaches_in(const struct json *spec)
+{
+    return type_is(spec, "NodePort") || type_is(spec, "LoadBalancer");
+}
+
+static bool unchanged(const struct json *spec, const struct json *was, const char *key)
+{
+    const struct json *x = json_get(spec, str_of(key)), *y = json_get(was, str_of(key));
+    return x == y || (x && y && json_equal(x, y));
+}
+
+static bool same_node_ports(const struct json *spec, const struct json *was)
+{
+    json_for (json_get(spec, STR("ports")), p) {
+        int64_t port = json_get_int(p, "nodePort", 0);
+        bool found = !port;
+        json_for (json_get(was, STR("ports")), o)
+            found |= json_get_int(o, "nodePort", 0) == port;
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
+/* A change of type takes along what only the old type could have, unless the update set it to something of its own (which is then judged).
+ * Who changes a type seldom names these fields. (pkg/registry/core/service/strategy.go, dropTypeDependentFields) */
+static void drop_dependent(struct json *spec, const struct json *was)
+{
+    static const char *const addresses[] = {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"};
+    bool same = unchanged(spec, was, "clusterIP") && unchanged(spec, was, "clusterIPs");
+    for (size_t i = 0; i < ARRAY_LEN(addresses) && same && type_is(spec, "ExternalName") && !type_is(was, "ExternalName"); i++)
+        json_del(spec, str_of(addresses[i]));
+    if (has_node_ports(was) && !has_node_ports(spec) && same_node_ports(spec, was))
+        json_for (json_get(spec, STR("ports")), p)
+            json_del(p, STR("nodePort"));
+    if (type_is(was, "LoadBalancer") && !type_is(spec, "LoadBalancer")) {
+        if (unchanged(spec, was, "allocateLoadBalancerNodePorts"))
+            json_del(spec, STR("allocateLoadBalancerNodePorts"));
+        if (unchanged(spec, was, "loadBalancerClass"))
+            json_del(spec, STR("loadBalancerClass"));
+    }
+    if (unchanged(spec, was, "healthCheckNodePort") && type_is(was, "LoadBalancer") && (!type_is(spec, "LoadBalancer") || !str_eqz(json_get_str(spec, "externalTrafficPolicy"), "Local")))
+        json_del(spec, STR("healthCheckNodePort"));
+    if (reaches_in(was) && !reaches_in(spec) && !json_count(json_get(spec, STR("externalIPs"))) && unchanged(spec, was, "externalTrafficPolicy"))
+        json_del(spec, STR("externalTrafficPolicy"));
+    if (type_is(spec, "ExternalName") && !type_is(was, "ExternalName") && unchanged(spec, was, "internalTrafficPolicy"))
+        json_del(spec, STR("internalTrafficPolicy"));
+}
+
 /* What was allocated stays when an update leaves it out. */
 static void prepare(struct kind_ctx *c, struct json *doc, const struct json *old)
 {
     static const char *const sticky[] = {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"};
     struct json *spec = json_get(doc, STR("spec"));
     const struct json *was = json_get(old, STR("spec"));
+    if (old && !str_eqz(c->sub, "status"))
+        drop_dependent(spec, was);
     if (!old || type_is(spec, "ExternalName") || type_is(was, "ExternalName"))
         return;
     for (size_t i = 0; i < ARRAY_LEN(sticky); i++) {

@@ -115,6 +115,7 @@ static int bridge(struct net *n, struct err **e)
     link_sysctl(NET_BRIDGE, "send_redirects", "0"); /* pods reach each other through us on purpose */
     link_sysctl("all", "send_redirects", "0");
     link_sysctl(NET_BRIDGE, "forwarding", "1");
+    link_sysctl(NET_BRIDGE, "route_localnet", "1"); /* host ports at 127.0.0.1; table.c keeps everybody else out */
     return 0;
 }
 

@@ -37,15 +37,22 @@ static void x_port(struct nft *b, uint32_t reg)
     nft_x_payload(b, NFT_AT_TH, 2, 2, reg + 1);
 }
 
-/* The rule goes on only for an address of this host other than 127.0.0.0/8 (whose sources no DNAT can serve). */
-static void x_local(struct nft *b)
+static const struct net_cidr loopback = {0x7f000000, 8};
+
+/* The rule goes on only for an address of this host. */
+static void x_ours(struct nft *b)
 {
-    static const struct net_cidr loopback = {0x7f000000, 8};
     uint32_t local = RTN_LOCAL;
 
     nft_x_is_ip4(b);
     nft_x_fib_type(b, R0);
     nft_x_cmp(b, R0, NFT_CMP_EQ, &local, 4);
+}
+
+/* The same without 127.0.0.0/8: node ports are not for programs on the node that ask there, as in kube-proxy's nftables mode. */
+static void x_local(struct nft *b)
+{
+    x_ours(b);
     net_x_daddr(b, R0);
     net_x_in(b, R0, &loopback, false);
 }
@@ -91,6 +98,7 @@ static void chains(struct nft *b)
         struct nft_hook hook;
         const char *to;
     } base[] = {
+        {"prerouting-raw", {NF_INET_PRE_ROUTING, -300, "filter"}, NULL},
         {"prerouting", {NF_INET_PRE_ROUTING, -100, "nat"}, "nat"},
         {"output", {NF_INET_LOCAL_OUT, -100, "nat"}, "nat"},
         {"postrouting", {NF_INET_POST_ROUTING, 100, "nat"}, NULL},
@@ -137,11 +145,41 @@ static void nat_rules(struct nft *b)
     nft_rule_end(b);
 
     nft_rule(b, "nat");
-    x_local(b);
+    x_ours(b);
     x_port(b, R0);
     nft_x_lookup(b, "hostports", R0, R0, false);
     nft_x_dnat(b, R0, R0 + 1);
     nft_rule_end(b);
+}
+
+/* A host port that the node itself asks for at 127.0.0.1: the question leaves by the bridge with an address that can be answered, and the
+ * answer comes in for 127.0.0.1 again (route_localnet of the bridge). Nobody else may send there. */
+static void loopback_rules(struct nft *b)
+{
+    char bridge[16] = NET_BRIDGE;
+
+    nft_rule(b, "postrouting");
+    nft_x_is_ip4(b);
+    net_x_saddr(b, R0);
+    net_x_in(b, R0, &loopback, true);
+    nft_x_meta(b, NFT_META_OIFNAME, R0);
+    nft_x_cmp(b, R0, NFT_CMP_EQ, bridge, sizeof bridge);
+    nft_x_masq(b);
+    nft_rule_end(b);
+
+    for (int source = 0; source < 2; source++) {
+        nft_rule(b, "prerouting-raw");
+        nft_x_is_ip4(b);
+        nft_x_meta(b, NFT_META_IIFNAME, R0);
+        nft_x_cmp(b, R0, NFT_CMP_EQ, bridge, sizeof bridge);
+        if (source)
+            net_x_saddr(b, R0);
+        else
+            net_x_daddr(b, R0);
+        net_x_in(b, R0, &loopback, true);
+        nft_x_verdict(b, NF_DROP, NULL);
+        nft_rule_end(b);
+    }
 }
 
 static void masq_rules(struct net *n, struct nft *b)
@@ -160,6 +198,11 @@ static void masq_rules(struct net *n, struct nft *b)
     nft_x_meta(b, NFT_META_MARK, R0);
     nft_x_mask(b, R0, &mark, &zero, 4);
     nft_x_cmp(b, R0, NFT_CMP_NEQ, &zero, 4);
+    if (n->pod.prefix >= 0) { /* an endpoint on this node answers through here anyway: it sees the client's own address */
+        nft_x_is_ip4(b);
+        net_x_daddr(b, R0);
+        net_x_in(b, R0, &n->pod, false);
+    }
     nft_x_masq(b);
     nft_rule_end(b);
 
@@ -281,6 +324,7 @@ static int build(struct net *n, bool anew, struct err **e)
     sets(&b);
     chains(&b);
     nat_rules(&b);
+    loopback_rules(&b);
     masq_rules(n, &b);
     guard_rules(n, &b);
     policy_rules(&b);

@@ -97,6 +97,10 @@ def page(host, url):
     return host.run("curl", "-s", "-m", "3", url).strip()
 
 
+def page_fails(host, url):
+    return host.run("curl", "-s", "-m", "3", url, check=False) == ""
+
+
 def names(server, pod, name, kind="a"):
     """The addresses that busybox's nslookup shows for a name, without the server's own."""
     out = inside(server, pod, "nslookup", f"-type={kind}", name, check=False)
@@ -136,6 +140,23 @@ def test_the_local_policy_keeps_to_the_node_and_to_the_clients_address(lab, node
         assert {inside(nodes, f"client-{node}", "wget", "-qO-", "http://near/").strip() for _ in range(6)} == {f"web-{node}"}
 
 
+def test_a_load_balancer_gets_the_nodes_addresses_and_keeps_the_clients(lab, nodes):
+    nodes.apply("""
+apiVersion: v1
+kind: Service
+metadata: {name: lb}
+spec: {type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 8088, targetPort: 8080}]}
+""", "-n", "net")
+    given = lambda: sorted(i["ip"] for i in nodes.get("service", "lb", "-n", "net")["status"]["loadBalancer"].get("ingress", []))
+    wait_for("both addresses", lambda: given() == sorted(lab.host(n).ip for n in ("a", "b")))
+    outside = lab.host("outside")
+    for node in ("a", "b"):
+        wait_for("it answers", lambda: page(outside, f"http://{lab.host(node).ip}:8088/") == f"web-{node}")
+        assert inside(nodes, "client-a", "wget", "-qO-", f"http://{lab.host(node).ip}:8088/").strip() in ("web-a", "web-b")
+    nodes.kubectl("delete", "service", "lb", "-n", "net")
+    wait_for("it is gone", lambda: page_fails(outside, f"http://{lab.host('a').ip}:8088/"))
+
+
 def test_affinity_keeps_a_client_at_one_endpoint(nodes):
     for pod in ("client-a", "client-b"):
         assert len({inside(nodes, pod, "wget", "-qO-", "http://sticky/").strip() for _ in range(10)}) == 1
@@ -144,6 +165,7 @@ def test_affinity_keeps_a_client_at_one_endpoint(nodes):
 def test_a_host_port_leads_to_the_pod_of_that_node(lab, nodes):
     for node in ("a", "b"):
         assert page(lab.host("outside"), f"http://{lab.host(node).ip}:18080/") == f"web-{node}"
+        assert page(lab.host(node), "http://127.0.0.1:18080/") == f"web-{node}"
 
 
 def test_no_endpoints_and_no_service_are_refused_at_once(nodes):
