@@ -217,7 +217,7 @@ bool template_equal(const struct json *a, const struct json *b);                
 struct str template_hash(struct pool *p, const struct json *template, int64_t collisions); /* eight to ten letters safe in names */
 void json_sorted(struct buf *b, const struct json *j); /* compact, members by key: the same bytes for equal documents */
 /* nodes.c */
-bool toleration_covers(const struct json *toleration, const struct json *taint);
+struct node_traits traits_of(const struct obj *node);
 bool taints_tolerated(const struct json *node, const struct json *tolerations, const char *effect);
 bool node_selected(const struct obj *node, const struct json *pod_spec); /* nodeSelector and required node affinity */
 /* maxSurge and such: an int, or a percentage of total. false: neither. */

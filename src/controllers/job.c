@@ -65,8 +65,10 @@ static void decide_failure(struct job *j)
     }
 }
 
-static bool success_policy_met(struct job *j)
+/* The rule of spec.successPolicy that is fulfilled; -1: none. */
+static int success_rule(struct job *j)
 {
+    int at = 0;
     json_for (json_path(j->spec, "successPolicy", "rules", NULL), rule) {
         struct index_set wanted;
         const struct json *text = json_get(rule, STR("succeededIndexes")), *count = json_get(rule, STR("succeededCount"));
@@ -78,10 +80,11 @@ static bool success_policy_met(struct job *j)
         }
         for (int64_t i = 0; i < j->done.size; i++)
             met += index_set_has(&j->done, i) && (!json_is(text, JSON_STR) || index_set_has(&wanted, i));
-        if (met >= json_as_int(count, size))
-            return true;
+        if (met && size && met >= json_as_int(count, size))
+            return at;
+        at++;
     }
-    return false;
+    return -1;
 }
 
 static bool decide_success(struct job *j)
@@ -172,12 +175,11 @@ static void resume(struct job *j)
 static int conclude(struct job *j, bool failed, struct err **e)
 {
     const char *first = failed ? "FailureTarget" : "SuccessCriteriaMet", *last = failed ? "Failed" : "Complete";
-    const char *reason = failed                                                   ? j->fail_reason
-                         : success_policy_met(j) && j->succeeded < j->completions ? "SuccessPolicy"
-                                                                                  : "CompletionsReached";
-    struct str message = failed                                     ? j->fail_message
-                         : str_eqz(str_of(reason), "SuccessPolicy") ? STR("Matched rules at index 0")
-                                                                    : STR("Reached expected number of succeeded pods");
+    int rule = failed || !j->indexed ? -1 : success_rule(j); /* comes before the count, also when all have succeeded */
+    const char *reason = failed ? j->fail_reason : rule >= 0 ? "SuccessPolicy" : "CompletionsReached";
+    struct str message = failed      ? j->fail_message
+                         : rule >= 0 ? pool_printf(j->s->pool, "Matched rules at index %d", rule)
+                                     : STR("Reached expected number of succeeded pods");
     const struct json *told = condition_find(json_get(j->status, STR("conditions")), str_of(first)),
                       *uncounted = json_get(j->status, STR("uncountedTerminatedPods"));
     int r = delete_active(j, e);
@@ -210,7 +212,7 @@ static int act(struct job *j, struct err **e)
         return conclude(j, false, e);
     if (condition_true(j, "FailureTarget") || j->fail_reason)
         return conclude(j, true, e);
-    if (decide_success(j) || (j->indexed && success_policy_met(j)))
+    if (decide_success(j) || (j->indexed && success_rule(j) >= 0))
         return conclude(j, false, e);
     if (j->suspended)
         return suspend(j, e);

@@ -11,7 +11,7 @@ static int64_t allowance(const struct json *tolerations, const struct json *tain
 {
     int64_t least = INT64_MAX;
     json_for ((struct json *)(uintptr_t)tolerations, t)
-        if (toleration_covers(t, taint)) {
+        if (toleration_covers(t, json_get_str(taint, "key"), json_get_str(taint, "value"), json_get_str(taint, "effect"))) {
             const struct json *seconds = json_get(t, STR("tolerationSeconds"));
             least = MIN(least, json_is(seconds, JSON_INT) ? MAX(seconds->i, (int64_t)0) : INT64_MAX - 1);
         }

@@ -64,7 +64,7 @@ static int sync_volume(struct sync *s, struct str name, struct err **e)
     if (!ref)
         return set_phase(s, o, "Available", e);
     claim = sync_get(s, R_PVCS, json_get_str(ref, "namespace"), json_get_str(ref, "name"));
-    if (!claim || !volume_is_for(tree, claim))
+    if (!claim || !volume_is_for(tree, claim->ns, claim->name, claim->uid))
         return released(s, o, tree, e);
     struct str volume = json_str_at(sync_tree(s, claim), "spec", "volumeName", NULL);
     if (!volume.n) {
@@ -175,7 +175,7 @@ static int sync_unbound(struct claim *c, struct err **e)
 {
     bool late = str_eqz(json_get_str(c->class_tree, "volumeBindingMode"), "WaitForFirstConsumer");
     const struct obj *volume = claim_find_volume(c);
-    if (volume && (!late || c->selected_node.n || volume_is_for(sync_tree(c->s, volume), c->o)))
+    if (volume && (!late || c->selected_node.n || volume_is_for(sync_tree(c->s, volume), c->o->ns, c->o->name, c->o->uid)))
         return bind(c, volume, e);
     return want_provisioning(c, e);
 }
@@ -198,7 +198,7 @@ static int sync_one(struct sync *s, struct str key, struct err **e)
         return claim_status(&c, "Lost", NULL, e);
     }
     const struct json *tree = sync_tree(s, volume);
-    if (!json_path(tree, "spec", "claimRef", NULL) || volume_is_for(tree, o))
+    if (!json_path(tree, "spec", "claimRef", NULL) || volume_is_for(tree, o->ns, o->name, o->uid))
         return bind(&c, volume, e);
     if (!annotation_of(c.tree, ANN_BIND_COMPLETED).n)
         return claim_status(&c, "Pending", NULL, e);

@@ -1,6 +1,7 @@
 /* Volumes and claims: which fits which. Inside the room; volume*.c only. */
 #pragma once
 #include "controllers/ctl.h"
+#include "kinds/claim.h"
 
 #define ANN_BOUND_BY "pv.kubernetes.io/bound-by-controller"
 #define ANN_BIND_COMPLETED "pv.kubernetes.io/bind-completed"
@@ -17,5 +18,4 @@ struct claim {
 void claim_read(struct sync *s, const struct obj *o, struct claim *out);
 /* The volume made for this claim, or else the smallest that fits; NULL: none. */
 const struct obj *claim_find_volume(struct claim *c);
-bool volume_is_for(const struct json *volume, const struct obj *claim); /* claimRef names it, with its uid or none */
 struct str annotation_of(const struct json *tree, const char *name);

@@ -58,7 +58,9 @@ static struct writing *writing(struct scheduler *s, const struct obj *o, enum ap
 
 static void event(struct scheduler *s, const struct obj *o, bool warning, const char *reason, struct str message)
 {
-    api_event(s->cfg.api, s->cfg.loop, o, STR("Pod"), STR("v1"), warning, reason, s->names[0], "%.*s", STR_ARG(message));
+    const struct pod_view *v = pod_view_of(o); /* it speaks under the name that the pod asked for */
+    struct str by = v ? pod_view_get(v, v->scheduler) : STR("");
+    api_event(s->cfg.api, s->cfg.loop, o, STR("Pod"), STR("v1"), warning, reason, by.n ? by : s->names[0], "%.*s", STR_ARG(message));
 }
 
 static void after_binding(struct writing *w)

@@ -14,7 +14,7 @@ static void unschedulable(struct cycle *c, const struct node_info *n, struct rea
     if (!n->unschedulable)
         return;
     json_for ((struct json *)(uintptr_t)c->tolerations, t)
-        if (toleration_matches(t, STR("node.kubernetes.io/unschedulable"), STR(""), STR("NoSchedule")))
+        if (toleration_covers(t, STR("node.kubernetes.io/unschedulable"), STR(""), STR("NoSchedule")))
             return;
     reason_add(r, STR("node(s) were unschedulable"), false);
 }
@@ -116,20 +116,25 @@ static void fit(struct cycle *c, const struct node_info *n, struct reasons *r)
 
 /* In kube-scheduler's order: the first that refuses ends it. */
 static const struct filter filters[] = {
-    {"NodeUnschedulable", unschedulable},
-    {"TaintToleration", taints},
-    {"NodeAffinity", affinity},
-    {"NodePorts", ports},
-    {"NodeResourcesFit", fit},
-    {"VolumeBinding", volumes_filter},
-    {"PodTopologySpread", spread_filter},
-    {"InterPodAffinity", interpod_filter},
+    {"NodeUnschedulable", unschedulable, WAKE_NODE},
+    {"TaintToleration", taints, WAKE_NODE},
+    {"NodeAffinity", affinity, WAKE_NODE},
+    {"NodePorts", ports, WAKE_NODE | WAKE_POD_GONE},
+    {"NodeResourcesFit", fit, WAKE_NODE | WAKE_POD_GONE},
+    {"VolumeRestrictions", volumes_restrict, WAKE_NODE | WAKE_POD_GONE | WAKE_VOLUME},
+    {"NodeVolumeLimits", volumes_limit, WAKE_NODE | WAKE_POD_GONE | WAKE_VOLUME},
+    {"VolumeBinding", volumes_filter, WAKE_NODE | WAKE_VOLUME},
+    {"VolumeZone", volumes_zone, WAKE_NODE | WAKE_VOLUME},
+    {"PodTopologySpread", spread_filter, WAKE_NODE | WAKE_POD_GONE | WAKE_POD_HERE},
+    {"InterPodAffinity", interpod_filter, WAKE_NODE | WAKE_POD_GONE | WAKE_POD_HERE | WAKE_NAMESPACE},
 };
 
 bool filter_node(struct cycle *c, const struct node_info *n, struct reasons *r)
 {
     r->n = 0;
-    for (size_t i = 0; i < ARRAY_LEN(filters) && r->n == 0; i++)
+    for (size_t i = 0; i < ARRAY_LEN(filters) && r->n == 0; i++) {
         filters[i].fn(c, n, r);
+        c->wakes |= r->n ? filters[i].wakes : 0;
+    }
     return r->n == 0;
 }

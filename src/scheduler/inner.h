@@ -14,6 +14,7 @@ struct pending {
     unsigned attempts;
     enum pending_state state;
     bool moved; /* something changed while it was tried: do not sleep */
+    unsigned wakes; /* what it sleeps for: enum wake, of the filters that refused it */
     size_t heap_at;
     struct str nominated; /* status.nominatedNodeName: room was made for it there; malloc'ed */
     struct list with_nomination;
@@ -35,8 +36,15 @@ void pending_drop(struct pending_queue *q, struct str uid);
 struct pending *pending_pop(struct pending_queue *q);                        /* stays known; the caller sets its state; NULL: none ready */
 void pending_sleep(struct pending_queue *q, struct pending *p, int64_t now); /* it fits nowhere: until pending_move */
 void pending_retry(struct pending_queue *q, struct pending *p, int64_t now); /* after its back-off */
-/* Something changed: sleepers may try after their back-off; with `near`, only those that look at other pods. */
-void pending_move(struct pending_queue *q, int64_t now, bool near);
+/* That changed: those who sleep for it may try after their back-off. */
+enum wake {
+    WAKE_NODE = 1,      /* a node came or changed */
+    WAKE_POD_GONE = 2,  /* a pod left its node */
+    WAKE_POD_HERE = 4,  /* one came to a node, or its labels changed */
+    WAKE_VOLUME = 8,    /* claims, volumes, classes, limits */
+    WAKE_NAMESPACE = 16 /* a namespace's labels */
+};
+void pending_move(struct pending_queue *q, int64_t now, unsigned what);
 int64_t pending_due(const struct pending_queue *q);      /* the end of the earliest back-off; INT64_MAX: none */
 void pending_wake(struct pending_queue *q, int64_t now); /* back-offs that are over */
 void pending_clear(struct pending_queue *q);
@@ -61,6 +69,8 @@ struct cycle {
     const struct json *volumes; /* volumes.c */
     void *volume_state;
     struct str why; /* set by a prefilter that refuses the pod on all nodes */
+    const struct json *only; /* the values of matchFields metadata.name, when only these nodes can be meant (DaemonSets) */
+    unsigned wakes; /* what could help, of all filters that refused */
 };
 #define REASONS_MAX 16
 struct reasons {
@@ -74,6 +84,7 @@ void reason_add(struct reasons *r, struct str text, bool preemptible);
 struct filter {
     const char *name;
     void (*fn)(struct cycle *c, const struct node_info *n, struct reasons *r);
+    unsigned wakes; /* enum wake: what may change its mind */
 };
 bool filter_node(struct cycle *c, const struct node_info *n, struct reasons *r);
 /* A row of score.c. Raw scores of all candidates, then spread over 0..100; reverse: the lowest is best. */
@@ -91,7 +102,6 @@ bool node_selector_term(const struct json *term, const struct node_info *n);
 bool node_affinity_matches(const struct cycle *c, const struct node_info *n); /* nodeSelector and required node affinity */
 const struct json *taint_untolerated(
     const struct json *tolerations, const struct node_info *n, bool prefer); /* the first; NULL: none. prefer: PreferNoSchedule only */
-bool toleration_matches(const struct json *toleration, struct str key, struct str value, struct str effect);
 bool labels_match(const struct obj *o, const struct selector *sel);
 
 /* interpod.c */
@@ -104,14 +114,17 @@ void spread_filter(struct cycle *c, const struct node_info *n, struct reasons *r
 void spread_score(struct cycle *c, struct node_info **nodes, size_t n, int64_t *out);
 /* volumes.c: false: refused everywhere, c->why says it */
 bool volumes_prepare(struct cycle *c);
+void volumes_restrict(struct cycle *c, const struct node_info *n, struct reasons *r);
+void volumes_limit(struct cycle *c, const struct node_info *n, struct reasons *r);
 void volumes_filter(struct cycle *c, const struct node_info *n, struct reasons *r);
+void volumes_zone(struct cycle *c, const struct node_info *n, struct reasons *r);
 /* A claim that still has to be told its node (NULL: none); *promised: there are claims to wait for. */
 const struct obj *volumes_next_unbound(const struct cycle *c, bool *promised);
 
 struct scheduler {
     struct scheduler_config cfg;
     struct store *store;
-    struct store_res *pods, *nodes, *namespaces, *pvcs, *pvs, *classes, *pdbs;
+    struct store_res *pods, *nodes, *namespaces, *pvcs, *pvs, *classes, *pdbs, *csinodes;
     struct cache cache;
     struct pending_queue queue;
     struct store_watch *watch;

@@ -110,7 +110,7 @@ void pending_put(struct pending_queue *q, const struct obj *o, int64_t now)
     struct pending *p = map_get(&q->all, o->uid);
     if (!p) {
         p = xcalloc(1, sizeof *p);
-        *p = (struct pending){.since = now, .state = PENDING_SLEEPING};
+        *p = (struct pending){.since = now, .state = PENDING_SLEEPING, .wakes = ~0u};
         list_init(&p->with_nomination);
         map_put(&q->all, o->uid, p);
     }
@@ -175,17 +175,11 @@ void pending_sleep(struct pending_queue *q, struct pending *p, int64_t now)
     set_state(q, p, p->moved ? PENDING_BACKOFF : PENDING_SLEEPING);
 }
 
-static bool looks_at_pods(const struct obj *o)
-{
-    return str_find(o->json, STR("\"podAffinity\"")) >= 0 || str_find(o->json, STR("\"podAntiAffinity\"")) >= 0 ||
-           str_find(o->json, STR("\"topologySpreadConstraints\"")) >= 0;
-}
-
-void pending_move(struct pending_queue *q, int64_t now, bool near)
+void pending_move(struct pending_queue *q, int64_t now, unsigned what)
 {
     map_for (&q->all, it) {
         struct pending *p = it->value;
-        if (near && (p->state != PENDING_SLEEPING || !looks_at_pods(p->o)))
+        if (p->state == PENDING_SLEEPING && !(p->wakes & what))
             continue;
         p->moved = true;
         if (p->state == PENDING_SLEEPING)

@@ -27,10 +27,9 @@ static struct str explain(struct cycle *c, const struct tally *t, size_t n)
     qsort(lines, n, sizeof *lines, by_text);
     buf_printf(&b, "0/%zu nodes are available:", c->cache->nlist);
     if (c->why.n)
-        buf_printf(&b, " %.*s", STR_ARG(c->why));
+        buf_printf(&b, " %.*s.", STR_ARG(c->why));
     for (size_t i = 0; i < n; i++)
-        buf_printf(&b, "%s%.*s", i ? ", " : " ", STR_ARG(lines[i]));
-    buf_putc(&b, '.');
+        buf_printf(&b, "%s%.*s%s", i ? ", " : " ", STR_ARG(lines[i]), i + 1 == n ? "." : "");
     return buf_to_pool(&b, c->pool);
 }
 
@@ -48,11 +47,34 @@ static void count_reasons(struct cycle *c, struct tally **t, size_t *n, const st
     }
 }
 
-static void fits_nowhere(struct scheduler *s, struct pending *p, struct str message, struct str nominated)
+static void fits_nowhere(struct scheduler *s, struct pending *p, struct str message, struct str nominated, unsigned wakes)
 {
+    p->wakes = wakes;
     pending_sleep(&s->queue, p, clock_now(s->cfg.clock));
     pending_nominate(&s->queue, p, nominated);
     report_unschedulable(s, p->o, message, nominated);
+}
+
+/* When every term of the required affinity names nodes, no other node has to be looked at. One term with one list is what DaemonSets write. */
+static const struct json *only_nodes(const struct cycle *c)
+{
+    const struct json *terms = json_path(c->affinity, "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms", NULL);
+    if (json_count(terms) != 1)
+        return NULL;
+    json_for (json_get(json_at(terms, 0), STR("matchFields")), f)
+        if (str_eqz(json_get_str(f, "key"), "metadata.name") && str_eqz(json_get_str(f, "operator"), "In"))
+            return json_get(f, STR("values"));
+    return NULL;
+}
+
+static bool meant(const struct cycle *c, const struct node_info *n)
+{
+    if (!c->only)
+        return true;
+    json_for ((struct json *)(uintptr_t)c->only, v)
+        if (str_eq(json_as_str(v), n->name))
+            return true;
+    return false;
 }
 
 static int prepare(struct cycle *c, struct err **e)
@@ -63,6 +85,7 @@ static int prepare(struct cycle *c, struct err **e)
     c->affinity = json_get(c->spec, STR("affinity"));
     c->pv = pod_view_of(c->o);
     resources_of(c->pool, c->o, c->tree, &c->req);
+    c->only = only_nodes(c);
     int r = spread_prepare(c, e);
     return r < 0 ? r : interpod_prepare(c, e);
 }
@@ -75,8 +98,11 @@ static struct node_info *choose(struct cycle *c, struct str *why, bool *helpful)
     size_t n = 0, ntally = 0;
     if (volumes_prepare(c))
         for (size_t i = 0; i < c->cache->nlist; i++) {
-            struct reasons r;
-            if (filter_node(c, c->cache->list[i], &r)) {
+            struct reasons r = {.n = 0};
+            if (!meant(c, c->cache->list[i])) {
+                reason_add(&r, STR("node(s) didn't satisfy plugin(s) [NodeAffinity]"), false);
+                c->wakes |= WAKE_NODE;
+            } else if (filter_node(c, c->cache->list[i], &r)) {
                 fit[n++] = c->cache->list[i];
                 continue;
             }
@@ -100,7 +126,7 @@ static void place(struct scheduler *s, struct pending *p, struct cycle *c)
         struct str nominated = c->why.n ? STR_NULL : preempt(c, p, helpful, &more);
         if (!c->why.n && more.n)
             why = pool_printf(c->pool, "%.*s preemption: %.*s", STR_ARG(why), STR_ARG(more));
-        fits_nowhere(s, p, why, pool_str(c->pool, nominated));
+        fits_nowhere(s, p, why, pool_str(c->pool, nominated), c->why.n ? WAKE_VOLUME : c->wakes);
         return;
     }
     const struct obj *claim = volumes_next_unbound(c, &promised);
@@ -108,6 +134,7 @@ static void place(struct scheduler *s, struct pending *p, struct cycle *c)
         bind_pod(s, p, n);
         return;
     }
+    p->wakes = WAKE_VOLUME | WAKE_NODE;
     pending_sleep(&s->queue, p, clock_now(s->cfg.clock)); /* until the claim is bound */
     if (claim)
         promise_claim(s, claim, n->name);
@@ -121,9 +148,9 @@ static void try_one(struct scheduler *s, struct pending *p)
     struct cycle c = {.s = s, .cache = &s->cache, .pool = pool, .view = view, .o = p->o};
     pool_hold_obj(pool, obj_ref(p->o));
     if (s->cache.nlist == 0) {
-        fits_nowhere(s, p, STR("no nodes available to schedule pods"), STR_NULL);
+        fits_nowhere(s, p, STR("no nodes available to schedule pods"), STR_NULL, WAKE_NODE);
     } else if (obj_parse(p->o, pool, &c.tree, &e) < 0 || prepare(&c, &e) < 0) {
-        fits_nowhere(s, p, pool_printf(pool, "%s", err_msg(e)), STR_NULL);
+        fits_nowhere(s, p, pool_printf(pool, "%s", err_msg(e)), STR_NULL, ~0u);
     } else {
         place(s, p, &c);
     }
@@ -244,14 +271,14 @@ static void on_pod(struct scheduler *s, const struct obj *o, const struct obj *b
         pending_drop(&s->queue, o->uid);
         if (known) {
             cache_drop_pod(&s->cache, o->uid);
-            pending_move(&s->queue, clock_now(s->cfg.clock), false);
+            pending_move(&s->queue, clock_now(s->cfg.clock), WAKE_POD_GONE);
         }
     } else if (v && pod_view_get(v, v->node).n) {
         pending_drop(&s->queue, o->uid);
         bool news = !known || !before || !same_labels(o, before) || !same_wish(o, before);
         cache_put_pod(&s->cache, o, STR_NULL);
         if (news)
-            pending_move(&s->queue, clock_now(s->cfg.clock), true);
+            pending_move(&s->queue, clock_now(s->cfg.clock), WAKE_POD_HERE | (known ? WAKE_POD_GONE : 0)); /* it may have been resized, too */
     } else {
         on_unassigned(s, o, before);
     }
@@ -274,7 +301,7 @@ static void on_node(struct scheduler *s, const struct obj *o, bool gone)
     else
         cache_put_node(&s->cache, o);
     if (!same)
-        pending_move(&s->queue, clock_now(s->cfg.clock), false);
+        pending_move(&s->queue, clock_now(s->cfg.clock), WAKE_NODE | (gone ? WAKE_POD_GONE : 0));
 }
 
 static void on_change(struct scheduler *s, const struct obj *o, const struct obj *before, bool gone)
@@ -283,8 +310,10 @@ static void on_change(struct scheduler *s, const struct obj *o, const struct obj
         on_pod(s, o, before, gone);
     else if (o->res == s->nodes)
         on_node(s, o, gone);
-    else if (o->res == s->pvcs || o->res == s->pvs || o->res == s->classes)
-        pending_move(&s->queue, clock_now(s->cfg.clock), false);
+    else if (o->res == s->pvcs || o->res == s->pvs || o->res == s->classes || o->res == s->csinodes)
+        pending_move(&s->queue, clock_now(s->cfg.clock), WAKE_VOLUME);
+    else if (o->res == s->namespaces && before && !same_labels(o, before))
+        pending_move(&s->queue, clock_now(s->cfg.clock), WAKE_NAMESPACE);
 }
 
 static void on_notify(void *arg);
@@ -353,6 +382,7 @@ int scheduler_start(const struct scheduler_config *cfg, struct scheduler **out, 
     s->pvcs = store_find(s->store, STR("/persistentvolumeclaims"));
     s->pvs = store_find(s->store, STR("/persistentvolumes"));
     s->classes = store_find(s->store, STR("storage.k8s.io/storageclasses"));
+    s->csinodes = store_find(s->store, STR("storage.k8s.io/csinodes"));
     s->pdbs = store_find(s->store, STR("policy/poddisruptionbudgets"));
     cache_init(&s->cache);
     pending_init(&s->queue);

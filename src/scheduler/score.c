@@ -47,7 +47,7 @@ static void taints(struct cycle *c, struct node_info **nodes, size_t n, int64_t 
         json_for ((struct json *)(uintptr_t)nodes[i]->taints, taint) {
             bool tolerated = !str_eqz(json_get_str(taint, "effect"), "PreferNoSchedule");
             json_for ((struct json *)(uintptr_t)c->tolerations, t)
-                tolerated |= toleration_matches(t, json_get_str(taint, "key"), json_get_str(taint, "value"), STR("PreferNoSchedule"));
+                tolerated |= toleration_covers(t, json_get_str(taint, "key"), json_get_str(taint, "value"), STR("PreferNoSchedule"));
             out[i] += !tolerated;
         }
 }

@@ -19,6 +19,18 @@ bool selector_match(const struct selector *s, const struct label *labels, size_t
 bool selector_match_json(const struct selector *s, const struct json *labels_obj);
 /* "metadata.name=x,spec.nodeName!=y": reqs with SEL_IN / SEL_NOT_IN of one value. */
 int field_selector_parse(struct pool *p, struct str text, struct selector *out, struct err **e) _must_check_;
+/* ---- nodes (node_match.c) ---- whoever keeps nodes in whatever form says how to read a label: absent when the node has none of that key. */
+struct node_traits {
+    const void *node;
+    struct str name;
+    struct str (*label)(const void *node, struct str key);
+};
+bool node_term_matches(const struct json *term, const struct node_traits *n);         /* a NodeSelectorTerm; an empty one matches nothing */
+bool node_selector_matches(const struct json *selector, const struct node_traits *n); /* a NodeSelector: any of its terms; NULL: every node */
+bool node_wanted(const struct json *pod_spec, const struct node_traits *n);           /* nodeSelector and required node affinity */
+bool toleration_covers(const struct json *toleration, struct str key, struct str value, struct str effect);
+bool taint_tolerated(const struct json *tolerations, const struct json *taint);       /* by any of the list */
+
 struct str selector_text(struct pool *p, const struct selector *s); /* canonical query form */
 
 /* NULL when fine, else the message that Kubernetes gives (k8s.io/apimachinery/pkg/util/validation). */

@@ -364,7 +364,7 @@ TEST(a_claim_that_waits_for_its_consumer_is_told_the_node)
         "\"accessModes\":[\"ReadWriteOnce\"],\"hostPath\":{\"path\":\"/x\"},"
         "\"nodeAffinity\":{\"required\":{\"nodeSelectorTerms\":[{\"matchExpressions\":[{\"key\":\"zone\",\"operator\":\"In\",\"values\":["
         "\"b\"]}]}]}}}}");
-    request(&w, API_PATCH_MERGE, "/persistentvolumeclaims", "default", "c", "", "{\"spec\":{\"volumeName\":\"pv\"}}");
+    request(&w, API_PATCH_MERGE, "/persistentvolumeclaims", "default", "c", "", "{\"metadata\":{\"annotations\":{\"pv.kubernetes.io/bind-completed\":\"yes\"}},\"spec\":{\"volumeName\":\"pv\"}}");
     pass(&w, 10);
     EQ_STR(node_of(&w, "p"), STR("n2"));
     close_world(&w);
@@ -423,5 +423,139 @@ TEST(a_budget_turns_preemption_to_another_node)
     pod(&w, "vip", "", CPU("1"), ",\"priorityClassName\":\"high\"");
     OK(!going(&w, "a"));
     OK(going(&w, "b"));
+    close_world(&w);
+}
+
+/* ---- volumes ---- */
+
+static void claim(struct world *w, const char *name, const char *mode, const char *class)
+{
+    request(w, API_CREATE, "/persistentvolumeclaims", "default", name, "",
+        pool_printf(w->pool,
+            "{\"apiVersion\":\"v1\",\"kind\":\"PersistentVolumeClaim\",\"metadata\":{\"name\":\"%s\"},\"spec\":{\"accessModes\":[\"%s\"],\"storageClassName\":\"%s\","
+            "\"resources\":{\"requests\":{\"storage\":\"1Gi\"}}}}",
+            name, mode, class)
+            .p);
+}
+
+static void volume(struct world *w, const char *name, const char *labels, const char *mode, const char *source, const char *node)
+{
+    request(w, API_CREATE, "/persistentvolumes", "", name, "",
+        pool_printf(w->pool,
+            "{\"apiVersion\":\"v1\",\"kind\":\"PersistentVolume\",\"metadata\":{\"name\":\"%s\",\"labels\":{%s}},\"spec\":{\"capacity\":{\"storage\":\"1Gi\"},"
+            "\"accessModes\":[\"%s\"],\"storageClassName\":\"local\",%s%s}}",
+            name, labels, mode, source,
+            *node ? pool_printf(w->pool,
+                        ",\"nodeAffinity\":{\"required\":{\"nodeSelectorTerms\":[{\"matchExpressions\":[{\"key\":\"kubernetes.io/"
+                        "hostname\",\"operator\":\"In\",\"values\":[\"%s\"]}]}]}}",
+                        node)
+                        .p
+                  : "")
+            .p);
+}
+
+static void bind_claim(struct world *w, const char *name, const char *to)
+{
+    request(w, API_PATCH_MERGE, "/persistentvolumeclaims", "default", name, "",
+        pool_printf(w->pool, "{\"metadata\":{\"annotations\":{\"pv.kubernetes.io/bind-completed\":\"yes\"}},\"spec\":{\"volumeName\":\"%s\"}}", to).p);
+}
+
+#define USES(name) ",\"volumes\":[{\"name\":\"v\",\"persistentVolumeClaim\":{\"claimName\":\"" name "\"}}]"
+#define CSI(handle) "\"csi\":{\"driver\":\"d.example.com\",\"volumeHandle\":\"" handle "\"}"
+
+TEST(a_claim_for_one_pod_only_keeps_a_second_pod_waiting_until_the_first_is_gone)
+{
+    struct world w;
+    open_world(&w);
+    node(&w, "n1", "", "");
+    node(&w, "n2", "", "");
+    claim(&w, "one", "ReadWriteOncePod", "local");
+    volume(&w, "pv", "", "ReadWriteOncePod", "\"hostPath\":{\"path\":\"/x\"}", "");
+    bind_claim(&w, "one", "pv");
+    pod(&w, "first", "", "", USES("one"));
+    OK(node_of(&w, "first").n);
+    pod(&w, "second", "", "", USES("one"));
+    EQ_STR(why(&w, "second"),
+        STR("0/2 nodes are available: 2 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod. preemption: 0/2 "
+            "nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."));
+    request(&w, API_DELETE, "/pods", "default", "first", "", "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}");
+    pass(&w, 10);
+    OK(node_of(&w, "second").n);
+    close_world(&w);
+}
+
+TEST(a_node_takes_no_more_volumes_than_its_driver_allows)
+{
+    struct world w;
+    open_world(&w);
+    node(&w, "n1", "", "");
+    request(&w, API_CREATE, "storage.k8s.io/csinodes", "", "n1", "",
+        "{\"apiVersion\":\"storage.k8s.io/v1\",\"kind\":\"CSINode\",\"metadata\":{\"name\":\"n1\"},\"spec\":{\"drivers\":[{\"name\":\"d.example.com\",\"nodeID\":\"n1\","
+        "\"allocatable\":{\"count\":1}}]}}");
+    claim(&w, "a", "ReadWriteMany", "local");
+    claim(&w, "b", "ReadWriteMany", "local");
+    volume(&w, "pva", "", "ReadWriteMany", CSI("h1"), "");
+    volume(&w, "pvb", "", "ReadWriteMany", CSI("h2"), "");
+    bind_claim(&w, "a", "pva");
+    bind_claim(&w, "b", "pvb");
+    pod(&w, "one", "", "", USES("a"));
+    pod(&w, "again", "", "", USES("a")); /* the same volume counts once */
+    pod(&w, "two", "", "", USES("b"));
+    EQ_STR(node_of(&w, "one"), STR("n1"));
+    EQ_STR(node_of(&w, "again"), STR("n1"));
+    OK(str_starts(why(&w, "two"), STR("0/1 nodes are available: 1 node(s) exceed max volume count.")));
+    close_world(&w);
+}
+
+TEST(a_volume_of_a_zone_keeps_its_pod_in_that_zone)
+{
+    struct world w;
+    open_world(&w);
+    node(&w, "n1", ",\"topology.kubernetes.io/zone\":\"a\"", "");
+    node(&w, "n2", ",\"topology.kubernetes.io/zone\":\"b\"", "");
+    node(&w, "n3", ",\"topology.kubernetes.io/zone\":\"c\"", "");
+    claim(&w, "z", "ReadWriteMany", "local");
+    volume(&w, "pv", "\"topology.kubernetes.io/zone\":\"x__b\"", "ReadWriteMany", CSI("h"), "");
+    bind_claim(&w, "z", "pv");
+    pod(&w, "p", "", "", USES("z"));
+    EQ_STR(node_of(&w, "p"), STR("n2"));
+    pod(&w, "q", "", "", USES("z") ",\"nodeSelector\":{\"kubernetes.io/hostname\":\"n1\"}");
+    OK(str_starts(why(&w, "q"), STR("0/3 nodes are available: 1 node(s) had no available volume zone, 2 node(s) didn't match Pod's node affinity/selector.")));
+    close_world(&w);
+}
+
+TEST(a_pod_goes_where_a_volume_of_its_claim_stands_ready)
+{
+    struct world w;
+    open_world(&w);
+    node(&w, "n1", "", "");
+    node(&w, "n2", "", "");
+    request(&w, API_CREATE, "storage.k8s.io/storageclasses", "", "local", "",
+        "{\"apiVersion\":\"storage.k8s.io/v1\",\"kind\":\"StorageClass\",\"metadata\":{\"name\":\"local\"},\"provisioner\":\"kubernetes.io/"
+        "no-provisioner\",\"volumeBindingMode\":\"WaitForFirstConsumer\"}");
+    claim(&w, "c", "ReadWriteOnce", "local");
+    pod(&w, "p", "", "", USES("c"));
+    OK(str_starts(why(&w, "p"), STR("0/2 nodes are available: 2 node(s) didn't find available persistent volumes to bind.")));
+    volume(&w, "pv", "", "ReadWriteOnce", "\"local\":{\"path\":\"/x\"}", "n2");
+    pass(&w, 10);
+    struct store_view *v = store_view(w.store);
+    pool_on_free(w.pool, unref_view, v);
+    const struct obj *o = view_get(v, store_find(w.store, STR("/persistentvolumeclaims")), STR("default"), STR("c"));
+    OK(str_find(o->json, STR("\"volume.kubernetes.io/selected-node\":\"n2\"")) >= 0);
+    close_world(&w);
+}
+
+TEST(a_pod_that_names_its_node_is_told_what_is_wrong_there)
+{
+    struct world w;
+    open_world(&w);
+    node(&w, "n1", "", "");
+    node(&w, "n2", "", "");
+    pod(&w, "p", "", ",\"resources\":{\"requests\":{\"cpu\":\"9\"}}",
+        ",\"affinity\":{\"nodeAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":{\"nodeSelectorTerms\":[{\"matchFields\":[{\"key\":\"metadata.name\","
+        "\"operator\":\"In\",\"values\":[\"n2\"]}]}]}}}");
+    EQ_STR(why(&w, "p"),
+        STR("0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity]. preemption: 0/2 nodes are available: 2 Preemption is not helpful "
+            "for scheduling."));
     close_world(&w);
 }
