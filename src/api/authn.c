@@ -51,15 +51,14 @@ static int by_certificate(struct call *c, const struct api_user **out, struct er
 {
     struct str der[8];
     unsigned char hash[HASH_LEN];
-    size_t n = c->rq->conn && c->api->keys ? stream_peer_certs(c->rq->conn, der, ARRAY_LEN(der)) : 0;
-    if (n == 0)
+    if (!c->rq->conn || !c->api->keys || !stream_peer_hash(c->rq->conn, hash))
         return 0;
     const struct ca *ca = api_keys_client_signer(c->api->keys);
     int64_t now = clock_now(c->api->clock);
-    hash_sha256(der[0], hash);
     if ((*out = known_find(c->pool, hash, ca, now)))
         return 1;
     struct certs chain = {0}, cas = {0};
+    size_t n = stream_peer_certs(c->rq->conn, der, ARRAY_LEN(der));
     int r = 0;
     for (size_t i = 0; i < n && r >= 0; i++)
         r = certs_parse(der[i], &chain, e);

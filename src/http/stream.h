@@ -53,6 +53,7 @@ struct dial *stream_dial(struct loop *l, const struct endpoint *ep, void (*done)
 void dial_cancel(struct dial *d);
 /* Peer's certificate chain after a TLS handshake, DER, leaf first; 0 when none. Views live as long as the stream. */
 size_t stream_peer_certs(const struct stream *s, struct str *certs, size_t max);
+bool stream_peer_hash(const struct stream *s, unsigned char *hash); /* SHA-256 (32 bytes) of the first of them, made once per connection; false: there is none */
 struct str stream_alpn(const struct stream *s);
 /* RFC 5705 exporter of the TLS session, for channel binding. false: not TLS. */
 bool stream_exporter(const struct stream *s, const char *label, uint8_t *out, size_t n);

@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
+#include "crypto/hash.h"
 #include "crypto/tls.h"
 #include "http/outq.h"
 #include "http/stream_impl.h"
@@ -32,7 +33,8 @@ struct tls_stream {
         size_t n;
     } certs[CERTS];
     size_t ncerts;
-    bool ready, shut_wanted, shut, closing;
+    unsigned char leaf[HASH_LEN]; /* of certs[0] */
+    bool hashed, ready, shut_wanted, shut, closing;
 };
 
 static struct tls_stream *tls_of(const struct stream *s)
@@ -455,6 +457,20 @@ size_t stream_peer_certs(const struct stream *s, struct str *certs, size_t max)
     for (size_t i = 0; i < n; i++)
         certs[i] = str_make((char *)t->certs[i].p, t->certs[i].n);
     return n;
+}
+
+bool stream_peer_hash(const struct stream *s, unsigned char *hash)
+{
+    struct str leaf;
+    struct stream *x = find(s);
+    if (!x || !stream_peer_certs(x, &leaf, 1))
+        return false;
+    struct tls_stream *t = tls_of(x);
+    if (!t->hashed)
+        hash_sha256(leaf, t->leaf);
+    t->hashed = true;
+    memcpy(hash, t->leaf, HASH_LEN);
+    return true;
 }
 
 struct str stream_alpn(const struct stream *s)

@@ -23,36 +23,28 @@ struct str manager_from_agent(struct str agent)
 /* --- fields that nobody owns
  * ---------------------------------------------------------------------------------------------------------------------- */
 
-static void add_path(struct pool *p, struct fieldset *s, const char *a, const char *b)
-{
-    struct fieldset_item *i = fieldset_item(p, s, pool_printf(p, "f:%s", a));
-    if (!b) {
-        i->member = true;
-        return;
-    }
-    struct fieldset *child = fieldset_under(p, i);
-    fieldset_item(p, child, pool_printf(p, "f:%s", b))->member = true;
-}
+#define MEMBER(n) {.name = {"f:" n, sizeof "f:" n - 1}, .member = true}
+#define COMMON \
+    MEMBER("apiVersion"), MEMBER("kind"), {.name = {"f:metadata", 10}, .child = (struct fieldset *)(uintptr_t)&nobodys_meta}
+/* Sorted, as every set is; nobody changes them. */
+static const struct fieldset_item meta_items[] = {MEMBER("creationTimestamp"), MEMBER("deletionGracePeriodSeconds"), MEMBER("deletionTimestamp"),
+    MEMBER("generation"), MEMBER("managedFields"), MEMBER("name"), MEMBER("namespace"), MEMBER("resourceVersion"), MEMBER("selfLink"), MEMBER("uid")};
+static const struct fieldset nobodys_meta = {(struct fieldset_item *)(uintptr_t)meta_items, ARRAY_LEN(meta_items), ARRAY_LEN(meta_items)};
+static const struct fieldset_item common_items[] = {COMMON}, status_items[] = {COMMON, MEMBER("status")};
+static const struct fieldset nobodys_common = {(struct fieldset_item *)(uintptr_t)common_items, ARRAY_LEN(common_items), ARRAY_LEN(common_items)},
+                             nobodys_status = {(struct fieldset_item *)(uintptr_t)status_items, ARRAY_LEN(status_items), ARRAY_LEN(status_items)};
 
-static struct fieldset *nobodys(struct apply_ctx *c)
+static const struct fieldset *nobodys(struct apply_ctx *c)
 {
-    static const char *const meta[] = {"name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields",
-        "resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"};
-    struct fieldset *s = pool_new_of(c->pool, struct fieldset);
-    add_path(c->pool, s, "apiVersion", NULL);
-    add_path(c->pool, s, "kind", NULL);
-    for (size_t i = 0; i < ARRAY_LEN(meta); i++)
-        add_path(c->pool, s, "metadata", meta[i]);
     if (!c->res->has_status || (c->type && c->type != c->res->type))
-        return s;
-    if (!str_eqz(c->sub, "status")) {
-        add_path(c->pool, s, "status", NULL);
-    } else {
-        const struct schema_type *t = type_of(c);
-        for (uint16_t i = 0; i < t->nfields; i++)
-            if (!str_eqz(t->fields[i].name, "metadata") && !str_eqz(t->fields[i].name, "status"))
-                add_path(c->pool, s, pool_strz(c->pool, t->fields[i].name), NULL);
-    }
+        return &nobodys_common;
+    if (!str_eqz(c->sub, "status"))
+        return &nobodys_status;
+    struct fieldset *s = fieldset_copy(c->pool, &nobodys_common);
+    const struct schema_type *t = type_of(c);
+    for (uint16_t i = 0; i < t->nfields; i++)
+        if (!str_eqz(t->fields[i].name, "metadata") && !str_eqz(t->fields[i].name, "status"))
+            fieldset_item(c->pool, s, pool_printf(c->pool, "f:%.*s", STR_ARG(t->fields[i].name)))->member = true;
     return s;
 }
 
@@ -60,9 +52,9 @@ static struct fieldset *nobodys(struct apply_ctx *c)
 static struct fieldset *filter(struct apply_ctx *c, const struct fieldset *s, const struct fieldset *ignored)
 {
     struct fieldset *out = fieldset_prune(c->pool, s, ignored);
-    struct fieldset *meta = pool_new_of(c->pool, struct fieldset);
-    fieldset_item(c->pool, meta, STR("f:metadata"))->member = true;
-    return fieldset_difference(c->pool, out, meta);
+    static const struct fieldset_item item = MEMBER("metadata");
+    static const struct fieldset meta = {(struct fieldset_item *)(uintptr_t)&item, 1, 1};
+    return fieldset_difference(c->pool, out, &meta);
 }
 
 /* --- managers
@@ -325,7 +317,8 @@ static void adopt(struct apply_ctx *c, const struct json *live, const struct fie
 int schema_apply(struct apply_ctx *c, const struct json *live, const struct json *config, struct json **out, struct err **e)
 {
     const struct schema_type *t = type_of(c);
-    struct fieldset *ignored = nobodys(c), *set, *last = NULL;
+    const struct fieldset *ignored = nobodys(c);
+    struct fieldset *set, *last = NULL;
     const struct json *given = json_path(config, "metadata", "managedFields", NULL);
     if (json_count(given))
         return err_set(e, ERR_BAD_REQUEST, "metadata.managedFields must be nil");

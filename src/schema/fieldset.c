@@ -63,6 +63,14 @@ struct fieldset *fieldset_under(struct pool *p, struct fieldset_item *i)
     return i->child;
 }
 
+struct fieldset *fieldset_copy(struct pool *p, const struct fieldset *s)
+{
+    struct fieldset *c = pool_new_of(p, struct fieldset);
+    for (uint32_t i = 0; i < s->n; i++)
+        push(p, c, s->items[i]);
+    return c;
+}
+
 bool fieldset_empty(const struct fieldset *s)
 {
     for (uint32_t i = 0; s && i < s->n; i++)

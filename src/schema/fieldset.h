@@ -24,6 +24,7 @@ struct json *fieldset_json(struct pool *p, const struct fieldset *s);
 struct fieldset_item *fieldset_item(struct pool *p, struct fieldset *s, struct str name); /* found or made */
 const struct fieldset_item *fieldset_find(const struct fieldset *s, struct str name);
 struct fieldset *fieldset_under(struct pool *p, struct fieldset_item *i); /* its child, made when absent */
+struct fieldset *fieldset_copy(struct pool *p, const struct fieldset *s);    /* its own items; what is below them is shared */
 bool fieldset_empty(const struct fieldset *s);
 bool fieldset_equal(const struct fieldset *a, const struct fieldset *b);
 struct fieldset *fieldset_union(struct pool *p, const struct fieldset *a, const struct fieldset *b);
