@@ -119,7 +119,7 @@ void admit_done(struct call *c);                              /* the store took 
 /* pages.c */
 struct pages *pages_new(struct api *a);
 void pages_free(struct pages *p);
-void pages_keep(struct pages *p, struct store_view *v);      /* five minutes from the first time on */
+void pages_keep(struct pages *p, struct store_view *v, bool first); /* five minutes from the newest first page on */
 struct store_view *pages_find(struct pages *p, int64_t rev); /* a reference, or NULL */
 void pages_expire(struct pages *p);
 

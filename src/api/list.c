@@ -84,7 +84,7 @@ static int open_token(struct call *c, struct str token, struct listing *l, struc
             return 0;
     }
     l->view = store_view(c->api->store);
-    if (rv > 0 && view_rev(l->view) != rv && view_res_rev(l->view, c->sres) > rv)
+    if (rv > 0) /* also when nothing changed since: tokens expire, so that clients meet it before it matters */
         return too_old(c, l, e);
     if (rv < 0)
         l->rv = view_rev(l->view);
@@ -272,7 +272,7 @@ static void finish(struct call *c, struct listing *l)
     if (l->more) {
         cont = token_make(c, l->rv, l->last_ns, l->last_name);
         left = l->kept ? l->kept->left : remaining(c, l);
-        pages_keep(c->api->pages, l->view);
+        pages_keep(c->api->pages, l->view, !l->stepped);
     }
     struct buf whole = BUF_INIT;
     call_depend(c, view_res_rev(l->view, c->sres));

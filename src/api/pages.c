@@ -32,7 +32,7 @@ void pages_free(struct pages *p)
     free(p);
 }
 
-void pages_keep(struct pages *p, struct store_view *v)
+void pages_keep(struct pages *p, struct store_view *v, bool first)
 {
     int64_t now = clock_mono(p->api->clock), rev = view_rev(v);
     struct store_view *out = NULL;
@@ -50,9 +50,10 @@ void pages_keep(struct pages *p, struct store_view *v)
         out = p->kept[at].view;
         p->kept[at].view = store_view_ref(v);
         p->kept[at].rev = rev;
-        p->kept[at].until = now + PAGES_NS; /* from the first page on: reading on does not keep an old root for ever */
-    } else if (p->kept[at].until <= now)
-        p->kept[at].until = now + PAGES_NS; /* expired, but not swept yet: this is a new list */
+        first = true;
+    }
+    if (first) /* reading on does not keep an old root for ever */
+        p->kept[at].until = now + PAGES_NS;
     pthread_mutex_unlock(&p->lock);
     store_view_unref(out);
 }

@@ -190,6 +190,8 @@ static int map(struct enc *x, const struct proto_field *f, const struct json *j)
             wire_length(x->out, list);
         } else if (!json_is(it, JSON_NULL) || f->item == PROTO_ANY) {
             r = value(x, f, f->item, 2, it);
+        } else if (f->item == PROTO_TIME || f->item == PROTO_MICRO_TIME || f->item == PROTO_OBJECT || f->item == PROTO_STRING) {
+            wire_bytes(x->out, 2, STR("")); /* Go's zero value */
         }
         if (r < 0)
             return r;

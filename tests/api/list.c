@@ -84,6 +84,22 @@ TEST(a_token_of_a_forgotten_root_is_told_to_have_expired)
     fixture_free(f);
 }
 
+TEST(a_token_whose_root_is_kept_no_more_expires_though_nothing_changed)
+{
+    struct fixture *f = fixture_new();
+    make(f, 3);
+    struct str rv = at(want(f, 200, "GET", CM, NULL), "metadata.resourceVersion");
+    struct buf b = BUF_INIT;
+    struct str text = pool_printf(f->pool, "{\"v\":\"meta.k8s.io/v1\",\"rv\":%.*s,\"start\":\"default/c00\\u0000\"}", STR_ARG(rv));
+    buf_base64url(&b, text.p, text.n);
+    struct json *o = want(f, 410, "GET", pool_printf(f->pool, CM "?limit=1&continue=%s", b.p).p, NULL);
+    buf_clear(&b);
+    o = want(f, 200, "GET", pool_printf(f->pool, CM "?limit=1&continue=%.*s", STR_ARG(at(o, "metadata.continue"))).p, NULL);
+    EQ_STR(at(o, "items.0.metadata.name"), STR("c01"));
+    EQ_STR(at(o, "metadata.remainingItemCount"), STR("1"));
+    fixture_free(f);
+}
+
 TEST(selectors_choose)
 {
     struct fixture *f = fixture_new();
