@@ -1,5 +1,6 @@
 #include "api/api.h"
 #include "api/api_keys.h"
+#include "api/hooks.h"
 #include "api/impl.h"
 #include "api/list_cache.h"
 #include "base/log.h"
@@ -160,6 +161,8 @@ int api_new(const struct api_config *c, struct api **out, struct err **e)
     a->discovery = discovery_new();
     a->metrics = metrics_new();
     a->quota = quota_new();
+    a->hooks = hooks_new();
+    a->remote = remote_new(a);
     a->addresses = addresses_new(a, e);
     if (!a->addresses || open_keys(a, e) < 0) {
         api_free(a);
@@ -183,6 +186,8 @@ void api_free(struct api *a)
     api_keys_free(a->keys);
     addresses_free(a->addresses);
     quota_free(a->quota);
+    hooks_free(a->hooks);
+    remote_free(a->remote);
     metrics_free(a->metrics);
     discovery_free(a->discovery);
     pages_free(a->pages);

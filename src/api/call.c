@@ -1,4 +1,5 @@
 #include "api/call.h"
+#include "api/hooks.h"
 #include "api/impl.h"
 
 #define BIT(s) (1u << (s))
@@ -139,7 +140,9 @@ static int step_verb(struct call *c)
         route->foreign(rq, user, route->arg);
         return CALL_WAIT;
     }
-    int r = c->route ? c->route->fn(c, &e) : c->handler->fn(c, &e);
+    int r = c->route ? 0 : hooks_connect(c, &e);
+    if (r == 0)
+        r = c->route ? c->route->fn(c, &e) : c->handler->fn(c, &e);
     if (r < 0)
         return call_fail(c, e);
     if (r == CALL_WAIT || r == CALL_STREAM)
@@ -150,9 +153,10 @@ static int step_verb(struct call *c)
 static int step_admit(struct call *c)
 {
     struct err *e = NULL;
-    if (write_admit(c, &e) < 0)
+    int r = write_admit(c, &e);
+    if (r < 0)
         return call_fail(c, e);
-    return CALL_STORE;
+    return r == CALL_WAIT ? CALL_WAIT : CALL_STORE;
 }
 
 static int step_store(struct call *c)
@@ -218,7 +222,7 @@ static size_t reply_parts(struct call *c, const char **type, struct http_part *o
         }
     }
     if (c->err || !c->obj) {
-        struct json *doc = c->err || c->success || !c->tree ? status_tree(c) : c->tree;
+        struct json *doc = c->err && c->denied ? c->denied : c->err || c->success || !c->tree ? status_tree(c) : c->tree;
         encode_doc(c, doc, &b);
     }
     if (c->accept.media == MEDIA_PROTO && b.n > 4 && memcmp(b.p, "k8s", 4) == 0)
@@ -253,7 +257,7 @@ static int step_reply(struct call *c)
     const char *type;
     struct http_part body[ARRAY_LEN(c->raw)];
     size_t nbody = reply_parts(c, &type, body);
-    int code = c->err ? err_http(c->err->code) : c->code ? c->code : 200;
+    int code = c->err && c->denied ? c->denied_code : c->err ? err_http(c->err->code) : c->code ? c->code : 200;
     struct http_header h[ARRAY_LEN(c->headers) + 40];
     size_t n = 0;
     h[n++] = (struct http_header){STR("content-type"), str_of(type)};

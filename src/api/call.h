@@ -66,6 +66,7 @@ struct accept {
 enum include_object { INCLUDE_METADATA, INCLUDE_OBJECT, INCLUDE_NONE };
 
 struct call;
+struct hook_run;
 typedef int call_fn(struct call *c, struct err **e); /* 0: go on; negative: the error is in *e; CALL_WAIT: suspended */
 
 /* A row of the table of handlers (handlers.c): what a verb on a resource or subresource does. */
@@ -128,6 +129,11 @@ struct call {
     bool quota;          /* holds the quota's lock */
     uint8_t inflight;    /* counted among the requests under way: inflight.c */
     void *extra;         /* the handler's own: a watch, a scale */
+    uint8_t admit_phase, hook_phase; /* how far ADMIT is; hooks.h */
+    struct hook_run *hook_run;       /* webhooks that are being asked */
+    size_t hook_object;
+    struct json *denied; /* the Status with which a webhook refused, and its code */
+    int denied_code;
 
     /* the answer */
     int code;
@@ -208,6 +214,8 @@ struct str status_json(struct pool *p, const struct err *e); /* without details,
 void encode_object(struct call *c, const struct obj *o, struct buf *out, struct err **e); /* as c->accept says */
 int encode_convert(struct call *c, struct json **doc, struct err **e) _must_check_;       /* storage version → requested */
 int encode_to_storage(struct call *c, struct json **doc, struct err **e) _must_check_;    /* requested → storage version */
+/* From one version to another, both of c's resource. */
+int encode_between(struct call *c, const struct schema_resource *from, const struct schema_resource *to, struct json **doc, struct err **e) _must_check_;
 bool encode_as_stored(const struct call *c);                                              /* the requested version is the stored one */
 struct json *encode_partial(struct pool *p, const struct json *doc);                      /* metadata only */
 void encode_doc(struct call *c, const struct json *doc, struct buf *out);                 /* JSON or YAML, pretty */
@@ -250,7 +258,7 @@ int decode_text(
     struct call *c, struct json **out, struct json_dup **dups, struct err **e) _must_check_; /* JSON or YAML as c->content says */
 
 /* write.c: the way of every write. */
-int write_admit(struct call *c, struct err **e) _must_check_;
+int write_admit(struct call *c, struct err **e) _must_check_; /* CALL_WAIT: webhooks are asked; call again when the call is resumed */
 int write_store(struct call *c, struct err **e) _must_check_;    /* CALL_VERB (as a positive number) when it is to be tried again */
 int write_read_old(struct call *c, struct err **e) _must_check_; /* w.old_obj, w.old (404) */
 int delete_store(struct call *c, struct err **e) _must_check_;   /* delete.c: STORE of a deletion */

@@ -1,3 +1,4 @@
+#include "api/hooks.h"
 #include "api/impl.h"
 
 /* How an object goes (apiserver's rest.BeforeDelete and the generic store's Delete): at once, after its grace (pods), when its finalizers
@@ -317,24 +318,60 @@ static int delete_one(struct call *c, const struct obj *listed, const struct del
     }
 }
 
-int verb_delete_collection(struct call *c, struct err **e)
-{
+struct collection { /* what a deletecollection is about; kept while webhooks are asked */
     struct delete_options opt;
+    struct store_view *view;
+    const struct obj **all;
+    size_t n;
+};
+
+static void view_drop(void *v)
+{
+    store_view_unref(v);
+}
+
+static int collect(struct call *c, struct collection *k, struct err **e)
+{
     struct select sel;
     struct store_iter it;
-    if (read_options(c, &opt, e) < 0 || select_parse(c, &sel, e) < 0)
+    size_t cap = 0;
+    if (read_options(c, &k->opt, e) < 0 || select_parse(c, &sel, e) < 0)
         return -(*e)->code;
-    _cleanup_(store_view_unrefp) struct store_view *v = store_view(c->api->store);
-    _cleanup_(buf_clear) struct buf b = BUF_INIT;
-    size_t n = 0;
-    buf_printf(&b, "{\"kind\":\"%.*s\",\"apiVersion\":\"%.*s\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"},\"items\":[",
-        STR_ARG(call_list_kind(c)), STR_ARG(api_version(c->pool, c->res->group, c->res->version)), view_rev(v));
-    iter_start(&it, v, c->sres, call_ns(c), STR_NULL, STR_NULL);
+    k->view = store_view(c->api->store);
+    pool_on_free(c->pool, view_drop, k->view);
+    iter_start(&it, k->view, c->sres, call_ns(c), STR_NULL, STR_NULL);
     for (const struct obj *o; (o = iter_next(&it));) {
         if (!select_match(c, &sel, o))
             continue;
+        if (k->n == cap) {
+            size_t grown = cap ? cap * 2 : 16;
+            k->all = pool_grow(c->pool, k->all, cap * sizeof *k->all, grown * sizeof *k->all);
+            cap = grown;
+        }
+        k->all[k->n++] = o;
+    }
+    return 0;
+}
+
+int verb_delete_collection(struct call *c, struct err **e)
+{
+    struct collection *k = c->extra;
+    if (!k) {
+        k = pool_new_of(c->pool, struct collection);
+        if (collect(c, k, e) < 0)
+            return -(*e)->code;
+        c->extra = k;
+    }
+    int r = hooks_delete_each(c, k->all, k->n, e);
+    if (r)
+        return r;
+    _cleanup_(buf_clear) struct buf b = BUF_INIT;
+    size_t n = 0;
+    buf_printf(&b, "{\"kind\":\"%.*s\",\"apiVersion\":\"%.*s\",\"metadata\":{\"resourceVersion\":\"%" PRId64 "\"},\"items\":[",
+        STR_ARG(call_list_kind(c)), STR_ARG(api_version(c->pool, c->res->group, c->res->version)), view_rev(k->view));
+    for (size_t i = 0; i < k->n; i++) {
         const struct obj *out = NULL;
-        if (delete_one(c, o, &opt, &out, e) < 0)
+        if (delete_one(c, k->all[i], &k->opt, &out, e) < 0)
             return -(*e)->code;
         if (!out)
             continue;

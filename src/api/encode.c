@@ -52,6 +52,11 @@ static int convert(struct call *c, const struct schema_resource *from, const str
     return 0;
 }
 
+int encode_between(struct call *c, const struct schema_resource *from, const struct schema_resource *to, struct json **doc, struct err **e)
+{
+    return convert(c, from, to, doc, e);
+}
+
 int encode_convert(struct call *c, struct json **doc, struct err **e)
 {
     return convert(c, c->stored, c->res, doc, e);

@@ -17,6 +17,8 @@ struct bootstrap; /* bootstrap.c */
 struct quota;     /* quota.c */
 struct recorder;  /* event.c */
 struct crds;      /* crd.h */
+struct hooks;
+struct remote;
 
 #define API_ROUTES 32
 
@@ -47,7 +49,9 @@ struct api {
     struct discovery *discovery;
     struct bootstrap *bootstrap;
     struct quota *quota;
-    struct crds *crds; /* from api_start */
+    struct hooks *hooks;   /* hooks.h */
+    struct remote *remote; /* remote.h */
+    struct crds *crds;     /* from api_start */
     struct recorder *recorder; /* event.c: from the first Event on */
     api_token_fn *tokens; /* of api_set_tokens */
     void *tokens_arg;

@@ -1,3 +1,4 @@
+#include "api/hooks.h"
 #include "api/impl.h"
 #include "base/file.h"
 
@@ -138,16 +139,14 @@ static void meta_update(struct call *c, struct json *meta)
     json_del(meta, STR("selfLink"));
 }
 
-int write_admit(struct call *c, struct err **e)
+/* Everything up to where webhooks may change it. */
+static int admit_begin(struct call *c, struct kind_ctx *k, struct err **e)
 {
     struct write *w = &c->w;
     if (w->op == WRITE_DELETE || w->internal)
         return admit(c, e);
-    struct str sub = str_eqz(c->ri.sub, "scale") ? STR("") : c->ri.sub; /* a scale is a write of spec.replicas */
-    const struct crd_row *custom = crd_row(c->res); /* versions that differ in nothing but their schema are judged by the one that was asked for */
-    struct kind_ctx k = {c->pool, custom && !custom->webhook ? c->res : c->stored, sub, clock_now(c->api->clock)};
     struct json *meta = json_put_obj(c->pool, w->doc, STR("metadata"));
-    kind_default(&k, w->doc);
+    kind_default(k, w->doc);
     if (w->op == WRITE_CREATE) {
         if (meta_create(c, meta, e) < 0)
             return -(*e)->code;
@@ -155,15 +154,58 @@ int write_admit(struct call *c, struct err **e)
         meta_update(c, meta);
     }
     apply_manage(c); /* before admission: what that adds belongs to nobody */
-    if (admit(c, e) < 0)
+    return admit(c, e);
+}
+
+static int admit_check(struct call *c, struct kind_ctx *k, struct err **e)
+{
+    struct write *w = &c->w;
+    if (w->op == WRITE_DELETE || w->internal)
+        return 0;
+    if (kind_prepare(k, w->doc, w->old, e) < 0)
         return -(*e)->code;
-    if (kind_prepare(&k, w->doc, w->old, e) < 0)
-        return -(*e)->code;
-    if (kind_validate(&k, w->doc, w->old, e) < 0)
-        return -(*e)->code;
+    return kind_validate(k, w->doc, w->old, e) < 0 ? -(*e)->code : 0;
+}
+
+static int admit_end(struct call *c, struct err **e)
+{
+    if (c->w.op == WRITE_DELETE || c->w.internal)
+        return 0;
     if (admit_after(c, e) < 0)
         return -(*e)->code;
-    write_head(w->doc);
+    write_head(c->w.doc);
+    return 0;
+}
+
+enum { ADMIT_BEGIN, ADMIT_MUTATE, ADMIT_CHECK, ADMIT_VALIDATE, ADMIT_END };
+
+int write_admit(struct call *c, struct err **e)
+{
+    struct str sub = str_eqz(c->ri.sub, "scale") ? STR("") : c->ri.sub; /* a scale is a write of spec.replicas */
+    const struct crd_row *custom = crd_row(c->res); /* versions that differ in nothing but their schema are judged by the one that was asked for */
+    struct kind_ctx k = {c->pool, custom && !custom->webhook ? c->res : c->stored, sub, clock_now(c->api->clock)};
+    for (; c->admit_phase <= ADMIT_END; c->admit_phase++) {
+        int r = 0;
+        switch (c->admit_phase) {
+        case ADMIT_BEGIN:
+            r = admit_begin(c, &k, e);
+            break;
+        case ADMIT_MUTATE:
+            r = hooks_mutate(c, e);
+            break;
+        case ADMIT_CHECK:
+            r = admit_check(c, &k, e);
+            break;
+        case ADMIT_VALIDATE:
+            r = hooks_validate(c, e);
+            break;
+        default:
+            r = admit_end(c, e);
+        }
+        if (r == CALL_WAIT || r < 0)
+            return r;
+    }
+    c->admit_phase = ADMIT_BEGIN; /* of the next try */
     return 0;
 }
 
