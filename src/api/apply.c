@@ -30,6 +30,24 @@ void apply_manage(struct call *c)
     schema_manage(&x, c->w.old, c->w.doc);
 }
 
+/* What a custom resource's schema does not know cannot be owned by anybody, whatever fieldValidation says. */
+static int typed_strictly(struct call *c, const struct json *config, struct err **e)
+{
+    struct schema_notes notes = {0};
+    struct json *copy = json_clone(c->pool, config);
+    if (!json_is(copy, JSON_OBJ) || schema_decode(c->res, c->res->type, c->pool, copy, &notes, NULL) < 0 || !notes.n)
+        return 0; /* other mistakes are told by who decodes it for good */
+    struct buf b = BUF_INIT;
+    for (size_t i = 0; i < notes.n && i < 32; i++) {
+        struct str path = str_sub(notes.items[i], sizeof("unknown field \"") - 1, notes.items[i].n - 1);
+        buf_printf(&b, "%s.%.*s: field not declared in schema", i ? "\n  " : notes.n > 1 ? "errors:\n  " : "", STR_ARG(path));
+    }
+    int r = err_set(e, ERR_INTERNAL, "failed to create typed patch object (%.*s/%.*s; %.*s, Kind=%.*s): %.*s", STR_ARG(c->ri.ns), STR_ARG(c->ri.name),
+        STR_ARG(api_version(c->pool, c->res->group, c->res->version)), STR_ARG(c->res->kind), STR_ARG(buf_str(&b)));
+    buf_clear(&b);
+    return r;
+}
+
 static int read_config(struct call *c, struct json **config, struct err **e)
 {
     struct json_dup *dups = NULL;
@@ -47,6 +65,8 @@ static int read_config(struct call *c, struct json **config, struct err **e)
     }
     if (str_empty(json_get_str(*config, "apiVersion")) || str_empty(json_get_str(*config, "kind")))
         return err_set(e, ERR_BAD_REQUEST, "error decoding patch: apiVersion and kind must be set");
+    if (c->res->type->cr && typed_strictly(c, *config, e) < 0)
+        return -(*e)->code;
     if (decode_document(c, *config, dups, e) < 0)
         return -(*e)->code;
     struct json *meta = json_put_obj(c->pool, *config, STR("metadata"));
