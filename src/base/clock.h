@@ -27,4 +27,7 @@ void clock_correct(struct clock *c, int64_t unix_ns);
 #define TIME_MAX 40
 struct str time_format(int64_t unix_ns, char out[TIME_MAX]);        /* metav1.Time: 2006-01-02T15:04:05Z */
 struct str time_format_micro(int64_t unix_ns, char out[TIME_MAX]);  /* metav1.MicroTime: ...05.000000Z */
+/* For times that an int64 of nanoseconds cannot hold: seconds since 1970 and nanoseconds (0 to 999,999,999), years 0 to 9999. */
+bool time_split(struct str s, int64_t *seconds, int64_t *ns);
+bool time_join(int64_t seconds, int64_t ns, bool micro, char out[TIME_MAX], struct str *text); /* false: no year of four digits */
 bool time_parse(struct str s, int64_t *unix_ns);                    /* any RFC 3339, with offset and fraction */

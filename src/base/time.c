@@ -92,7 +92,7 @@ static bool parse_zone(struct str *s, int64_t *seconds)
     return true;
 }
 
-bool time_parse(struct str s, int64_t *unix_ns)
+bool time_split(struct str s, int64_t *seconds, int64_t *part)
 {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     int y, mo, d, h, mi, sec;
@@ -105,9 +105,30 @@ bool time_parse(struct str s, int64_t *unix_ns)
         return false;
     if (!parse_fraction(&s, &ns) || !parse_zone(&s, &zone) || s.n)
         return false;
-    int64_t t = days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec - zone, out;
+    *seconds = days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec - zone;
+    *part = ns;
+    return true;
+}
+
+bool time_parse(struct str s, int64_t *unix_ns)
+{
+    int64_t t, ns, out;
+    if (!time_split(s, &t, &ns))
+        return false;
     if (__builtin_mul_overflow(t, NS_PER_S, &out) || __builtin_add_overflow(out, ns, &out))
         out = t < 0 ? INT64_MIN : INT64_MAX;
     *unix_ns = out;
+    return true;
+}
+
+bool time_join(int64_t seconds, int64_t ns, bool micro, char out[TIME_MAX], struct str *text)
+{
+    struct tm tm;
+    time_t t = (time_t)seconds;
+    if (seconds < -62167219200 || seconds > 253402300799 || ns < 0 || ns >= NS_PER_S || !gmtime_r(&t, &tm)) /* 0000-01-01, 9999-12-31 */
+        return false;
+    int n = snprintf(out, TIME_MAX, "%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    n += micro ? snprintf(out + n, (size_t)(TIME_MAX - n), ".%06dZ", (int)(ns / 1000)) : snprintf(out + n, (size_t)(TIME_MAX - n), "Z");
+    *text = str_make(out, (size_t)n);
     return true;
 }

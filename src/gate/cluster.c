@@ -29,11 +29,23 @@ static void set_quantity(struct pool *p, struct json *o, const char *key, int64_
     json_set_str(p, o, str_of(key), pool_printf(p, "%" PRId64 "%s", value, unit));
 }
 
+/* The kubelet's default eviction threshold stays free. */
+static int64_t kept_memory(const struct node_hello *h)
+{
+    return h->memory > (512 << 20) ? 100 << 20 : 0;
+}
+
+void cluster_allocatable(const struct gate *g, int64_t *cpu_milli, int64_t *memory)
+{
+    *cpu_milli = (int64_t)g->hello.cpus * 1000;
+    *memory = g->hello.memory - kept_memory(&g->hello);
+}
+
 static void resources(struct gate *g, struct pool *p, struct json *status)
 {
     const struct node_hello *h = &g->hello;
     struct json *capacity = json_put_obj(p, status, STR("capacity")), *allocatable = json_put_obj(p, status, STR("allocatable"));
-    int64_t kept = h->memory > (512 << 20) ? 100 << 20 : 0; /* the kubelet's default eviction threshold stays free */
+    int64_t kept = kept_memory(h);
     set_quantity(p, capacity, "cpu", (int64_t)h->cpus, "");
     set_quantity(p, capacity, "memory", h->memory / 1024, "Ki");
     set_quantity(p, capacity, "ephemeral-storage", h->storage / 1024, "Ki");

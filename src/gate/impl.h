@@ -42,6 +42,7 @@ struct events;      /* events.c */
 struct pulls;       /* pull.c */
 struct storage;     /* storage.c */
 struct image_want;  /* pull.c: of one container */
+struct resize;      /* resize.c */
 struct usage;       /* usage.c: earlier looks at what containers use */
 
 /* A pod that should run here, or that node still has. Keyed by uid. */
@@ -61,6 +62,7 @@ struct gpod {
     struct bytes *reported;         /* the status last put into the outbox */
     struct probes *probes;
     struct list hooks;              /* under way; of hook.c */
+    struct resize *resize;          /* of resize.c: what containers had when a wish could not be granted; NULL: spec.resources count */
     struct timer retry;             /* waiting for a token or an image: looked at again */
     unsigned tries;                 /* that failed, since the last that did not */
     struct image_want *wants;       /* of its containers; pull.c's */
@@ -167,6 +169,25 @@ void probes_update(struct gpod *gp);                  /* after a new state or sp
 void probes_free(struct probes *p);
 bool probes_ready(const struct gpod *gp, struct str container);    /* readiness; true when it has none and the container runs */
 bool probes_started(const struct gpod *gp, struct str container);  /* startup; true when it has none */
+
+/* resize.c: in-place resize. A wish that the node cannot grant leaves what was granted before in force. */
+struct resize;
+void resize_judge(struct gpod *gp);                   /* anew: at each resolving */
+const struct json *resize_resources(struct gpod *gp, const struct json *container); /* those that count now */
+void resize_conditions(struct gpod *gp, struct pool *p, struct json *list);         /* PodResizePending, PodResizeInProgress */
+void resize_free(struct resize *r);
+void cluster_allocatable(const struct gate *g, int64_t *cpu_milli, int64_t *memory);
+
+/* resize.c: in-place resize. A wish that the node cannot grant leaves what was granted before in force. */
+void resize_judge(struct gpod *gp);                   /* anew: at each resolving */
+bool resize_waits(const struct gpod *gp);             /* deferred: judged again when other pods have changed */
+const struct json *resize_resources(struct gpod *gp, const struct json *container); /* those that count now */
+/* Into the status of a container: what it was granted and what it has. before: the status told last. */
+void resize_status(struct gpod *gp, struct pool *p, const struct json *container, const struct json *before, struct json *to);
+/* The condition that stands now, if one does: its type, reason and message. */
+bool resize_condition(struct gpod *gp, const struct json *before, const char **type, const char **reason, struct str *message);
+void resize_free(struct resize *r);
+void cluster_allocatable(const struct gate *g, int64_t *cpu_milli, int64_t *memory);
 
 /* hook.c */
 void hook_ask(struct gate *g, struct wire_msg *m);    /* NODE_HOOK */

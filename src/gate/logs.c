@@ -15,7 +15,9 @@
 
 struct logs {
     struct gate *gate;
-    struct http_req *rq;
+    struct http_req *rq;  /* NULL once upgraded */
+    struct ws *ws;        /* the client asked for a WebSocket */
+    bool base64;
     struct pool *pool;
     struct node_log ask;
     uint64_t id;   /* of a request to node; 0: none */
@@ -55,6 +57,76 @@ static void on_close(struct http_req *rq)
     logs_free(rq->user);
 }
 
+/* ---- the way out: a plain body, or messages of a WebSocket (subprotocols binary.k8s.io, or none, and base64.binary.k8s.io) ---- */
+
+static void out_put(struct logs *l, struct buf *out)
+{
+    if (l->ws && l->base64) {
+        _cleanup_(buf_clear) struct buf text = BUF_INIT;
+        buf_base64(&text, out->p, out->n);
+        ws_send(l->ws, WS_TEXT, text.p, text.n);
+    } else if (l->ws) {
+        ws_send(l->ws, WS_BINARY, out->p, out->n);
+    } else {
+        struct bytes *b = buf_to_bytes(out);
+        http_send(l->rq, b, 0, b->n);
+        bytes_unref(b);
+    }
+}
+
+static size_t out_queued(const struct logs *l)
+{
+    return l->ws ? ws_queued(l->ws) : http_queued(l->rq);
+}
+
+static void on_ws_message(void *arg, enum ws_op op, const char *p, size_t n) { } /* there is nothing to say to a log */
+
+static void on_ws_closed(void *arg, int code, struct str reason)
+{
+    struct logs *l = arg;
+    l->ws = NULL;
+    logs_free(l);
+}
+
+static void ws_drained(void *arg);
+
+static struct http_req *leave(struct logs *l);
+
+static bool out_begin(struct logs *l)
+{
+    static const char *const protocols[] = {"binary.k8s.io", "base64.binary.k8s.io", NULL};
+    static const struct ws_events events = {on_ws_message, ws_drained, on_ws_closed};
+    static const struct http_header text = {{"content-type", 12}, {"text/plain; charset=utf-8", 25}};
+    struct http_req *rq = l->rq;
+    const char *chosen = NULL;
+    if (!str_eq_nocase(rq->protocol, STR("websocket"))) {
+        http_start(rq, 200, &text, 1);
+        return true;
+    }
+    rq->on_close = NULL;
+    rq->on_drain = NULL;
+    rq->user = NULL;
+    l->rq = NULL;
+    l->ws = ws_accept(rq, protocols, 1024, &chosen);
+    if (!l->ws) {
+        logs_free(l);
+        return false;
+    }
+    l->base64 = chosen && strcmp(chosen, protocols[1]) == 0;
+    ws_use(l->ws, &events, l);
+    return true;
+}
+
+static void out_end(struct logs *l)
+{
+    if (l->ws) {
+        ws_close(TAKE(l->ws), 1000, STR(""));
+        logs_free(l);
+    } else {
+        http_end(leave(l));
+    }
+}
+
 static struct http_req *leave(struct logs *l)
 {
     struct http_req *rq = l->rq;
@@ -80,11 +152,8 @@ static bool pass_on(struct logs *l)
     buf_drop(&l->part, l->part.n - rest.n);
     if (l->part.n > LOG_ENTRY_MAX)
         buf_reset(&l->part);
-    if (out.n) {
-        struct bytes *b = buf_to_bytes(&out);
-        http_send(l->rq, b, 0, b->n);
-        bytes_unref(b);
-    }
+    if (out.n)
+        out_put(l, &out);
     return more;
 }
 
@@ -181,7 +250,7 @@ static void pump(struct logs *l)
     size_t done = 0;
     bool go_on = true;
     while (go_on && done < TURN_MAX) {
-        if (http_queued(l->rq) >= QUEUE_HIGH) {
+        if (out_queued(l) >= QUEUE_HIGH) {
             l->waiting_drain = true;
             return;
         }
@@ -195,7 +264,7 @@ static void pump(struct logs *l)
             l->idle = 0;
         }
         if (n > 0 ? !pass_on(l) : !at_end(l, &go_on)) {
-            http_end(leave(l));
+            out_end(l);
             return;
         }
     }
@@ -208,18 +277,26 @@ static void on_timer(struct timer *t)
     pump(container_of(t, struct logs, timer));
 }
 
-static void on_drain(struct http_req *rq)
+static void drained(struct logs *l)
 {
-    struct logs *l = rq->user;
     if (!l->waiting_drain)
         return;
     l->waiting_drain = false;
     timer_in(l->gate->loop, &l->timer, 0, on_timer);
 }
 
+static void on_drain(struct http_req *rq)
+{
+    drained(rq->user);
+}
+
+static void ws_drained(void *arg)
+{
+    drained(arg);
+}
+
 static void on_files(void *arg, struct wire_msg *m)
 {
-    static const struct http_header text = {{"content-type", 12}, {"text/plain; charset=utf-8", 25}};
     struct logs *l = arg;
     struct node_reply r = {.code = ERR_UNAVAILABLE, .message = STR("the node process is away")};
     l->id = 0;
@@ -236,8 +313,8 @@ static void on_files(void *arg, struct wire_msg *m)
         l->at = p.file;
         l->offset = p.at;
     }
-    http_start(l->rq, 200, &text, 1);
-    pump(l);
+    if (out_begin(l))
+        pump(l);
 }
 
 /* ---- the request ---- */

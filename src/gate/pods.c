@@ -20,6 +20,7 @@ static void gpod_free(void *arg)
     struct gpod *p = arg;
     probes_free(p->probes);
     hooks_forget(p);
+    resize_free(p->resize);
     pulls_forget(p);
     timer_del(&p->retry);
     bytes_unref(p->object);
@@ -349,7 +350,7 @@ void pods_work(struct gate *g)
     bool node = g->node && g->hello.cpus && g->images_known;
     map_for(&g->pods, it) {
         struct gpod *p = it->value;
-        if (node && (p->dirty || g->all_dirty))
+        if (node && (p->dirty || g->all_dirty || resize_waits(p)))
             resolve_one(p);
     }
     if (node) {

@@ -408,15 +408,19 @@ static void expand_sub_paths(struct gpod *gp, struct pool *p, const struct json 
     }
 }
 
-static void resolve_limits(struct pool *p, const struct json *container, struct node_container *c)
+static void resolve_limits(struct gpod *gp, const struct json *container, struct node_container *c)
 {
-    const struct json *r = json_get(container, STR("resources"));
+    const struct json *r = resize_resources(gp, container);
+    json_for(json_get(container, STR("resizePolicy")), rule) {
+        bool restart = str_eqz(json_get_str(rule, "restartPolicy"), "RestartContainer");
+        c->resize_restarts_cpu |= restart && str_eqz(json_get_str(rule, "resourceName"), "cpu");
+        c->resize_restarts_memory |= restart && str_eqz(json_get_str(rule, "resourceName"), "memory");
+    }
     c->cpu_request_milli = amount(r, "requests", "cpu", true);
     c->cpu_limit_milli = amount(r, "limits", "cpu", true);
     c->memory_request = amount(r, "requests", "memory", false);
     c->memory_limit = amount(r, "limits", "memory", false);
     c->storage_limit = amount(r, "limits", "ephemeral-storage", false);
-    (void)p;
 }
 
 static void resolve_ports(struct pool *p, const struct json *container, struct node_container *c)
@@ -455,7 +459,7 @@ static int resolve_container(struct gate *g, struct gpod *gp, struct pool *p, co
     }
     resolve_mounts(p, container, c);
     expand_sub_paths(gp, p, container, c);
-    resolve_limits(p, container, c);
+    resolve_limits(gp, container, c);
     resolve_ports(p, container, c);
     c->tty = json_get_bool(container, "tty", false);
     c->stdin_open = json_get_bool(container, "stdin", false);
@@ -565,6 +569,7 @@ int resolve_pod(struct gate *g, struct gpod *gp, struct pool *p, struct node_pod
     const struct json *pod = gpod_tree(gp), *spec = json_get(pod, STR("spec"));
     struct str hostname = json_get_str(spec, "hostname"), handler = STR_NULL, runtime = json_get_str(spec, "runtimeClassName");
     *out = (struct node_pod){.uid = gp->uid, .ns = gp->ns, .name = gp->name};
+    resize_judge(gp);
     if (runtime.n) {
         const struct json *rc = mirror_tree(g, p, "node.k8s.io/runtimeclasses", STR(""), runtime);
         if (!rc)

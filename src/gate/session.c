@@ -23,7 +23,8 @@ struct session {
     const struct session_events *ev;
     void *arg;
     struct ws *ws;
-    bool v5;
+    bool v5, base64;    /* base64: channels are digits and data is text, for browsers' scripts */
+    bool bare;          /* before v4: no Status at the end, an error's words instead */
     struct spdy *spdy;
     struct stream *at[CHANNELS];
     struct side side[CHANNELS];
@@ -83,8 +84,17 @@ static void ws_message(void *arg, enum ws_op op, const char *p, size_t n)
 {
     struct session *s = arg;
     unsigned char channel = n ? (unsigned char)p[0] : WS_V5_CLOSE;
+    _cleanup_(buf_clear) struct buf plain = BUF_INIT;
     if (n < 2)
         return;
+    if (s->base64) {
+        buf_putc(&plain, (char)(channel - '0'));
+        if (channel < '0' || channel > '9' || !buf_unbase64(&plain, str_make(p + 1, n - 1)) || plain.n < 2)
+            return;
+        channel = (unsigned char)plain.p[0];
+        p = plain.p;
+        n = plain.n;
+    }
     if (channel == CHANNEL_IN && s->want.in && !s->input_over)
         s->ev->on_input(s->arg, p + 1, n - 1);
     else if (channel == CHANNEL_RESIZE && s->want.tty)
@@ -108,13 +118,15 @@ static void ws_closed(void *arg, int code, struct str reason)
 
 static bool accept_ws(struct session *s, struct http_req *rq)
 {
-    static const char *const protocols[] = {"v5.channel.k8s.io", "v4.channel.k8s.io", NULL};
+    static const char *const protocols[] = {"v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io", NULL};
     static const struct ws_events events = {ws_message, ws_drain, ws_closed};
     const char *chosen = NULL;
     s->ws = ws_accept(rq, protocols, MESSAGE_MAX, &chosen);
     if (!s->ws)
         return false;
     s->v5 = chosen && chosen[1] == '5';
+    s->base64 = chosen && strstr(chosen, "base64");
+    s->bare = !chosen || chosen[0] != 'v';
     ws_pause(s->ws, true);
     ws_use(s->ws, &events, s);
     session_output(s,
@@ -278,9 +290,12 @@ void session_output(struct session *s, enum session_channel c, const char *p, si
 {
     if (s->ws) {
         _cleanup_(buf_clear) struct buf b = BUF_INIT;
-        buf_putc(&b, (char)c);
-        buf_add(&b, p, n);
-        ws_send(s->ws, WS_BINARY, b.p, b.n);
+        buf_putc(&b, (char)(s->base64 ? '0' + c : c));
+        if (s->base64)
+            buf_base64(&b, p, n);
+        else
+            buf_add(&b, p, n);
+        ws_send(s->ws, s->base64 ? WS_TEXT : WS_BINARY, b.p, b.n);
     } else if (s->at[c]) {
         stream_write(s->at[c], p, n);
     }
@@ -308,7 +323,16 @@ void session_end(struct session *s, struct str status)
 {
     if (!s)
         return;
-    session_output(s, CHANNEL_ERROR, status.p, status.n);
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct json *tree;
+    if (s->bare && s->ws) {
+        if (json_parse(p, status, NULL, &tree, NULL) == 0)
+            status = json_get_str(tree, "message");
+        if (status.n)
+            session_output(s, CHANNEL_ERROR, status.p, status.n);
+    } else {
+        session_output(s, CHANNEL_ERROR, status.p, status.n);
+    }
     if (s->ws)
         ws_close(TAKE(s->ws), 1000, STR(""));
     for (int c = 0; c < CHANNELS; c++)

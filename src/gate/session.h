@@ -2,8 +2,9 @@
  * room.
  *
  *   WebSocket   subprotocols v5.channel.k8s.io and v4.channel.k8s.io (KEP-4006): each message is a channel byte and data; v5 adds 255 +
- * channel: that channel ends. SPDY/3.1    X-Stream-Protocol-Version v4.channel.k8s.io: one SPDY stream a channel, named by its streamtype
- * header; older clients.
+ *               channel: that channel ends. channel.k8s.io, or none, is the same without a Status at the end. The base64 forms of both are for scripts
+ *               in browsers: a digit and base64, as text.
+ *   SPDY/3.1    X-Stream-Protocol-Version v4.channel.k8s.io: one SPDY stream a channel, named by its streamtype header; older clients.
  *
  * The last thing sent is a metav1.Status on the error channel, behind all output.
  */

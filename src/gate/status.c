@@ -59,12 +59,11 @@ static void put_waiting(struct pool *p, struct json *to, struct str reason, stru
         json_set_str(p, w, STR("message"), message);
 }
 
-static void put_state(const struct view *v, struct json *status, const struct node_container_state *s, bool main)
+static void put_state(const struct view *v, struct json *status, const struct node_container_state *s)
 {
     struct json *state = json_put_obj(v->p, status, STR("state")), *last = json_put_obj(v->p, status, STR("lastState"));
     if (!s || (s->state == CS_WAITING && str_empty(s->reason))) {
-        bool initializing = main && json_count(json_get(v->spec, STR("initContainers"))) && !v->init_done;
-        put_waiting(v->p, state, initializing || (!main && s == NULL) ? STR("PodInitializing") : STR("ContainerCreating"), STR_NULL);
+        put_waiting(v->p, state, json_count(json_get(v->spec, STR("initContainers"))) ? STR("PodInitializing") : STR("ContainerCreating"), STR_NULL);
     } else if (s->state == CS_WAITING) {
         put_waiting(v->p, state, s->reason, s->message);
     } else if (s->state == CS_RUNNING) {
@@ -97,11 +96,12 @@ static struct json *container_status(const struct view *v, const struct json *co
     const struct node_container_state *s = state_of(v, name);
     struct json *o = json_obj(p);
     json_set_str(p, o, STR("name"), name);
-    put_state(v, o, s, !init);
+    put_state(v, o, s);
     json_set_bool(p, o, STR("ready"), container_ready(v, container, s, init));
     json_set_int(p, o, STR("restartCount"), s ? (int64_t)s->restarts : 0);
     json_set_str(p, o, STR("image"), s && s->image.n ? s->image : json_get_str(container, "image"));
     json_set_str(p, o, STR("imageID"), s ? s->image_id : STR(""));
+    resize_status(v->gp, p, container, v->before, o);
     if (s && s->id.n)
         json_set_str(p, o, STR("containerID"), container_id(p, s->id));
     json_set_bool(p, o, STR("started"), s && s->state == CS_RUNNING && (init && !is_sidecar(container) ? false : s->started_ok && probes_started(v->gp, name)));
@@ -238,7 +238,7 @@ static struct str closed_gates(const struct view *v)
 static void keep_foreign(const struct view *v, struct json *list)
 {
     json_for(json_get(v->old, STR("conditions")), c)
-        if (!find(list, json_get_str(c, "type")))
+        if (!find(list, json_get_str(c, "type")) && !str_starts(json_get_str(c, "type"), STR("PodResize")))
             json_append(list, json_clone(v->p, c));
 }
 
@@ -254,6 +254,10 @@ static void put_conditions(const struct view *v, struct json *status, const char
     put_condition(v, list, "Ready", ready, ended ? ended : !containers_ready ? "ContainersNotReady" : closed.n ? "ReadinessGatesNotReady" : NULL, ended ? STR_NULL : !containers_ready ? not_ready : closed);
     put_condition(v, list, "ContainersReady", containers_ready, ended ? ended : containers_ready ? NULL : "ContainersNotReady", ended ? STR_NULL : not_ready);
     put_condition(v, list, "PodScheduled", true, NULL, STR_NULL);
+    const char *type, *reason;
+    struct str message;
+    if (!ended && resize_condition(v->gp, v->before, &type, &reason, &message))
+        put_condition(v, list, type, true, reason, message);
     keep_foreign(v, list);
 }
 

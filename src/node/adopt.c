@@ -117,6 +117,7 @@ static void adopt_one(struct node *n, const char *uid)
     }
     paths(p);
     p->synced = false;
+    p->applied = p->spec.generation; /* the next NODE_POD, which gate sends whatever stands in it, sets the limits once more */
     if (!same_boot)
         for (size_t i = 0; i < p->nc; i++)
             rebooted(p->c[i]);

@@ -220,9 +220,9 @@ static char *termination_message(struct container *c, int64_t code)
     char tail[LOG_TAIL * 2 + 1];
     ssize_t n = pread(fd, tail, sizeof tail - 1, MAX(st.st_size - (off_t)(sizeof tail - 1), 0));
     struct str rest = str_make(tail, n > 0 ? (size_t)n : 0), line, head, body;
-    while (str_split(&rest, '\n', &line)) /* "time stream tag text" */
+    while (str_split(&rest, '\n', &line)) /* "time stream tag text"; the tag is P where no line ended */
         if (str_cut(line, ' ', &head, &body) && str_cut(body, ' ', &head, &body) && str_cut(body, ' ', &head, &body))
-            buf_printf(&b, "%.*s\n", STR_ARG(body));
+            buf_printf(&b, "%.*s%s", STR_ARG(body), str_starts(head, STR("P")) ? "" : "\n");
     return b.n ? str_dup(str_sub(buf_str(&b), b.n > LOG_TAIL ? b.n - LOG_TAIL : 0, b.n)) : NULL;
 }
 
@@ -306,6 +306,8 @@ static void on_started(void *owner, int code, struct str output)
         return;
     }
     con_post_start(c);
+    if (p->applied != p->spec.generation)
+        pod_resize(p);
     pod_report(p);
     pod_kick(p);
 }
@@ -408,6 +410,7 @@ void con_start(struct container *c)
     con_wait(c, NULL, NULL);
     c->started_ok = c->startup_ok = c->oom = c->killed_by_us = c->ended = c->pre_stop_done = false;
     c->spec_hash = c->spec->spec_hash;
+    c->applied = con_limits_of(c->spec);
     c->conmon = (struct process){0, 0};
     c->pid = 0;
     con_move(c, CON_CREATING);

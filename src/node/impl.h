@@ -91,6 +91,7 @@ struct container {
     struct watch conmon_watch;
     int64_t started, backoff, next_at, last_update;
     bool started_ok, ran, ended, killed_by_us, want_restart, oom;
+    struct con_limits { int64_t cpu_request, cpu_limit, memory_request, memory_limit; bool known; } applied; /* what this run has */
     bool startup_ok;            /* gate said NODE_STARTED of this run */
     bool hook_asked;            /* gate performs a hook of this run */
     struct run_result now, last;
@@ -121,6 +122,9 @@ struct pod {
     struct timer retry, deadline;
     struct defer step, report;
     bool failed_final;          /* an init container failed for good */
+    uint64_t applied;           /* generation of the spec whose limits are in force */
+    char *resize_error;
+    struct timer resize_retry;
     bool restart_all;           /* a restart rule asked for it: all stop, then all begin anew, init containers first */
 };
 
@@ -147,6 +151,10 @@ struct pod *node_pod_by_uid(struct node *n, struct str uid);
 bool pod_uid_ok(struct str uid);
 void pod_fail(
     struct pod *p, const char *reason, const char *message); /* evicted and the like: stopped for good, kept until gate lets it go */
+
+/* resize.c */
+void pod_resize(struct pod *p);  /* limits of running containers follow the spec; tried again when the kernel refuses */
+struct con_limits con_limits_of(const struct node_container *c);
 
 /* setup.c: the sandbox */
 void pod_setup(struct pod *p);

@@ -54,6 +54,7 @@ void pod_free(struct pod *p)
     free(p->c);
     timer_del(&p->retry);
     timer_del(&p->deadline);
+    timer_del(&p->resize_retry);
     defer_del(p->node->loop, &p->step);
     defer_del(p->node->loop, &p->report);
     sandbox_free(p->sandbox);
@@ -67,6 +68,7 @@ void pod_free(struct pod *p)
     free(p->reason);
     free(p->message);
     free(p->handler);
+    free(p->resize_error);
     free(p);
 }
 
@@ -152,23 +154,6 @@ void node_qos_changed(struct node *n)
     loop_defer(n->loop, &n->qos, on_qos);
 }
 
-/* In-place resize: the limits of running containers follow the spec. */
-static void resize(struct pod *p)
-{
-    if (p->state == PS_READY && pod_limit(p, NULL) < 0)
-        pod_event(p, STR_NULL, true, "ResizeFailed", "the limits of the pod could not be set");
-    for (size_t i = 0; i < p->nc; i++) {
-        struct container *c = p->c[i];
-        if (c->state != CON_RUNNING || !c->spec)
-            continue;
-        _cleanup_(freep) char *cgroup = con_cgroup(c);
-        _cleanup_(err_freep) struct err *e = NULL;
-        struct cgroup_limits l = {c->spec->cpu_request_milli, c->spec->cpu_limit_milli, c->spec->memory_limit, c->spec->pids_limit};
-        if (cgroup_limit(p->node->cgroups, cgroup, &l, &e) < 0)
-            pod_event(p, str_of(c->name), true, "ResizeFailed", "%s", err_msg(e));
-    }
-}
-
 /* Volumes of files of a running pod follow the spec; nothing is written for those that are as they should be. */
 static void refresh_volumes(struct pod *p)
 {
@@ -245,9 +230,10 @@ int pod_receive(struct node *n, struct str body, struct err **e)
         return r;
     }
     if (fresh) {
+        p->applied = p->spec.generation;
         pod_save(p);
     } else {
-        resize(p);
+        pod_resize(p);
         refresh_volumes(p);
     }
     node_qos_changed(n);

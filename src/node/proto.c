@@ -80,7 +80,8 @@ FIELDS(node_container) = {WIRE_STR(struct node_container, name, NAME), WIRE_ENUM
     WIRE_STR(struct node_container, termination_path, PATH), WIRE_STR(struct node_container, termination_policy, 64),
     WIRE_STR(struct node_container, restart_policy, 32), WIRE_LIST(struct node_container, ports, nports, &node_port_type, 256),
     WIRE_U64(struct node_container, spec_hash), WIRE_LIST(struct node_container, rules, nrules, &node_restart_rule_type, 64),
-    WIRE_BOOL(struct node_container, startup_probe), WIRE_END};
+    WIRE_BOOL(struct node_container, startup_probe), WIRE_BOOL(struct node_container, resize_restarts_cpu),
+    WIRE_BOOL(struct node_container, resize_restarts_memory), WIRE_END};
 SUBTYPE(node_container);
 FIELDS(node_pod) = {WIRE_STR(struct node_pod, uid, NAME), WIRE_STR(struct node_pod, ns, NAME), WIRE_STR(struct node_pod, name, NAME),
     WIRE_STR(struct node_pod, hostname, NAME), WIRE_STR(struct node_pod, subdomain, NAME), WIRE_STR(struct node_pod, service_account, NAME),
@@ -150,7 +151,8 @@ FIELDS(node_pod_state) = {WIRE_STR(struct node_pod_state, uid, NAME), WIRE_STR(s
     WIRE_BOOL(struct node_pod_state, stopping), WIRE_BOOL(struct node_pod_state, deadline_passed),
     WIRE_BOOL(struct node_pod_state, evicted), WIRE_STR(struct node_pod_state, reason, NAME),
     WIRE_STR(struct node_pod_state, message, TEXT), WIRE_I64(struct node_pod_state, started),
-    WIRE_LIST(struct node_pod_state, containers, ncontainers, &node_container_state_type, 512), WIRE_END};
+    WIRE_LIST(struct node_pod_state, containers, ncontainers, &node_container_state_type, 512), WIRE_U64(struct node_pod_state, applied),
+    WIRE_STR(struct node_pod_state, resize_error, TEXT), WIRE_END};
 TYPE(node_pod_state);
 FIELDS(node_event) = {WIRE_STR(struct node_event, uid, NAME), WIRE_STR(struct node_event, ns, NAME),
     WIRE_STR(struct node_event, name, NAME), WIRE_STR(struct node_event, container, NAME), WIRE_BOOL(struct node_event, warning),

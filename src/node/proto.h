@@ -153,6 +153,7 @@ struct node_container {
     struct node_port *ports; size_t nports;
     uint64_t spec_hash;                      /* changes when the container must be made again (image) */
     struct node_restart_rule *rules; size_t nrules;
+    bool resize_restarts_cpu, resize_restarts_memory; /* resizePolicy RestartContainer */
     bool startup_probe;                      /* gate will say NODE_STARTED of each run; asked of sidecars only */
 };
 struct node_pod {
@@ -210,6 +211,8 @@ struct node_pod_state {
     struct str reason, message;
     int64_t started;                         /* when node first saw it */
     struct node_container_state *containers; size_t ncontainers;
+    uint64_t applied;                        /* generation of the spec whose limits all running containers have; below it, a resize is under way */
+    struct str resize_error;                 /* why it is: empty while it is only being done */
 };
 struct node_event { struct str uid, ns, name, container; bool warning; struct str reason, message; };
 

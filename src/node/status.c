@@ -44,17 +44,16 @@ static void ended_out(const struct run_result *r, struct node_container_state *o
     o->id = str_of(r->id);
 }
 
+/* As the kubelet words it: a pod that has init containers is initializing, whichever of its containers waits. */
 static const char *waiting_reason(const struct container *c)
 {
     const struct pod *p = c->pod;
-    bool init_left = false;
+    bool init = false;
     for (size_t i = 0; i < p->nc; i++)
-        init_left |= p->c[i]->kind == CON_INIT && !(p->c[i]->state == CON_DONE && p->c[i]->now.exit_code == 0);
+        init |= p->c[i]->kind == CON_INIT || p->c[i]->kind == CON_SIDECAR;
     if (c->spec && str_empty(c->spec->image) && !str_empty(c->spec->waiting_reason) && p->state == PS_READY)
         return NULL;
-    return init_left && c->kind != CON_INIT && p->state == PS_READY ? "PodInitializing"
-           : init_left && c->kind != CON_INIT                       ? "PodInitializing"
-                                                                    : "ContainerCreating";
+    return init ? "PodInitializing" : "ContainerCreating";
 }
 
 static void state_out(const struct container *c, struct node_container_state *o)
@@ -106,7 +105,9 @@ void pod_report_now(struct pod *p)
         .message = str_of(p->message),
         .started = p->started,
         .containers = list,
-        .ncontainers = p->nc};
+        .ncontainers = p->nc,
+        .applied = p->applied,
+        .resize_error = str_of(p->resize_error)};
     wire_send(n->gate, NODE_POD_STATE, 0, &node_pod_state_type, &s, NULL, 0);
 }
 

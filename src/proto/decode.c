@@ -45,13 +45,13 @@ static int raw_json(struct dec *d, struct str s, struct json **out)
 static int moment(struct dec *d, const struct small *m, bool micro, struct json **out)
 {
     char t[TIME_MAX];
-    int64_t ns;
+    struct str text;
     int32_t nanos = (int32_t)m->v[2];
     if (!m->v[1] && !nanos)
         return 0; /* Go's zero time */
-    if (nanos < 0 || nanos >= NS_PER_S || __builtin_mul_overflow((int64_t)m->v[1], NS_PER_S, &ns) || __builtin_add_overflow(ns, nanos, &ns))
+    if (!time_join((int64_t)m->v[1], nanos, micro, t, &text))
         return bad(d, "a time out of range");
-    *out = json_str(d->pool, micro ? time_format_micro(ns, t) : time_format(ns, t));
+    *out = json_str(d->pool, text);
     return 0;
 }
 

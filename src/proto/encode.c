@@ -35,10 +35,9 @@ static int submessage(struct enc *x, const void *type, uint32_t number, const st
 
 static int moment(struct enc *x, const struct json *j, bool micro)
 {
-    int64_t ns;
-    if (!json_is(j, JSON_STR) || !time_parse(json_as_str(j), &ns))
+    int64_t s, part;
+    if (!json_is(j, JSON_STR) || !time_split(json_as_str(j), &s, &part))
         return wrong(x, j, "a time");
-    int64_t s = ns / NS_PER_S - (ns % NS_PER_S < 0), part = ns - s * NS_PER_S;
     wire_number(x->out, 1, (uint64_t)s);
     wire_number(x->out, 2, micro ? (uint64_t)(part / 1000 * 1000) : 0);
     return 0;

@@ -163,9 +163,9 @@ static int quantity(struct walk *w, struct json *v)
 static int moment(struct walk *w, struct json *v, bool micro)
 {
     char text[TIME_MAX];
-    int64_t ns;
-    struct str s = json_as_str(v);
-    if (!time_parse(s, &ns)) {
+    int64_t seconds, ns;
+    struct str s = json_as_str(v), out;
+    if (!time_split(s, &seconds, &ns) || !time_join(seconds, ns, micro, text, &out)) {
         struct buf b = BUF_INIT;
         go_quote(&b, s);
         buf_printf(&b, " as \"2006-01-02T15:04:05%sZ07:00\": cannot parse ", micro ? ".000000" : "");
@@ -175,7 +175,6 @@ static int moment(struct walk *w, struct json *v, bool micro)
         buf_clear(&b);
         return rc;
     }
-    struct str out = micro ? time_format_micro(ns, text) : time_format(ns, text);
     if (!str_eq(out, s))
         set_str(w, v, out);
     return 0;
