@@ -74,7 +74,13 @@ const char *check_mode(struct str v)
 
 const char *check_backend(struct str v)
 {
-    return str_eqz(v, "vxlan") || str_eqz(v, "host-gw") || str_eqz(v, "none") ? NULL : "must be vxlan, host-gw or none";
+    if (str_eqz(v, "vxlan") || str_eqz(v, "host-gw") || str_eqz(v, "none"))
+        return NULL;
+    if (str_starts(v, STR("wireguard")) || str_eqz(v, "ipsec"))
+        return "encrypts, which this version cannot do between nodes; must be vxlan, host-gw or none";
+    if (str_starts(v, STR("vxlan=")) || str_starts(v, STR("host-gw=")) || str_eqz(v, "tailscale"))
+        return "takes no options in this version; must be vxlan, host-gw or none";
+    return "must be vxlan, host-gw or none";
 }
 
 const char *check_log_level(struct str v)

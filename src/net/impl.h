@@ -86,6 +86,8 @@ struct net_leftovers {
 };
 int net_leftovers_read(struct net *n, struct net_leftovers *o, bool sets, struct err **e) _must_check_;
 void net_leftovers_clear(struct net_leftovers *o);
+/* foreign.c: other firewalls let pods pass, or (accept false) are as they were. Done again whenever the host's addresses change. */
+int net_foreign(struct net *n, bool accept, struct err **e) _must_check_;
 /* policy.c */
 void net_policies_clear(struct net *n);
 int net_policy_pod(struct net *n, struct str uid, struct err **e) _must_check_; /* its address came or went */

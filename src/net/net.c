@@ -13,6 +13,8 @@ static void addresses_settled(struct timer *t)
     struct net *n = container_of(t, struct net, addr_timer);
     if (n->configured && map_count(&n->peers) && net_peers_again(n, NULL) < 0)
         n->configured = false; /* the next net_configure does it all anew */
+    if (n->table_ready)
+        (void)!net_foreign(n, true, NULL); /* docker0 may have come */
     if (n->o.on_addresses)
         n->o.on_addresses(n->o.arg);
 }
@@ -147,6 +149,8 @@ int net_configure(struct net *n, const struct net_config *c, struct err **e)
         r = net_table_build(n, e);
     if (r == 0 && map_count(&n->peers)) /* their link may be a new one, and routes by way of an address go when it goes */
         r = net_peers_again(n, e);
+    if (r == 0)
+        r = net_foreign(n, true, e);
     n->configured = r == 0;
     return r;
 }
@@ -197,6 +201,8 @@ int net_uninstall(const char *state_dir, struct err **e)
     nft_table_add(&b); /* deleting what is not there would fail */
     nft_table_del(&b);
     r = nft_commit(&b, n->nft, e);
+    if (r == 0)
+        r = net_foreign(n, false, e);
     if (state_dir && unlink(path) < 0 && errno != ENOENT && r == 0)
         r = err_errno(e, errno, "remove %s", path);
     return r;

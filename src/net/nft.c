@@ -73,7 +73,12 @@ static void msg_end(struct nft *b)
 
 static void nft_msg(struct nft *b, uint16_t type, uint16_t flags)
 {
-    msg(b, (uint16_t)((NFNL_SUBSYS_NFTABLES << 8) | type), flags, NFPROTO_INET, 0);
+    msg(b, (uint16_t)((NFNL_SUBSYS_NFTABLES << 8) | type), flags, b->foreign.table ? b->foreign.family : NFPROTO_INET, 0);
+}
+
+static const char *table_of(const struct nft *b)
+{
+    return b->foreign.table ? b->foreign.table : NFT_TABLE;
 }
 
 /* ---- batches ---- */
@@ -300,10 +305,38 @@ void nft_rule(struct nft *b, const char *chain)
     b->rule_exprs = nest(b, NFTA_RULE_EXPRESSIONS);
 }
 
+/* User data as nft(8) reads comments: type 0, length, text with its end. */
+void nft_rule_first(struct nft *b, const struct nft_foreign *at, const char *comment)
+{
+    char data[64] = {0};
+    size_t n = strnlen(comment, sizeof data - 3) + 1;
+
+    data[1] = (char)n;
+    memcpy(data + 2, comment, n - 1);
+    b->foreign = *at;
+    nft_msg(b, NFT_MSG_NEWRULE, NLM_F_CREATE);
+    attr_z(b, NFTA_RULE_TABLE, table_of(b));
+    attr_z(b, NFTA_RULE_CHAIN, at->chain);
+    attr(b, NFTA_RULE_USERDATA, data, n + 2);
+    b->rule_exprs = nest(b, NFTA_RULE_EXPRESSIONS);
+}
+
+void nft_rule_del(struct nft *b, const struct nft_foreign *at, uint64_t handle)
+{
+    b->foreign = *at;
+    nft_msg(b, NFT_MSG_DELRULE, 0);
+    attr_z(b, NFTA_RULE_TABLE, table_of(b));
+    attr_z(b, NFTA_RULE_CHAIN, at->chain);
+    attr_u64(b, NFTA_RULE_HANDLE, handle);
+    msg_end(b);
+    b->foreign = (struct nft_foreign){0};
+}
+
 void nft_rule_end(struct nft *b)
 {
     nest_end(b, b->rule_exprs);
     msg_end(b);
+    b->foreign = (struct nft_foreign){0};
 }
 
 struct expr {
@@ -492,20 +525,14 @@ static void name_in(const struct nlmsghdr *h, uint16_t table_attr, uint16_t name
         fn(arg, str_of(mnl_attr_get_str(name)));
 }
 
-int nft_list(int fd, bool sets, void (*fn)(void *arg, struct str name), void *arg, struct err **e)
+/* Sends what q holds and gives each answer to one. */
+static int dump(int fd, struct nft *q, void (*one)(void *arg, const struct nlmsghdr *h), void *arg, struct err **e)
 {
     _cleanup_(freep) char *in = xmalloc(65536);
-    struct nft q = {.b = BUF_INIT};
-    int r = 0;
+    int r = send(fd, q->b.p, q->b.n, 0) < 0 ? err_errno(e, errno, "nftables: list") : 0;
     bool done = false;
 
-    nft_msg(&q, sets ? NFT_MSG_GETSET : NFT_MSG_GETCHAIN, NLM_F_DUMP);
-    if (sets)
-        attr_z(&q, NFTA_SET_TABLE, NFT_TABLE);
-    msg_end(&q);
-    if (send(fd, q.b.p, q.b.n, 0) < 0)
-        r = err_errno(e, errno, "nftables: list");
-    buf_clear(&q.b);
+    buf_clear(&q->b);
     while (r == 0 && !done) {
         int len = (int)recv(fd, in, 65536, 0);
         if (len <= 0)
@@ -513,11 +540,117 @@ int nft_list(int fd, bool sets, void (*fn)(void *arg, struct str name), void *ar
         for (struct nlmsghdr *h = (struct nlmsghdr *)(void *)in; mnl_nlmsg_ok(h, len); h = mnl_nlmsg_next(h, &len)) {
             if (h->nlmsg_type == NLMSG_DONE || h->nlmsg_type == NLMSG_ERROR)
                 done = true;
-            else if (sets)
-                name_in(h, NFTA_SET_TABLE, NFTA_SET_NAME, fn, arg);
             else
-                name_in(h, NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME, fn, arg);
+                one(arg, h);
         }
     }
     return r;
+}
+
+struct names {
+    bool sets;
+    void (*fn)(void *arg, struct str name);
+    void *arg;
+};
+
+static void one_name(void *arg, const struct nlmsghdr *h)
+{
+    const struct names *x = arg;
+    if (x->sets)
+        name_in(h, NFTA_SET_TABLE, NFTA_SET_NAME, x->fn, x->arg);
+    else
+        name_in(h, NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME, x->fn, x->arg);
+}
+
+int nft_list(int fd, bool sets, void (*fn)(void *arg, struct str name), void *arg, struct err **e)
+{
+    struct nft q = {.b = BUF_INIT};
+    struct names x = {sets, fn, arg};
+
+    nft_msg(&q, sets ? NFT_MSG_GETSET : NFT_MSG_GETCHAIN, NLM_F_DUMP);
+    if (sets)
+        attr_z(&q, NFTA_SET_TABLE, NFT_TABLE);
+    msg_end(&q);
+    return dump(fd, &q, one_name, &x, e);
+}
+
+/* ---- chains and rules of others ---- */
+
+struct chains {
+    void (*fn)(void *arg, const struct nft_foreign *chain, bool forward, bool drop);
+    void *arg;
+};
+
+static void one_chain(void *arg, const struct nlmsghdr *h)
+{
+    const struct chains *x = arg;
+    const struct nfgenmsg *g = mnl_nlmsg_get_payload(h);
+    struct nft_foreign c = {.family = g->nfgen_family};
+    bool forward = false, drop = false;
+    const struct nlattr *a, *hook;
+
+    mnl_attr_for_each(a, h, sizeof *g)
+    {
+        if (mnl_attr_get_type(a) == NFTA_CHAIN_TABLE)
+            c.table = mnl_attr_get_str(a);
+        if (mnl_attr_get_type(a) == NFTA_CHAIN_NAME)
+            c.chain = mnl_attr_get_str(a);
+        if (mnl_attr_get_type(a) == NFTA_CHAIN_POLICY)
+            drop = ntohl(mnl_attr_get_u32(a)) == NF_DROP;
+        if (mnl_attr_get_type(a) == NFTA_CHAIN_HOOK)
+            mnl_attr_for_each_nested(hook, a)
+                if (mnl_attr_get_type(hook) == NFTA_HOOK_HOOKNUM)
+                    forward = ntohl(mnl_attr_get_u32(hook)) == NF_INET_FORWARD;
+    }
+    if (c.table && c.chain && strcmp(c.table, NFT_TABLE) != 0)
+        x->fn(x->arg, &c, forward, drop);
+}
+
+int nft_foreign_chains(
+    int fd, void (*fn)(void *arg, const struct nft_foreign *chain, bool forward, bool drop), void *arg, struct err **e)
+{
+    struct nft q = {.b = BUF_INIT, .foreign = {.family = NFPROTO_UNSPEC, .table = ""}};
+    struct chains x = {fn, arg};
+
+    nft_msg(&q, NFT_MSG_GETCHAIN, NLM_F_DUMP);
+    msg_end(&q);
+    return dump(fd, &q, one_chain, &x, e);
+}
+
+struct tagged {
+    const char *comment;
+    void (*fn)(void *arg, uint64_t handle);
+    void *arg;
+};
+
+static void one_rule(void *arg, const struct nlmsghdr *h)
+{
+    const struct tagged *x = arg;
+    size_t n = strlen(x->comment);
+    const struct nlattr *a;
+    uint64_t handle = 0;
+    bool ours = false;
+
+    mnl_attr_for_each(a, h, sizeof(struct nfgenmsg))
+    {
+        if (mnl_attr_get_type(a) == NFTA_RULE_HANDLE)
+            handle = be64toh(mnl_attr_get_u64(a));
+        if (mnl_attr_get_type(a) == NFTA_RULE_USERDATA && mnl_attr_get_payload_len(a) >= n + 3)
+            ours = memcmp((const char *)mnl_attr_get_payload(a) + 2, x->comment, n + 1) == 0;
+    }
+    if (ours && handle)
+        x->fn(x->arg, handle);
+}
+
+int nft_foreign_rules(
+    int fd, const struct nft_foreign *at, const char *comment, void (*fn)(void *arg, uint64_t handle), void *arg, struct err **e)
+{
+    struct nft q = {.b = BUF_INIT, .foreign = *at};
+    struct tagged x = {comment, fn, arg};
+
+    nft_msg(&q, NFT_MSG_GETRULE, NLM_F_DUMP);
+    attr_z(&q, NFTA_RULE_TABLE, at->table);
+    attr_z(&q, NFTA_RULE_CHAIN, at->chain);
+    msg_end(&q);
+    return dump(fd, &q, one_rule, &x, e);
 }

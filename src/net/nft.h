@@ -23,8 +23,13 @@ enum { NFT_T_IP4 = 7, NFT_T_PROTO = 12, NFT_T_PORT = 13, NFT_T_MARK = 19 /* a nu
 #define NFT_CAT2(a, b) (((a) << 6) | (b))
 #define NFT_CAT3(a, b, c) (((a) << 12) | ((b) << 6) | (c))
 
+struct nft_foreign { /* a chain of somebody else's table */
+    uint8_t family;
+    const char *table, *chain;
+};
 struct nft {
     struct buf b;
+    struct nft_foreign foreign; /* table set: where the message under construction goes, instead of our own */
     uint32_t seq;
     size_t msg, rule_exprs, anon;
 };
@@ -85,3 +90,14 @@ void nft_x_is_ip4(struct nft *b);                  /* nfproto == ipv4, else the 
 
 /* Reads back the names of all chains, or sets, of the table: fn for each. */
 int nft_list(int fd, bool sets, void (*fn)(void *arg, struct str name), void *arg, struct err **e) _must_check_;
+
+/* Somebody else's chains: one rule with a comment put before all others, found again by the comment, deleted by handle. Between
+ * nft_rule_first and nft_rule_end stand expressions as usual. */
+void nft_rule_first(struct nft *b, const struct nft_foreign *at, const char *comment);
+void nft_rule_del(struct nft *b, const struct nft_foreign *at, uint64_t handle);
+/* All chains but ours; forward: a base chain at that hook, drop: its policy. chain's strings live for the call. */
+int nft_foreign_chains(int fd, void (*fn)(void *arg, const struct nft_foreign *chain, bool forward, bool drop), void *arg,
+    struct err **e) _must_check_;
+/* Handles of the rules there that bear the comment. */
+int nft_foreign_rules(int fd, const struct nft_foreign *at, const char *comment, void (*fn)(void *arg, uint64_t handle), void *arg,
+    struct err **e) _must_check_;

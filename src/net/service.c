@@ -17,7 +17,7 @@
 #include "base/file.h"
 #include "net/impl.h"
 
-#define MAX_BACKENDS 1000
+#define MAX_BACKENDS 16384
 #define MAX_STICKY 256 /* endpoints of a port with affinity: each costs a rule on the way */
 #define MAX_PORTS 250
 #define MAX_ADDRESSES 64

@@ -225,7 +225,7 @@ TEST(a_service_spreads_over_its_endpoints_and_hairpins_and_refuses_without_any)
     FINE(net_services(n, false, &s, 1, &e), e);
     EQ_Z(ask(a, "10.43.0.5", 80), "a 10.42.0.1");
     EQ_Z(ask(b, "10.43.0.5", 80), "a 10.42.0.3");
-    EQ_Z(ask(b, "10.42.0.1", 30080), "a 10.42.0.1");
+    EQ_Z(ask(b, "10.42.0.1", 30080), "a 10.42.0.3");
     /* affinity to one of two */
     port.nbackends = 2;
     s.affinity_s = 60;
@@ -397,8 +397,8 @@ TEST(what_comes_from_outside_obeys_policies_and_source_ranges)
     s.external_ips = &external;
     s.nexternal_ips = 1;
     FINE(net_services(n, true, &s, 1, &e), e);
-    EQ_Z(ask(outside, "192.168.50.1", 30080), "a 10.42.0.1"); /* policy Cluster: masqueraded */
-    EQ_Z(ask(outside, "192.168.50.1", 80), "a 10.42.0.1");
+    EQ_Z(ask(outside, "192.168.50.1", 30080), "a 192.168.50.2"); /* its answer comes back through here anyway */
+    EQ_Z(ask(outside, "192.168.50.1", 80), "a 192.168.50.2");
     s.local_external = true;
     FINE(net_services(n, false, &s, 1, &e), e);
     EQ_Z(ask(outside, "192.168.50.1", 30080), "a 192.168.50.2"); /* Local: the client as it is */
@@ -604,4 +604,103 @@ TEST(one_change_among_ten_thousand_services_stays_under_half_a_second)
     int64_t few = change_among(100), many = change_among(10000);
     printf("# one endpoint's change: %lld us among 100 Services, %lld us among 10,000\n", (long long)few / 1000, (long long)many / 1000);
     OK(many < 500 * NS_PER_MS); /* net/service.c says what grows here */
+}
+
+static int sh(const char *cmd)
+{
+    return system(cmd); /* in this thread's namespace */
+}
+
+TEST(another_firewall_lets_pods_pass_while_we_are_here_and_is_as_it_was_afterwards)
+{
+    struct loop *l = loop_of();
+    struct err *e = NULL;
+    host_new();
+    if (sh("nft add table ip filter 2>/dev/null") != 0)
+        test_skip("needs nft");
+    OK(sh("nft add chain ip filter DOCKER-USER; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'; "
+          "nft add rule ip filter FORWARD counter; nft 'add table inet mine; add chain inet mine c { type filter hook forward priority 0; policy accept; }'; "
+          "nft list ruleset > before") == 0);
+    struct net *n = configured(l);
+    int a = ns_new(), b = ns_new();
+    char ip_a[NET_ADDR_TEXT], ip_b[NET_ADDR_TEXT];
+    attach(n, "uid-a", a, ip_a);
+    attach(n, "uid-b", b, ip_b);
+    pid_t srv = serve(b, "0.0.0.0", 80, "b");
+    EQ_Z(ask(a, ip_b, 80), "b 10.42.0.2");
+    net_close(n);
+    n = configured(l); /* not twice */
+    EQ(sh("test $(nft list chain ip filter FORWARD | grep -c 'accept comment \"sampan\"') = 2"), 0);
+    stop(srv);
+    net_close(n);
+    FINE(net_uninstall(test_tmpdir(), &e), e);
+    EQ(sh("nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//' > after; sed -i 's/packets [0-9]* bytes [0-9]*//' before; cmp before after"), 0);
+    unlink("before");
+    unlink("after");
+    loop_free(l);
+    enter(home_fd);
+}
+
+TEST(a_policy_holds_before_the_pods_link_exists_and_its_blocks_excepts_and_ports_are_exact)
+{
+    struct loop *l = loop_of();
+    struct err *e = NULL;
+    host_new();
+    struct net *n = configured(l);
+    int a = ns_new(), b = ns_new();
+    char ip_a[NET_ADDR_TEXT], ip_b[NET_ADDR_TEXT];
+    struct str id = STR("ns/p"), hole = STR("10.42.0.2/32");
+    struct net_policed pod = {.uid = STR("uid-b"), .ingress = &id, .ningress = 1};
+    struct net_policy p = {.id = id};
+
+    EQ(net_policies(n, false, &p, 1, &pod, 1, &e), -ERR_CONFLICT);
+    err_free(TAKE(e));
+    FINE(net_policies(n, true, &p, 1, &pod, 1, &e), e);
+    OK(net_policed(n, STR("uid-b")) && !net_policed(n, STR("uid-a")));
+    attach(n, "uid-a", a, ip_a);
+    attach(n, "uid-b", b, ip_b);
+    pid_t s80 = serve(b, "0.0.0.0", 80, "b"), s90 = serve(b, "0.0.0.0", 90, "b");
+    EQ_Z(ask(a, ip_b, 80), "error: Connection refused");
+
+    struct net_policy_block block = {.cidr = STR("10.42.0.0/24")};
+    struct net_policy_port port = {.protocol = STR("TCP"), .from = 85, .to = 95};
+    struct net_policy_rule rule = {.blocks = &block, .nblocks = 1, .ports = &port, .nports = 1};
+    p.rules = &rule;
+    p.nrules = 1;
+    FINE(net_policies(n, false, &p, 1, NULL, 0, &e), e);
+    EQ_Z(ask(a, ip_b, 90), "b 10.42.0.2");
+    EQ_Z(ask(a, ip_b, 80), "error: Connection refused");
+    block.excepts = &hole;
+    block.nexcepts = 1;
+    FINE(net_policies(n, false, &p, 1, NULL, 0, &e), e);
+    EQ_Z(ask(a, ip_b, 90), "error: Connection refused");
+
+    struct str peer = str_of(ip_a); /* pods come and go in the set of a rule that stays */
+    struct net_policy_rule pods = {.any_port = true, .addresses = &peer, .naddresses = 1};
+    p.rules = &pods;
+    FINE(net_policies(n, false, &p, 1, NULL, 0, &e), e);
+    EQ_Z(ask(a, ip_b, 80), "b 10.42.0.2");
+    struct str others[] = {STR("10.42.0.77"), STR("10.42.0.78")};
+    pods.addresses = others;
+    pods.naddresses = 2;
+    FINE(net_policies(n, false, &p, 1, NULL, 0, &e), e);
+    EQ_Z(ask(a, ip_b, 80), "error: Connection refused");
+
+    net_close(n); /* another run: what stands holds, until the whole list comes */
+    n = configured(l);
+    attach(n, "uid-a", a, ip_a);
+    EQ_Z(ask(a, ip_b, 80), "error: Connection refused");
+    struct net_policy_port bad = {.protocol = STR("ICMP"), .from = 1};
+    struct net_policy_rule wrong = {.any_peer = true, .ports = &bad, .nports = 1};
+    p.rules = &wrong;
+    EQ(net_policies(n, true, &p, 1, &pod, 1, &e), -ERR_INVALID); /* it allows nothing, and the pod is held */
+    err_free(TAKE(e));
+    EQ_Z(ask(a, ip_b, 80), "error: Connection refused");
+    FINE(net_policies(n, true, NULL, 0, NULL, 0, &e), e);
+    EQ_Z(ask(a, ip_b, 80), "b 10.42.0.2");
+    stop(s80);
+    stop(s90);
+    net_close(n);
+    loop_free(l);
+    enter(home_fd);
 }
