@@ -19,7 +19,30 @@ static struct apply_ctx context(struct call *c, const struct schema_resource *r)
 {
     struct str sub = str_empty(c->ri.sub) ? STR("") : c->ri.sub;
     return (struct apply_ctx){
-        .pool = c->pool, .res = r, .sub = sub, .manager = manager_of(c), .now = clock_now(c->api->clock), .force = c->force};
+        .pool = c->pool, .res = r, .sub = sub, .manager = manager_of(c), .now = clock_now(c->api->clock), .force = c->force,
+        .moves = r->hooks ? r->hooks->moves : NULL};
+}
+
+/* A write in another version than the stored one, of a kind whose versions differ in form: fields are noted in the words of the request. */
+static bool manage_as_asked(struct call *c)
+{
+    struct apply_ctx x = context(c, c->res);
+    struct err *e = NULL;
+    if (!x.moves || encode_as_stored(c))
+        return false;
+    struct json *old = c->w.old ? json_clone(c->pool, c->w.old) : NULL, *doc = json_clone(c->pool, c->w.doc);
+    if ((old && encode_convert(c, &old, &e) < 0) || encode_convert(c, &doc, &e) < 0) {
+        err_free(e);
+        return false;
+    }
+    schema_manage(&x, old, doc);
+    struct json *meta = json_put_obj(c->pool, c->w.doc, STR("metadata"));
+    const struct json *fields = json_path(doc, "metadata", "managedFields", NULL);
+    if (fields)
+        json_set(c->pool, meta, STR("managedFields"), json_clone(c->pool, fields));
+    else
+        json_del(meta, STR("managedFields"));
+    return true;
 }
 
 void apply_manage(struct call *c)
@@ -27,7 +50,8 @@ void apply_manage(struct call *c)
     struct apply_ctx x = context(c, c->stored);
     if (c->content == MEDIA_APPLY && c->ri.verb == VERB_PATCH)
         return; /* schema_apply wrote them */
-    schema_manage(&x, c->w.old, c->w.doc);
+    if (!manage_as_asked(c))
+        schema_manage(&x, c->w.old, c->w.doc);
 }
 
 /* What a custom resource's schema does not know cannot be owned by anybody, whatever fieldValidation says. */

@@ -1,5 +1,6 @@
 #include "kinds/cell.h"
 #include "kinds/rows.h"
+#include "schema/apply.h"
 #include "schema/ferr.h"
 
 /* HorizontalPodAutoscaler: v1 knows CPU only; the rest of a v2 object rides in annotations of its v1 form. */
@@ -226,5 +227,11 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     cell_add_age(c, row, json_str_at(d, "metadata", "creationTimestamp", NULL));
 }
 
+#define NOTE(name) "metadata|annotations|autoscaling.alpha.kubernetes.io/" name
+static const char *const moved[][2] = {{"spec|targetCPUUtilizationPercentage", "spec|metrics"}, {NOTE("metrics"), "spec|metrics"},
+    {NOTE("behavior"), "spec|behavior"}, {"status|currentCPUUtilizationPercentage", "status|currentMetrics"},
+    {NOTE("current-metrics"), "status|currentMetrics"}, {NOTE("conditions"), "status|conditions"}};
+static const struct field_moves moves = {{"autoscaling/v1", 14}, {"autoscaling/v2", 14}, moved, ARRAY_LEN(moved)};
+
 const struct kind_hooks kind_autoscaler = {
-    KIND("autoscaling", "HorizontalPodAutoscaler"), .dflt = dflt, .validate = validate, .convert = convert, .cells = cells};
+    KIND("autoscaling", "HorizontalPodAutoscaler"), .dflt = dflt, .validate = validate, .convert = convert, .cells = cells, .moves = &moves};

@@ -1,5 +1,6 @@
 #include "kinds/cell.h"
 #include "kinds/rows.h"
+#include "schema/apply.h"
 
 /* The two Event APIs are one thing stored as core/v1. */
 static const struct {
@@ -103,5 +104,11 @@ static bool field(const struct json *doc, struct str path, struct str *value)
     return true;
 }
 
-const struct kind_hooks kind_event_core = {KIND("", "Event"), .convert = convert, .cells = cells, .field = field};
-const struct kind_hooks kind_event_events = {KIND("events.k8s.io", "Event"), .convert = convert, .cells = cells, .field = field};
+static const char *const moved[ARRAY_LEN(renamed)][2] = {{"involvedObject", "regarding"}, {"message", "note"},
+    {"firstTimestamp", "deprecatedFirstTimestamp"}, {"lastTimestamp", "deprecatedLastTimestamp"}, {"count", "deprecatedCount"},
+    {"source", "deprecatedSource"}, {"reportingComponent", "reportingController"}};
+static const struct field_moves moves = {{"v1", 2}, {"events.k8s.io/v1", 16}, moved, ARRAY_LEN(moved)};
+
+const struct kind_hooks kind_event_core = {KIND("", "Event"), .convert = convert, .cells = cells, .field = field, .moves = &moves};
+const struct kind_hooks kind_event_events = {
+    KIND("events.k8s.io", "Event"), .convert = convert, .cells = cells, .field = field, .moves = &moves};

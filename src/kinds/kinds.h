@@ -8,6 +8,7 @@
 #include "schema/schema.h"
 
 struct obj_index;
+struct field_moves;
 struct kind_ctx { struct pool *pool; const struct schema_resource *res; struct str sub; int64_t now; /* site clock, ns */ };
 struct kind_hooks {
     struct str group, kind;
@@ -20,6 +21,7 @@ struct kind_hooks {
     void (*index)(struct pool *p, const struct json *doc, struct obj_index *out);                    /* secondary index keys, see below */
     bool (*field)(const struct json *doc, struct str path, struct str *value);                       /* a field selector that is no path of the stored document; false: path is none of these */
     const char *(*name)(struct str s);                                                               /* grammar of metadata.name; NULL: name_dns1123_subdomain */
+    const struct field_moves *moves;                                                                 /* schema/apply.h: how managed fields follow convert */
     bool keeps_status;                                                                               /* status given at creation stays (nodes) */
     bool status_edits_meta;                                                                          /* a status write may change labels and annotations (pods, nodes) */
 };

@@ -1,5 +1,7 @@
 #include "schema/apply.h"
 
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "schema/managers.h"
 #include "schema/typed.h"
@@ -77,10 +79,88 @@ static struct manager me(struct apply_ctx *c, const char *operation)
         .name = c->manager, .operation = str_of(operation), .api_version = api_version(c), .sub = c->sub.p ? c->sub : STR("")};
 }
 
+/* --- between versions: struct field_moves --- */
+
+/* The set that holds this one path, and what stands at its end. */
+static struct fieldset *set_of_path(struct pool *p, struct str path, struct fieldset_item **end)
+{
+    struct fieldset *top = pool_new_of(p, struct fieldset), *at = top;
+    struct str name;
+    *end = NULL;
+    while (str_split(&path, '|', &name)) {
+        if (*end)
+            at = fieldset_under(p, *end);
+        *end = fieldset_item(p, at, pool_printf(p, "f:%.*s", STR_ARG(name)));
+    }
+    return top;
+}
+
+static const struct fieldset_item *item_at(const struct fieldset *s, struct str path)
+{
+    char name[256];
+    const struct fieldset_item *i = NULL;
+    struct str part;
+    while (str_split(&path, '|', &part)) {
+        snprintf(name, sizeof name, "f:%.*s", STR_ARG(part));
+        i = s ? fieldset_find(s, str_of(name)) : NULL;
+        if (!i)
+            return NULL;
+        s = i->child;
+    }
+    return i;
+}
+
+/* s in the words of another apiVersion. What is whole in one version and has members in the other is owned whole. */
+static struct fieldset *translate(struct apply_ctx *c, struct fieldset *s, struct str to)
+{
+    const struct field_moves *m = c->moves;
+    bool right = str_eq(to, m->right);
+    struct fieldset *out = s;
+    for (size_t i = 0; i < m->n; i++) {
+        const struct fieldset_item *there = item_at(s, str_of(m->pairs[i][!right]));
+        struct fieldset_item *end;
+        if (!there)
+            continue;
+        struct fieldset *gone = set_of_path(c->pool, str_of(m->pairs[i][!right]), &end);
+        end->member = true;
+        struct fieldset *come = set_of_path(c->pool, str_of(m->pairs[i][right]), &end);
+        end->member = true;
+        out = fieldset_union(c->pool, fieldset_prune(c->pool, out, gone), come);
+    }
+    return out;
+}
+
+static int read_managers(struct apply_ctx *c, const struct json *list, struct managers *m, struct err **e)
+{
+    int r = managers_parse(c->pool, list, m, e);
+    struct str mine = api_version(c);
+    for (size_t i = 0; r >= 0 && c->moves && i < m->n; i++) {
+        struct manager *x = &m->items[i];
+        if (str_eq(x->api_version, mine) || (!str_eq(x->api_version, c->moves->left) && !str_eq(x->api_version, c->moves->right)))
+            continue;
+        x->own = x->set;
+        x->set = x->was = translate(c, x->set, mine);
+    }
+    return r;
+}
+
+/* Back into their own words: without what was taken from them meanwhile. */
+static void restore_managers(struct apply_ctx *c, struct managers *m)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        struct manager *x = &m->items[i];
+        if (!x->own)
+            continue;
+        struct fieldset *lost = fieldset_difference(c->pool, x->was, x->set);
+        x->set = fieldset_empty(lost) ? x->own : fieldset_prune(c->pool, x->own, translate(c, lost, x->api_version));
+        x->own = NULL;
+    }
+}
+
 static struct managers live_managers(struct apply_ctx *c, const struct json *live)
 {
     struct managers m = {0};
-    if (managers_parse(c->pool, json_path(live, "metadata", "managedFields", NULL), &m, NULL) < 0)
+    if (read_managers(c, json_path(live, "metadata", "managedFields", NULL), &m, NULL) < 0)
         m = (struct managers){0};
     return m;
 }
@@ -88,6 +168,7 @@ static struct managers live_managers(struct apply_ctx *c, const struct json *liv
 static void write_managers(struct apply_ctx *c, struct json *doc, struct managers *m)
 {
     struct json *meta = json_put_obj(c->pool, doc, STR("metadata"));
+    restore_managers(c, m);
     managers_drop_empty(m);
     managers_cap(c->pool, m);
     if (m->n)
@@ -213,7 +294,7 @@ static bool starting_managers(struct apply_ctx *c, const struct json *live, cons
     *m = (struct managers){0};
     if (given && live && reset && json_count(had))
         return true;
-    if (json_count(given) && !reset && managers_parse(c->pool, given, m, NULL) == 0)
+    if (json_count(given) && !reset && read_managers(c, given, m, NULL) == 0)
         return true;
     *m = live_managers(c, live);
     return !live || m->n > 0;
@@ -337,6 +418,7 @@ int schema_apply(struct apply_ctx *c, const struct json *live, const struct json
         mine = managers_add(c->pool, &all, self);
     bool same = mine->time.n && fieldset_equal(last, set) && str_eq(mine->api_version, self.api_version);
     mine->set = set;
+    mine->own = NULL;
     mine->api_version = self.api_version;
     size_t at = (size_t)(mine - all.items);
     struct json *doc = prune(c, merged, &all, last);

@@ -12,6 +12,14 @@
 #pragma once
 #include "schema/schema.h"
 
+/* A kind that is served in two versions of different form: where a field of one stands in the other. Names of a path are joined by '|'. A
+ * manager's fields are kept in the words of the version it wrote in; they are compared in the words of the version of the request. */
+struct field_moves {
+    struct str left, right;              /* apiVersions */
+    const char *const (*pairs)[2];       /* left's path, right's path */
+    size_t n;
+};
+
 struct apply_ctx {
     struct pool *pool;
     const struct schema_resource *res;   /* of the request: group and version name the apiVersion that managers are noted with */
@@ -20,6 +28,7 @@ struct apply_ctx {
     struct str manager;                  /* fieldManager; for ordinary writes the user agent's first word when none was given (manager_from_agent) */
     int64_t now;                         /* ns; noted in whole seconds */
     bool force;
+    const struct field_moves *moves;     /* NULL: all versions of the kind have one form */
 };
 /* Merges config into live (NULL: the object does not exist yet). *out is a new document; live and config stay as they are. ERR_CONFLICT with causes
  * (FieldManagerConflict, `conflict with "x" using apps/v1`, field .spec.replicas) when another manager owns what config changes and force is not set;

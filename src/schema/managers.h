@@ -6,6 +6,7 @@ struct manager {
     struct str name, operation, api_version, sub;
     struct str time; /* RFC 3339; absent: none */
     struct fieldset *set;
+    struct fieldset *own, *was; /* set is a translation: what it was in its own version's words, and the translation to begin with; else NULL */
 };
 struct managers {
     struct manager *items;

@@ -213,3 +213,59 @@ TEST(a_pod_gets_its_grace_and_goes_when_the_node_says_so)
     want(f, 404, "GET", "/api/v1/namespaces/default/pods/p", NULL);
     fixture_free(f);
 }
+
+#define HPA(version) "/apis/autoscaling/" version "/namespaces/default/horizontalpodautoscalers"
+
+/* FieldsV1 of a manager, as text; absent when it owns nothing. */
+static struct str owned(struct fixture *f, struct json *o, const char *manager, const char *version)
+{
+    json_for (json_path(o, "metadata", "managedFields", NULL), m)
+        if (str_eqz(json_get_str(m, "manager"), manager) && str_eqz(json_get_str(m, "apiVersion"), version))
+            return json_to_pool(f->pool, json_get(m, STR("fieldsV1")));
+    return STR_NULL;
+}
+
+TEST(fields_are_owned_in_the_words_of_the_version_that_wrote_them_and_conflict_across_versions)
+{
+    struct fixture *f = fixture_new();
+    want(f, 201, "POST", HPA("v1") "?fieldManager=old",
+        "{\"metadata\":{\"name\":\"h\"},\"spec\":{\"maxReplicas\":3,\"targetCPUUtilizationPercentage\":50,\"scaleTargetRef\":{\"apiVersion\":\"apps/v1\","
+        "\"kind\":\"Deployment\",\"name\":\"d\"}}}");
+    struct json *o = want(f, 200, "GET", HPA("v2") "/h", NULL);
+    EQ_STR(at(o, "spec.metrics.0.resource.target.averageUtilization"), STR("50"));
+    OK(str_find(owned(f, o, "old", "autoscaling/v1"), STR("f:targetCPUUtilizationPercentage")) > 0);
+    OK(str_find(owned(f, o, "old", "autoscaling/v1"), STR("f:metrics")) < 0);
+    f->content_type = "application/apply-patch+yaml";
+    const char *mine = "{\"apiVersion\":\"autoscaling/v2\",\"kind\":\"HorizontalPodAutoscaler\",\"spec\":{\"metrics\":[{\"type\":\"Resource\",\"resource\":"
+                       "{\"name\":\"cpu\",\"target\":{\"type\":\"Utilization\",\"averageUtilization\":70}}}]}}";
+    o = want(f, 409, "PATCH", HPA("v2") "/h?fieldManager=new", mine);
+    EQ_STR(at(o, "details.causes.0.field"), STR(".spec.metrics"));
+    OK(str_find(at(o, "message"), STR("conflict with \"old\" using autoscaling/v1: .spec.metrics")) > 0);
+    o = want(f, 200, "PATCH", HPA("v2") "/h?fieldManager=new&force=true", mine);
+    OK(str_find(owned(f, o, "new", "autoscaling/v2"), STR("f:metrics")) > 0);
+    OK(str_find(owned(f, o, "old", "autoscaling/v1"), STR("f:maxReplicas")) > 0);
+    OK(str_find(owned(f, o, "old", "autoscaling/v1"), STR("f:targetCPUUtilizationPercentage")) < 0);
+    o = want(f, 409, "PATCH", HPA("v1") "/h?fieldManager=third",
+        "{\"apiVersion\":\"autoscaling/v1\",\"kind\":\"HorizontalPodAutoscaler\",\"spec\":{\"targetCPUUtilizationPercentage\":20}}");
+    EQ_STR(at(o, "details.causes.0.field"), STR(".spec.targetCPUUtilizationPercentage"));
+    f->content_type = NULL;
+    fixture_free(f);
+}
+
+TEST(an_events_fields_are_owned_in_the_words_of_its_api)
+{
+    struct fixture *f = fixture_new();
+    want(f, 201, "POST", "/apis/events.k8s.io/v1/namespaces/default/events?fieldManager=r",
+        "{\"metadata\":{\"name\":\"e\"},\"eventTime\":\"2026-01-01T00:00:00.000000Z\",\"reportingController\":\"c\",\"reportingInstance\":\"i\","
+        "\"action\":\"a\",\"reason\":\"r\",\"type\":\"Normal\",\"note\":\"n\",\"regarding\":{\"kind\":\"Pod\",\"name\":\"p\",\"namespace\":\"default\"}}");
+    struct json *o = want(f, 200, "GET", "/api/v1/namespaces/default/events/e", NULL);
+    EQ_STR(at(o, "message"), STR("n"));
+    struct str fields = owned(f, o, "r", "events.k8s.io/v1");
+    OK(str_find(fields, STR("f:note")) > 0 && str_find(fields, STR("f:regarding")) > 0 && str_find(fields, STR("f:message")) < 0);
+    f->content_type = "application/merge-patch+json";
+    o = want(f, 200, "PATCH", "/api/v1/namespaces/default/events/e?fieldManager=s", "{\"message\":\"m\"}");
+    f->content_type = NULL;
+    OK(str_find(owned(f, o, "r", "events.k8s.io/v1"), STR("f:note")) < 0);
+    EQ_STR(owned(f, o, "s", "v1"), STR("{\"f:message\":{}}"));
+    fixture_free(f);
+}
