@@ -38,7 +38,7 @@ struct node_view {
     struct store_view *root; /* held while waiting at the door */
     struct store_wait wait;
     struct map sent, dirty; /* key → struct sent; key → (void *)1 */
-    struct part parts[12];
+    struct part parts[14];
     size_t nparts;
     bool waiting, all, started, changed;
     bool policies; /* there are NetworkPolicies, as of the last cut */
@@ -104,10 +104,6 @@ static bool configmap_wanted(struct node_view *w, const struct store_view *v, co
 {
     return referenced(w, v, "ConfigMap", o->ns, o->name);
 }
-static bool secret_wanted(struct node_view *w, const struct store_view *v, const struct obj *o)
-{
-    return referenced(w, v, "Secret", o->ns, o->name);
-}
 static bool claim_wanted(struct node_view *w, const struct store_view *v, const struct obj *o)
 {
     return referenced(w, v, "PersistentVolumeClaim", o->ns, o->name);
@@ -130,6 +126,39 @@ static bool volume_wanted(struct node_view *w, const struct store_view *v, const
     if (volume_here(w, doc))
         return true;
     return claim && referenced(w, v, "PersistentVolumeClaim", json_get_str(claim, "namespace"), json_get_str(claim, "name"));
+}
+
+struct volume_search {
+    struct node_view *w;
+    const struct store_view *v;
+    bool found;
+};
+static bool search_volume(void *arg, const struct obj *o)
+{
+    struct volume_search *s = arg;
+    s->found = volume_wanted(s->w, s->v, o);
+    return !s->found;
+}
+
+/* A pod of this node names it, or a volume that one of its pods mounts (for the volume's CSI driver). */
+static bool secret_wanted(struct node_view *w, const struct store_view *v, const struct obj *o)
+{
+    char key[600];
+    struct volume_search s = {w, v, false};
+    int n = snprintf(key, sizeof key, "Secret/%.*s/%.*s", STR_ARG(o->ns), STR_ARG(o->name));
+    if (referenced(w, v, "Secret", o->ns, o->name))
+        return true;
+    if (n > 0 && (size_t)n < sizeof key)
+        view_index(v, w->link->api->res.pvs, STR("ref"), str_make(key, (size_t)n), search_volume, &s);
+    return s.found;
+}
+
+static bool attachment_wanted(struct node_view *w, const struct store_view *v, const struct obj *o)
+{
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct json *doc;
+    (void)v;
+    return obj_parse(o, p, &doc, NULL) == 0 && str_eq(json_str_at(doc, "spec", "nodeName", NULL), w->link->name);
 }
 
 static const struct part *part_of(const struct node_view *w, const struct store_res *r)
@@ -163,16 +192,29 @@ static void dirty_obj(struct node_view *w, const struct part *part, const struct
         dirty(w, (struct str){key, (size_t)n});
 }
 
-/* A claim's volume comes and goes with it. */
-static void dirty_volume(struct node_view *w, const struct obj *claim)
+static void dirty_secrets(struct node_view *w, const struct obj *volume)
+{
+    char key[700];
+    for (uint32_t i = 0; volume && i < volume->nkeys; i++) {
+        struct str v = volume->keys[i].key;
+        int n = str_starts(v, STR("Secret/")) ? snprintf(key, sizeof key, "/secrets/%.*s", STR_ARG(str_sub(v, 7, v.n))) : 0;
+        if (n > 0 && (size_t)n < sizeof key)
+            dirty(w, str_make(key, (size_t)n));
+    }
+}
+
+/* A claim's volume comes and goes with it, and the Secrets that the volume names. */
+static void dirty_volume(struct node_view *w, const struct store_view *v, const struct obj *claim)
 {
     _cleanup_(pool_freep) struct pool *p = pool_new();
     struct json *doc;
     if (obj_parse(claim, p, &doc, NULL) < 0)
         return;
     struct str name = json_str_at(doc, "spec", "volumeName", NULL);
-    if (!str_empty(name))
-        dirty(w, pool_printf(p, "/persistentvolumes//%.*s", STR_ARG(name)));
+    if (str_empty(name))
+        return;
+    dirty(w, pool_printf(p, "/persistentvolumes//%.*s", STR_ARG(name)));
+    dirty_secrets(w, view_get(v, w->link->api->res.pvs, STR(""), name));
 }
 
 /* What a pod of this node names may have become wanted, or no longer so. */
@@ -195,7 +237,7 @@ static void dirty_refs(struct node_view *w, const struct store_view *v, const st
             if (str_eqz(prefix, "PersistentVolumeClaim/") && str_cut(str_sub(v_key, prefix.n, v_key.n), '/', &ns, &name))
                 claim = view_get(v, w->link->api->res.pvcs, ns, name);
             if (claim) /* bound before the pod came here: nothing else tells of its volume */
-                dirty_volume(w, claim);
+                dirty_volume(w, v, claim);
         }
 }
 
@@ -205,19 +247,21 @@ static void hint(struct node_view *w, const struct store_event *ev)
     struct api *a = w->link->api;
     if (!part)
         return;
+    _cleanup_(store_view_unrefp) struct store_view *v = ev->obj->res == a->res.pods || ev->obj->res == a->res.pvcs ? store_view(a->store) : NULL;
     if (ev->obj->res == a->res.pods) {
         bool now = on_node(w, ev->obj), was = ev->before && on_node(w, ev->before);
         if (w->policies)
             dirty_obj(w, part_of_key(w, STR(PEERS)), ev->obj);
         if (!now && !was)
             return;
-        _cleanup_(store_view_unrefp) struct store_view *v = store_view(a->store);
         dirty_refs(w, v, ev->obj);
         if (ev->before)
             dirty_refs(w, v, ev->before);
     }
     if (ev->obj->res == a->res.pvcs)
-        dirty_volume(w, ev->obj);
+        dirty_volume(w, v, ev->obj);
+    if (ev->obj->res == a->res.pvs)
+        dirty_secrets(w, ev->obj);
     dirty_obj(w, part, ev->obj);
 }
 
@@ -498,7 +542,9 @@ struct node_view *node_view_new(struct node_link *l)
         {a->res.network_policies, "networking.k8s.io/networkpolicies/", always, NULL},
         {a->res.secrets, "/secrets/", secret_wanted, NULL},
         {a->res.configmaps, "/configmaps/", configmap_wanted, NULL}, {a->res.pvcs, "/persistentvolumeclaims/", claim_wanted, NULL},
-        {a->res.pvs, "/persistentvolumes/", volume_wanted, NULL}, {a->res.pods, "/pods/", pod_wanted, NULL},
+        {a->res.pvs, "/persistentvolumes/", volume_wanted, NULL},
+        {store_find(a->store, STR("storage.k8s.io/csidrivers")), "storage.k8s.io/csidrivers/", always, NULL},
+        {store_find(a->store, STR("storage.k8s.io/volumeattachments")), "storage.k8s.io/volumeattachments/", attachment_wanted, NULL}, {a->res.pods, "/pods/", pod_wanted, NULL},
         {a->res.services, "/services/", always, NULL},
         {a->res.slices, "discovery.k8s.io/endpointslices/", always, NULL}, {a->res.pods, PEERS, peer_wanted, slim_pod}};
     w->link = l;

@@ -69,6 +69,7 @@ static const struct flag node_flags[] = {
     {"disable-network-policy", 0, FLAG_BOOL, AT(disable_network_policy), NULL, NULL, "Do not enforce NetworkPolicies"},
     {"resolv-conf", 0, FLAG_STR, AT(resolv_conf), NULL, NULL, "resolv.conf with the upstream name servers (default: /etc/resolv.conf)"},
     {"cgroup-root", 0, FLAG_STR, AT(cgroup_root), NULL, "sampan", "Folder for pods' cgroups"},
+    {"kubelet-root-dir", 0, FLAG_STR, AT(kubelet_dir), NULL, "/var/lib/kubelet", "Folder where node plugins (CSI) expect the kubelet", check_absolute},
     {"with-node-id", 0, FLAG_REFUSED, 0, NULL, NULL, "give each node a --node-name of its own"},
     {"kubelet-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kubelet inside; use Sampan's own flags"},
     {"kube-proxy-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-proxy inside"},

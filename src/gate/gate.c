@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "gate/impl.h"
+#include "gate/csi.h"
 #include "gate/pull.h"
 
 /* ---- requests to node ---- */
@@ -168,6 +169,7 @@ static void on_node_msg(void *arg, struct wire_msg *m)
     case NODE_PRESSURE: r = on_pressure(g, m->body, &e); break;
     case NODE_EVENT: r = on_node_event(g, m->body, &e); break;
     case NODE_POD_GONE: r = on_node_gone(g, m->body, &e); break;
+    case NODE_PLUGINS: csi_plugins(g, m->body); break;
     case NODE_POD_STATE: pods_state(g, m); break;
     case NODE_HOOK: hook_ask(g, m); break;
     default: answer_wait(g, m); break;
@@ -301,6 +303,8 @@ static int open_node_side(struct gate *g, struct err **e)
     policies_open(g);
     g->events = events_new();
     storage_open(g);
+    if (csi_open(g, e) < 0)
+        return -(int)(*e)->code;
     pods_load(g);
     g->all_dirty = g->services_dirty = g->peers_dirty = true;
     if (take_node(g, g->o->node_fd, e) < 0)
@@ -346,6 +350,7 @@ static void stop(struct gate *g)
         tokens_close(g);
         events_free(g->events);
         storage_close(g);
+        csi_close(g);
     }
     pulls_close(g);
     usage_free(g->usage);

@@ -19,6 +19,7 @@ struct gate_options {
     struct str ca_hash;          /* from the token's K10 form; absent: TLS is not verified at the first join, then pinned */
     const char *node_name, *node_ip, *backend, *cgroup_root, *resolv_conf, *cluster_domain, *cluster_dns, *service_cidr, *cluster_cidr;
     bool no_network_policy;      /* NetworkPolicies are not enforced */
+    const char *kubelet_dir;     /* where node plugins expect the kubelet */
     const char *registries;      /* registries.yaml; NULL or absent: none */
     const char *const *labels; size_t nlabels;     /* key=value */
     const char *const *taints; size_t ntaints;     /* key=value:Effect */

@@ -6,6 +6,7 @@
  *   resolve.c    a Pod and what it names → struct node_pod            (pure)
  *   volumes.c    its volumes                                          (pure)
  *   storage.c    this node's volumes of the class local-path whose claims are gone
+ *   csi*.c       CSI node plugins: registration, and volumes that they publish
  *   status.c     a Pod, node's state of it, probes → PodStatus        (pure)
  *   probe.c      probes: timers, exec; readiness
  *   action.c     one HTTP, TCP or gRPC action, of a probe or a hook
@@ -41,6 +42,7 @@ struct serve;       /* serve.c */
 struct events;      /* events.c */
 struct pulls;       /* pull.c */
 struct storage;     /* storage.c */
+struct csi;         /* csi.c */
 struct image_want;  /* pull.c: of one container */
 struct resize;      /* resize.c */
 struct usage;       /* usage.c: earlier looks at what containers use */
@@ -105,6 +107,7 @@ struct gate {
     struct events *events;
     struct pulls *pulls;
     struct storage *storage;
+    struct csi *csi;
     struct usage *usage;
     int code;
 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "gate/impl.h"
+#include "gate/csi.h"
 #include "gate/pull.h"
 
 #define PODS STR("/pods/")
@@ -124,6 +125,7 @@ static void drop(struct gate *g, struct str uid)
     p->stop_grace = 0;
     if (p->gone || !p->sent) {
         map_del(&g->pods, uid);
+        (void)csi_release(g, p->uid);
         gpod_free(p);
         return;
     }
@@ -173,6 +175,8 @@ void pods_mirror_change(struct gate *g, struct str key, const struct mirror_item
         g->peers_dirty = true;
         if (after && str_ends(key, str_of(g->o->node_name)) && key.n == sizeof "/nodes//" - 1 + strlen(g->o->node_name))
             own_node_changed(g, after);
+    } else if (str_starts(key, STR("storage.k8s.io/"))) {
+        g->all_dirty = true;
     } else if (str_starts(key, STR("/services/")) || str_starts(key, STR("discovery.k8s.io/endpointslices/"))) {
         services_mirror_change(g, key);
         g->services_dirty = true;
@@ -243,7 +247,7 @@ static void delete_object(struct gpod *p)
 void pods_gone(struct gate *g, struct str uid)
 {
     struct gpod *p = pods_find(g, uid);
-    if (!p)
+    if (csi_release(g, uid) || !p) /* its volumes first: the object is what holds them attached */
         return;
     p->gone = true;
     if (p->object) {
@@ -359,6 +363,7 @@ void pods_work(struct gate *g)
             struct node_empty none = {0};
             wire_send(g->node, NODE_SYNCED, 0, &node_empty_type, &none, NULL, 0);
             g->synced = true;
+            csi_synced(g);
         }
     }
     map_for(&g->pods, it) {

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "gate/impl.h"
+#include "gate/csi.h"
 #include "gate/pull.h"
 #include "schema/quantity.h"
 
@@ -265,6 +266,8 @@ static int claim_volume(struct gate *g, struct gpod *gp, struct pool *p, struct 
     } else if (json_get(spec, STR("local"))) {
         v->kind = VOL_LOCAL;
         v->path = json_str_at(spec, "local", "path", NULL);
+    } else if (json_get(spec, STR("csi"))) {
+        return csi_volume(g, gp, pv, NULL, v, e);
     } else {
         return err_set(e, ERR_INVALID, "PersistentVolume \"%.*s\" is of a kind that is not supported", STR_ARG(name));
     }
@@ -335,6 +338,8 @@ static int one_volume(struct gate *g, struct gpod *gp, struct pool *p, const str
     }
     if ((src = json_get(volume, STR("persistentVolumeClaim"))))
         return claim_volume(g, gp, p, json_get_str(src, "claimName"), false, v, e);
+    if (json_get(volume, STR("csi")))
+        return csi_volume(g, gp, NULL, volume, v, e);
     if (json_get(volume, STR("ephemeral")))
         return claim_volume(g, gp, p, pool_printf(p, "%.*s-%.*s", STR_ARG(gp->name), STR_ARG(v->name)), true, v, e);
     v->kind = VOL_FILES;

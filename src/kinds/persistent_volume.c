@@ -57,4 +57,19 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     cell_add_or(c, row, json_get_str(spec, "volumeMode"), "<unset>");
 }
 
-const struct kind_hooks kind_persistent_volume = {KIND("", "PersistentVolume"), .validate = validate, .cells = cells};
+/* The Secrets that its CSI driver is given on nodes, so that these have them. */
+static void index_keys(struct pool *p, const struct json *doc, struct obj_index *out)
+{
+    static const char *const refs[] = {"nodeStageSecretRef", "nodePublishSecretRef"};
+    const struct json *csi = json_path(doc, "spec", "csi", NULL);
+    (void)p;
+    for (size_t i = 0; i < ARRAY_LEN(refs); i++) {
+        const struct json *ref = json_get(csi, str_of(refs[i]));
+        if (json_get_str(ref, "name").n)
+            obj_index_add(out, "ref",
+                pool_printf(out->pool, "Secret/%.*s/%.*s", STR_ARG(json_get_str(ref, "namespace")), STR_ARG(json_get_str(ref, "name"))));
+    }
+}
+
+const struct kind_hooks kind_persistent_volume = {
+    KIND("", "PersistentVolume"), .validate = validate, .cells = cells, .index = index_keys};

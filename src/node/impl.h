@@ -63,6 +63,7 @@ struct node {
     struct image_job *job;
     struct timer stats_timer, log_timer;
     struct defer qos;           /* shares of the QoS classes are to be counted anew */
+    struct watch plugins_watch; /* the registration folder */
     struct watch images_watch;  /* another process changed the store */
     struct helper *scanning;    /* counts what pods use on disk */
     int64_t last_eviction;
@@ -237,6 +238,14 @@ void images_collect(struct node *n);                /* removes unused ones, olde
 int storage_provide(struct pod *p, struct err **e) _must_check_; /* makes what the pod needs and is not there */
 void storage_remove(struct node *n, struct wire_msg *m);
 void storage_free(struct node *n);
+
+/* plugins.c: the kubelet's folders, for CSI plugins */
+int plugins_start(struct node *n, struct err **e) _must_check_;
+void plugins_stop(struct node *n);
+void plugins_send(struct node *n);
+void plugins_connect(struct node *n, struct wire_msg *m);
+void plugins_dir(struct node *n, struct wire_msg *m);
+bool plugins_target_ok(const struct node *n, struct str uid, struct str path); /* where a plugin publishes a volume of that pod */
 
 /* evict.c */
 void evict_start(struct node *n);

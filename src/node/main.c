@@ -38,6 +38,7 @@ void node_link(struct node *n, int fd)
     images_send(n);
     map_for(&n->pods, it)
         pod_report_now(it->value);
+    plugins_send(n);
     hooks_ask_again(n);
 }
 
@@ -190,6 +191,8 @@ static int start(struct node *n, struct err **e)
         return r;
     if (n->opt->broker_fd >= 0 && !(n->broker = wire_new(n->loop, n->opt->broker_fd, &broker_ops, n, e)))
         return -ERR_IO;
+    if ((r = plugins_start(n, e)) < 0)
+        return r;
     configure_from_disk(n);
     if (n->opt->gate_fd >= 0)
         node_link(n, n->opt->gate_fd);
@@ -206,6 +209,7 @@ static void stop(struct node *n)
     wire_free(TAKE(n->broker));
     images_jobs_free(n);
     storage_free(n);
+    plugins_stop(n);
     timer_del(&n->log_timer);
     timer_del(&n->stats_timer);
     if (n->loop)

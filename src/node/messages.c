@@ -132,6 +132,8 @@ static const struct { void (*fn)(struct node *n, struct wire_msg *m);
     [NODE_IMAGE_REMOVE] = {images_remove},
     [NODE_VOLUME] = {on_volume},
     [NODE_STORAGE_REMOVE] = {storage_remove},
+    [NODE_PLUGIN_CONNECT] = {plugins_connect},
+    [NODE_CSI_DIR] = {plugins_dir},
     [NODE_STATS] = {on_stats},
     [NODE_HOOK_DONE] = {hooks_done},
     [NODE_STARTED] = {on_started},

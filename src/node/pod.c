@@ -96,7 +96,7 @@ static int check_spec(const struct node_pod *s, struct err **e)
     }
     for (size_t i = 0; i < s->nvolumes; i++) {
         struct volume v = {.name = s->volumes[i].name, .kind = (enum volume_kind)s->volumes[i].kind, .path = s->volumes[i].path};
-        int r = v.kind == VOLUME_CSI ? 0 : volume_check(&v, e);
+        int r = volume_check(&v, e);
         if (r < 0)
             return r;
     }
@@ -207,6 +207,10 @@ int pod_receive(struct node *n, struct str body, struct err **e)
     int r = wire_decode(&node_pod_type, body, pool, &spec, e);
     if (r == 0)
         r = check_spec(&spec, e);
+    for (size_t i = 0; r == 0 && i < spec.nvolumes; i++)
+        if (spec.volumes[i].kind == VOL_CSI && !plugins_target_ok(n, spec.uid, spec.volumes[i].path))
+            r = err_set(e, ERR_FORBIDDEN, "volume %.*s: \"%.*s\" is not where a plugin publishes it", STR_ARG(spec.volumes[i].name),
+                STR_ARG(spec.volumes[i].path));
     if (r < 0)
         return r;
     struct pod *p = node_pod_by_uid(n, spec.uid);

@@ -42,7 +42,7 @@ FIELDS(node_file) = {WIRE_STR(struct node_file, path, PATH), WIRE_STR(struct nod
 SUBTYPE(node_file);
 FIELDS(node_volume) = {
     WIRE_STR(struct node_volume, name, NAME), WIRE_ENUM(struct node_volume, kind, VOL_PROVISIONED + 1), WIRE_STR(struct node_volume, path, PATH),
-    WIRE_STR(struct node_volume, path_type, 32), WIRE_BOOL(struct node_volume, in_memory), WIRE_I64(struct node_volume, size_limit),
+    WIRE_STR(struct node_volume, path_type, 32), WIRE_BOOL(struct node_volume, give), WIRE_BOOL(struct node_volume, in_memory), WIRE_I64(struct node_volume, size_limit),
     WIRE_LIST(struct node_volume, files, nfiles, &node_file_type, 4096), WIRE_STR(struct node_volume, image, NAME), WIRE_END};
 SUBTYPE(node_volume);
 FIELDS(node_sysctl) = {WIRE_STR(struct node_sysctl, name, NAME), WIRE_STR(struct node_sysctl, value, PATH), WIRE_END};
@@ -183,6 +183,10 @@ FIELDS(node_image_ref) = {WIRE_STR(struct node_image_ref, ref, PATH), WIRE_END};
 TYPE(node_image_ref);
 FIELDS(node_storage) = {WIRE_STR(struct node_storage, path, PATH), WIRE_END};
 TYPE(node_storage);
+FIELDS(node_csi_dir) = {WIRE_STR(struct node_csi_dir, path, PATH), WIRE_BOOL(struct node_csi_dir, remove), WIRE_END};
+TYPE(node_csi_dir);
+FIELDS(node_plugins) = {WIRE_STRS(struct node_plugins, sockets, nsockets, 256), WIRE_END};
+TYPE(node_plugins);
 FIELDS(node_volume_update) = {
     WIRE_STR(struct node_volume_update, uid, NAME), WIRE_STRUCT(struct node_volume_update, volume, &node_volume_type), WIRE_END};
 TYPE(node_volume_update);

@@ -45,6 +45,8 @@ enum node_msg {
     NODE_IMAGE_REMOVE, /* struct node_image_ref → NODE_REPLY */
     NODE_VOLUME,       /* struct node_volume_update: new contents of a running pod's configMap, secret, projected or downward volume */
     NODE_STORAGE_REMOVE, /* struct node_storage: a provisioned volume's folder and all in it → NODE_REPLY, ERR_CONFLICT while a pod has it */
+    NODE_PLUGIN_CONNECT, /* struct node_storage: a plugin's socket below the kubelet's folder → NODE_REPLY with a descriptor */
+    NODE_CSI_DIR,        /* struct node_csi_dir: a folder that a CSI plugin mounts on → NODE_REPLY */
     NODE_STATS,        /* struct node_empty → NODE_STATS_DATA */
     NODE_HOOK_DONE,    /* struct node_hook_done: how a hook that gate performs has ended */
     NODE_STARTED,      /* struct node_started: a run's startup probe has succeeded; what waits for a sidecar goes on */
@@ -62,6 +64,7 @@ enum node_msg {
     NODE_PRESSURE,     /* struct node_pressure: what the machine is short of; at a link's start and at each change (falls back five minutes
                           after it ended) */
     NODE_HOOK,         /* struct node_hook_ask: gate shall perform this hook of a container that runs; again at each new link while it is open */
+    NODE_PLUGINS,      /* struct node_plugins: registration sockets; whole, at a link's start and at each change */
     /* supervisor → node and supervisor → gate, on the broker's wire (broker_fd), not on this one */
     NODE_LINK = 128, /* struct node_empty + one fd: the other side was started anew; drop the old socket, go on with this one */
 };
@@ -102,8 +105,9 @@ enum node_volume_kind {
 struct node_volume {
     struct str name;
     uint64_t kind;                           /* enum node_volume_kind */
-    struct str path;                         /* HOST_PATH, LOCAL, PROVISIONED */
+    struct str path;                         /* HOST_PATH, LOCAL, PROVISIONED; CSI: where its plugin published it */
     struct str path_type; /* HOST_PATH: "", Directory, DirectoryOrCreate, File, FileOrCreate, Socket, CharDevice, BlockDevice. EMPTY_DIR: "" or HugePages-<size> */
+    bool give;                               /* CSI: the pod's fs_group is given to all of it */
     bool in_memory;                          /* EMPTY_DIR medium Memory; FILES that hold Secrets live in memory always */
     int64_t size_limit;                      /* bytes; 0: none */
     struct node_file *files; size_t nfiles;  /* FILES */
@@ -239,6 +243,8 @@ struct node_images { struct node_image *images; size_t nimages; };
 struct node_image_import { struct str name; struct str digest; };
 struct node_image_ref { struct str ref; };
 struct node_storage { struct str path; };
+struct node_csi_dir { struct str path; bool remove; /* it, empty, and those around it that are empty then */ };
+struct node_plugins { struct str *sockets; size_t nsockets; };
 struct node_volume_update { struct str uid; struct node_volume volume; };
 
 /* Services, resolved. Addresses as text; node parses and checks them. */
@@ -292,6 +298,6 @@ struct node_stats {
 extern const struct wire_type node_empty_type, node_uid_type, node_reply_type, node_config_type, node_pod_type, node_pod_stop_type,
     node_restart_type, node_exec_type, node_exec_done_type, node_resize_type, node_attach_type, node_log_type, node_connect_type,
     node_listen_type, node_pod_state_type, node_event_type, node_hello_type, node_addresses_type, node_images_type, node_image_import_type,
-    node_image_ref_type, node_volume_update_type, node_storage_type, node_services_type, node_peers_type, node_stats_type,
+    node_image_ref_type, node_volume_update_type, node_storage_type, node_csi_dir_type, node_plugins_type, node_services_type, node_peers_type, node_stats_type,
     node_pressure_type, node_policies_type;
 extern const struct wire_type node_hook_ask_type, node_hook_done_type, node_started_type;

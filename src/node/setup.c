@@ -79,7 +79,7 @@ void pod_volume(const struct pod *p, const struct node_volume *v, struct volume 
     struct volume_file *files = pool_array(pool, struct volume_file, v->nfiles + 1);
     for (size_t i = 0; i < v->nfiles; i++)
         files[i] = (struct volume_file){v->files[i].path, v->files[i].data, (uint32_t)v->files[i].mode, v->files[i].uid};
-    *out = (struct volume){v->name, (enum volume_kind)v->kind, v->path, v->path_type, v->in_memory, p->spec.fs_group_on_mismatch,
+    *out = (struct volume){v->name, (enum volume_kind)v->kind, v->path, v->path_type, v->in_memory, v->give, p->spec.fs_group_on_mismatch,
         v->size_limit, files, v->nfiles, image_layers_dir(p->node->images), NULL};
     const struct image *i = v->kind == VOL_IMAGE ? image_find(p->node->images, v->image) : NULL;
     if (i) {

@@ -20,7 +20,7 @@ void options_clear(struct options *o)
 {
     char *plain[] = {o->config, o->data_dir, o->run_dir, o->log_level, o->user, o->bind_address, o->advertise_address, o->write_kubeconfig,
         o->write_kubeconfig_mode, o->write_kubeconfig_group, o->cluster_cidr, o->service_cidr, o->cluster_dns, o->cluster_domain, o->token_file,
-        o->agent_token_file, o->server, o->node_name, o->node_ip, o->flannel_backend, o->resolv_conf, o->private_registry, o->cgroup_root, o->hub,
+        o->agent_token_file, o->server, o->node_name, o->node_ip, o->flannel_backend, o->resolv_conf, o->private_registry, o->cgroup_root, o->kubelet_dir, o->hub,
         o->hub_token_file, o->hub_ca_hash, o->kubeconfig, o->cluster_name, o->local_storage_path};
     char *secret[] = {o->token, o->agent_token, o->hub_token};
     for (size_t i = 0; i < ARRAY_LEN(plain); i++)

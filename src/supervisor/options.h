@@ -19,7 +19,7 @@ struct options {
     char *token, *token_file, *agent_token, *agent_token_file;
     bool disable_agent, secrets_encryption, disable_network_policy;
     /* agent side */
-    char *server, *node_name, *node_ip, *flannel_backend, *resolv_conf, *private_registry, *cgroup_root;
+    char *server, *node_name, *node_ip, *flannel_backend, *resolv_conf, *private_registry, *cgroup_root, *kubelet_dir;
     struct strs node_label, node_taint;
     bool with_node_id;
     /* hub link: `sampan connect` and a server that joins a hub */

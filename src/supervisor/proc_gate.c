@@ -79,6 +79,7 @@ int proc_gate(const struct options *o, const struct layout *l, const struct proc
         .nlabels = o->node_label.n,
         .taints = (const char *const *)o->node_taint.v,
         .ntaints = o->node_taint.n,
+        .kubelet_dir = o->kubelet_dir,
         .hub = o->hub,
         .hub_token = str_of(o->hub_token),
         .kubeconfig = kubeconfig,

@@ -36,6 +36,7 @@ int proc_node(const struct options *o, const struct layout *l, const struct proc
     struct node_options n = {
         .data_dir = l->agent,
         .run_dir = l->run,
+        .kubelet_dir = o->kubelet_dir,
         .gate_fd = f->link,
         .broker_fd = f->broker,
         .image_user = o->user,

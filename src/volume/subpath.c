@@ -47,6 +47,41 @@ static int make_beneath(int base, struct str path, struct err **e)
     return 0;
 }
 
+int volume_open_beneath(const char *base, struct str path, struct err **e)
+{
+    _cleanup_(freep) char *z = str_dup(path);
+    _cleanup_(closep) int at = open(base, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+    int fd = at < 0 ? -1 : (int)syscall(SYS_openat2, at, z, &how, sizeof how);
+    return fd < 0 ? err_errno(e, errno, "%s/%s", base, z) : fd;
+}
+
+int volume_make_beneath(const char *base, struct str path, struct err **e)
+{
+    _cleanup_(closep) int at = open(base, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (at < 0)
+        return err_errno(e, errno, "%s", base);
+    return make_beneath(at, path, e);
+}
+
+int volume_drop_beneath(const char *base, struct str path, struct err **e)
+{
+    struct str rest = path;
+    for (int level = 0;; level++) { /* the folder itself, and those around it in which nothing else stands */
+        ssize_t slash = str_rchr(rest, '/');
+        if (slash <= 0)
+            return 0;
+        _cleanup_(freep) char *name = str_dup(str_sub(rest, (size_t)slash + 1, rest.n));
+        rest = str_sub(rest, 0, (size_t)slash);
+        _cleanup_(closep) int at = volume_open_beneath(base, rest, NULL);
+        bool done = at < 0 || unlinkat(at, name, AT_REMOVEDIR) == 0 || errno == ENOENT ||
+                    (errno == ENOTDIR && level == 0 && unlinkat(at, name, 0) == 0) || level > 0;
+        if (!done)
+            return err_errno(e, errno, "remove %s/%.*s", base, STR_ARG(path));
+    }
+    return 0;
+}
+
 static int make_target(const char *target, bool folder, struct err **e)
 {
     _cleanup_(freep) char *parent = xstrdup(target);

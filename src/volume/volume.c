@@ -33,11 +33,11 @@ int volume_check(const struct volume *v, struct err **e)
 {
     if (!name_ok(v->name))
         return err_set(e, ERR_INVALID, "volume name \"%.*s\" is not valid", STR_ARG(v->name));
-    if (v->kind == VOLUME_CSI || v->kind >= VOLUME_KINDS)
-        return err_set(e, ERR_NOT_IMPLEMENTED, "volume %.*s: CSI volumes are not supported on this node", STR_ARG(v->name));
+    if (v->kind >= VOLUME_KINDS)
+        return err_set(e, ERR_NOT_IMPLEMENTED, "volume %.*s: its kind is not supported on this node", STR_ARG(v->name));
     if (v->kind == VOLUME_PROVISIONED && !volume_provisioned_path_ok(v->path))
         return err_set(e, ERR_INVALID, "volume %.*s: path \"%.*s\" is not one of a provisioned volume", STR_ARG(v->name), STR_ARG(v->path));
-    if ((v->kind == VOLUME_HOST_PATH || v->kind == VOLUME_LOCAL) && !host_path_ok(v->path))
+    if ((v->kind == VOLUME_HOST_PATH || v->kind == VOLUME_LOCAL || v->kind == VOLUME_CSI) && !host_path_ok(v->path))
         return err_set(e, ERR_INVALID, "volume %.*s: path \"%.*s\" must be absolute, without \"..\"", STR_ARG(v->name), STR_ARG(v->path));
     for (size_t i = 0; v->kind == VOLUME_FILES && i < v->nfiles; i++)
         if (!volume_file_path_ok(v->files[i].path))
@@ -48,7 +48,7 @@ int volume_check(const struct volume *v, struct err **e)
 void volume_source(const struct volume_dirs *d, const struct volume *v, struct buf *out)
 {
     bool own_mount = (v->kind == VOLUME_EMPTY_DIR && v->in_memory) || v->kind == VOLUME_IMAGE;
-    if (v->kind == VOLUME_HOST_PATH || v->kind == VOLUME_LOCAL || v->kind == VOLUME_PROVISIONED)
+    if (v->kind == VOLUME_HOST_PATH || v->kind == VOLUME_LOCAL || v->kind == VOLUME_PROVISIONED || v->kind == VOLUME_CSI)
         buf_str_add(out, v->path);
     else if (own_mount)
         buf_printf(out, "%s/vol/%.*s", d->run, STR_ARG(v->name));
@@ -140,6 +140,8 @@ static int setup(const struct volume_dirs *d, const struct volume *v, int64_t fs
         return volume_check_host_path(v->path, v->path_type, e);
     case VOLUME_LOCAL:
         return setup_local(path.p, v, fs_group, e);
+    case VOLUME_CSI: /* its plugin has published it */
+        return setup_local(path.p, v, v->give ? fs_group : -1, e);
     case VOLUME_PROVISIONED: /* volume_provision has made it */
         return volume_check_host_path(v->path, STR("Directory"), e);
     case VOLUME_FILES:

@@ -20,9 +20,10 @@ struct volume_file { struct str path, data; uint32_t mode; int64_t uid; /* -1: r
 struct volume {
     struct str name;
     enum volume_kind kind;
-    struct str path, path_type;      /* HOST_PATH, LOCAL, PROVISIONED: absolute, no ".."; EMPTY_DIR: path_type HugePages-<size> */
+    struct str path, path_type;      /* HOST_PATH, LOCAL, PROVISIONED, CSI: absolute, no ".."; EMPTY_DIR: path_type HugePages-<size> */
     bool in_memory;                  /* EMPTY_DIR, FILES */
-    bool on_mismatch;                /* LOCAL: fs_group is given to all of it only when its top folder has another */
+    bool give;                       /* CSI: fs_group is for it too */
+    bool on_mismatch;                /* LOCAL, CSI: fs_group is given to all of it only when its top folder has another */
     int64_t size_limit;              /* EMPTY_DIR in memory: bytes, 0: half of the machine's memory */
     const struct volume_file *files; size_t nfiles;
     const char *layers_dir, *lower;  /* IMAGE: see image_lower */
@@ -62,6 +63,12 @@ bool volume_provisioned_path_ok(struct str path);
 int volume_provision(struct str path, int64_t size, bool *fresh, bool *limited, struct err **e) _must_check_;
 /* With all that is in it, not across mounts, not through links. Blocking. What is not there is fine. */
 int volume_unprovision(struct str path, struct err **e) _must_check_;
+
+/* Below base, not through any link: a descriptor (O_PATH); folders, mode 0750; the removal of an empty folder (or of the file that a device
+ * was shown at) and of the folders around it that are empty then, but for the first below base. What is not there is removed already. */
+int volume_open_beneath(const char *base, struct str path, struct err **e) _must_check_;
+int volume_make_beneath(const char *base, struct str path, struct err **e) _must_check_;
+int volume_drop_beneath(const char *base, struct str path, struct err **e) _must_check_;
 
 /* fsGroup for a volume that has contents (the kubelet's pkg/volume/volume_linux.go): group of all, read and write for it, folders setgid.
  * on_mismatch: nothing when the top folder is that way already. Stays on the volume's own file system; links are not followed. */

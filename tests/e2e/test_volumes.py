@@ -6,14 +6,14 @@ from lab.lab import wait_for
 IMAGE = "sampan.io/busybox:1"
 
 
-def pod(name, command, mounts="", volumes="", more="", con=""):
+def pod(name, command, mounts="", volumes="", more="", con="", grace=0):
     """A pod of one container that runs a shell line and, unless that ends it, stays."""
     return f"""
 apiVersion: v1
 kind: Pod
 metadata: {{name: {name}}}
 spec:
-  terminationGracePeriodSeconds: 0
+  terminationGracePeriodSeconds: {grace}
   {more}
   containers:
   - name: c

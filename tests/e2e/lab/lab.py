@@ -60,9 +60,11 @@ class Lab:
             self.hosts[name] = Host(self, name, 10 + len(self.hosts))
         return self.hosts[name]
 
-    def server(self, name, *flags, image=True):
+    def server(self, name, *flags, image=True, before=()):
+        """before: a command that runs sampan, such as unshare and its flags."""
         host = self.host(name)
         s = Server(self, host, "server", ["--node-name", name, "--node-ip", host.ip, "--cgroup-root", f"sampan-{self.tag}-{name}", *flags])
+        s.before = list(before)
         if image:
             s.put_image(self.image)
         s.start()
@@ -127,6 +129,7 @@ class Process:
         self.flags = ["--data-dir", self.data, *flags]
         self.log_path = self.data + ".log"
         self.proc = None
+        self.before = []
         os.makedirs(self.data, exist_ok=True)
 
     def put_image(self, tar):
@@ -136,7 +139,7 @@ class Process:
 
     def start(self):
         with open(self.log_path, "ab") as log:
-            self.proc = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.host.netns}", SAMPAN, self.kind, *self.flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENV, start_new_session=True)
+            self.proc = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.host.netns}", *self.before, SAMPAN, self.kind, *self.flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENV, start_new_session=True)
         if self not in self.lab.running:
             self.lab.running.append(self)
         return self
