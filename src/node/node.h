@@ -7,7 +7,7 @@
 struct node_options {
     const char *data_dir;      /* <data-dir>/agent: state, images, volumes live below it */
     const char *run_dir;       /* sockets and mounts that need not survive a reboot: /run/sampan */
-    const char *kubelet_dir;   /* where node plugins expect the kubelet: /var/lib/kubelet */
+    const char *kubelet_dir;   /* where node plugins expect the kubelet: /var/lib/kubelet; NULL: none are looked for */
     int gate_fd;               /* the socket to gate, from the supervisor; a new one comes over broker_fd when gate was restarted */
     int broker_fd;             /* wire to the supervisor, or -1 */
     const char *image_user;    /* unprivileged user for the helper that parses layers: "sampan" */

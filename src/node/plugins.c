@@ -32,13 +32,13 @@ void plugins_send(struct node *n)
     _cleanup_(pool_freep) struct pool *p = pool_new();
     struct node_plugins m = {.sockets = pool_array(p, struct str, SOCKETS_MAX)};
     _cleanup_(freep) char *dir = xasprintf("%s/plugins_registry", n->opt->kubelet_dir);
-    _cleanup_(closedirp) DIR *d = n->gate ? opendir(dir) : NULL;
+    _cleanup_(closedirp) DIR *d = n->gate && n->opt->kubelet_dir ? opendir(dir) : NULL;
     for (struct dirent *x; d && m.nsockets < SOCKETS_MAX && (x = readdir(d));) {
         struct stat st;
         if (x->d_name[0] != '.' && fstatat(dirfd(d), x->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(st.st_mode))
             m.sockets[m.nsockets++] = pool_printf(p, "%s/%s", dir, x->d_name);
     }
-    if (n->gate)
+    if (n->gate && n->opt->kubelet_dir)
         wire_send(n->gate, NODE_PLUGINS, 0, &node_plugins_type, &m, NULL, 0);
 }
 
@@ -54,6 +54,8 @@ static void on_change(struct watch *w, uint32_t events)
 int plugins_start(struct node *n, struct err **e)
 {
     static const char *const parts[] = {"plugins", "plugins_registry", "pods"};
+    if (!n->opt->kubelet_dir)
+        return 0;
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         _cleanup_(freep) char *path = xasprintf("%s/%s", n->opt->kubelet_dir, parts[i]);
         int r = dir_make(path, 0750, e);
@@ -82,7 +84,7 @@ void plugins_stop(struct node *n)
 static struct str below(const struct node *n, struct str path)
 {
     struct str root = str_of(n->opt->kubelet_dir), rest;
-    if (!str_starts(path, root) || path.n < root.n + 2 || path.p[root.n] != '/')
+    if (str_empty(root) || !str_starts(path, root) || path.n < root.n + 2 || path.p[root.n] != '/')
         return STR_NULL;
     rest = str_sub(path, root.n + 1, path.n);
     return volume_file_path_ok(rest) ? rest : STR_NULL;
