@@ -166,3 +166,22 @@ def test_a_plugin_that_went_is_struck_out_and_its_volumes_wait_for_its_return(se
     plugin.start()
     wait_for("the pod is gone", lambda: "NotFound" in server.kubectl("get", "pod", "p", "-n", ns, check=False), 90)
     assert mounts(server) == []
+
+
+def test_mounts_pass_between_machine_and_containers_where_they_are_asked_to(server, ns):
+    """Bidirectional: what the container mounts appears on the machine; HostToContainer: in other containers too; without: nowhere."""
+    folder = server.data + "/passed"
+    os.makedirs(folder)
+    volume_of = "{name: h, hostPath: {path: %s}}" % folder
+    server.apply(pod("maker", "true", "{name: h, mountPath: /h, mountPropagation: Bidirectional}", volume_of, con="securityContext: {privileged: true}"), "-n", ns)
+    server.apply(pod("taker", "true", "{name: h, mountPath: /h, mountPropagation: HostToContainer}", volume_of), "-n", ns)
+    server.apply(pod("other", "true", "{name: h, mountPath: /h}", volume_of), "-n", ns)
+    for name in ("maker", "taker", "other"):
+        ready(server, ns, name)
+    sh(server, ns, "maker", "mkdir /h/m && mount -t tmpfs t /h/m && touch /h/m/seen")
+    with open(f"/proc/{server.proc.pid}/mounts") as f:
+        assert f"{folder}/m tmpfs" in f.read()
+    assert sh(server, ns, "taker", "ls /h/m").strip() == "seen"
+    assert sh(server, ns, "other", "ls /h/m").strip() == ""
+    sh(server, ns, "maker", "umount /h/m")
+    assert sh(server, ns, "taker", "ls /h/m").strip() == ""

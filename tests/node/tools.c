@@ -208,7 +208,7 @@ void rig_start_node(struct rig *r)
         char data[256], run[256];
         snprintf(data, sizeof data, "%s/data", r->dir);
         snprintf(run, sizeof run, "%s/run", r->dir);
-        struct node_options o = {data, run, sv[1], -1, "nobody"};
+        struct node_options o = {.data_dir = data, .run_dir = run, .gate_fd = sv[1], .broker_fd = -1, .image_user = "nobody"};
         int code = node_main(&o);
         _exit(code);
     }
