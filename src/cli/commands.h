@@ -11,3 +11,6 @@ int cmd_version(int argc, char **argv);
 int cmd_get(int argc, char **argv);
 int cmd_apply(int argc, char **argv);
 int cmd_exec(int argc, char **argv);
+int cmd_clusters(int argc, char **argv);
+int cmd_search(int argc, char **argv);
+int cmd_kubeconfig(int argc, char **argv);

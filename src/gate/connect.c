@@ -7,11 +7,16 @@
 
 #include "gate/impl.h"
 #include "gate/connect.h"
+#include "gate/grant.h"
 #include "gate/kube.h"
 #include "gate/relay.h"
 #include "gate/trust.h"
+#include "gate/sight.h"
 
 #define HUB "hub:"
+#define GRANT_EVERY (10 * NS_PER_S)
+#define GRANT_EVERY_LOCAL (3 * NS_PER_S) /* over the local socket it costs next to nothing */
+#define GRANT_SOON NS_PER_S
 #define HEAD_MS 65000 /* the API server itself gives up after 60 s */
 
 struct connect {
@@ -21,7 +26,13 @@ struct connect {
     struct uplink *uplink;
     struct pool *pool;
     struct str token;
-    bool refusal_told;
+    bool refusal_told, grant_read;
+    struct grant *grant; /* what the hub may do here at most */
+    struct sight *view;
+    struct timer look;
+    struct http_call *looking;
+    struct buf seen;
+    int seen_status, refused;
 };
 
 /* ---- who asks ---- */
@@ -89,6 +100,14 @@ static void handle(struct http_req *rq, void *arg)
         fail(rq, 403, "Forbidden", why);
         return;
     }
+    if (!c->grant_read) {
+        fail(rq, 503, "ServiceUnavailable", STR("the cluster's API does not answer: the site's grant has not been read yet"));
+        return;
+    }
+    if (!grant_permits(c->grant, rq, &why)) {
+        fail(rq, 403, "Forbidden", pool_printf(rq->pool, "forbidden at the site: %.*s", STR_ARG(why)));
+        return;
+    }
     size_t n = relay_headers(rq, 1, &h);
     if (auth.n)
         h[n++] = (struct http_header){STR("authorization"), auth};
@@ -97,11 +116,70 @@ static void handle(struct http_req *rq, void *arg)
     relay(rq, &to);
 }
 
+/* ---- the grant: read from the site's API again and again; a change is in force within GRANT_EVERY ---- */
+
+static void look(struct timer *t);
+
+static void take_grant(struct connect *c, struct grant *g)
+{
+    if (!grant_equal(g, c->grant)) {
+        if (grant_fault(g))
+            log_warn("%s: the hub may do nothing here", grant_fault(g));
+        else
+            log_info("the hub's grant of this site was read");
+    }
+    grant_free(c->grant);
+    c->grant = g;
+    c->grant_read = true;
+    sight_allow(c->view, grant_view(g));
+}
+
+static void on_grant_head(void *arg, const struct http_response *r)
+{
+    ((struct connect *)arg)->seen_status = r->status;
+}
+
+static void on_grant_data(void *arg, const char *p, size_t n)
+{
+    buf_add(&((struct connect *)arg)->seen, p, n);
+}
+
+static void on_grant_end(void *arg, const struct err *e)
+{
+    struct connect *c = arg;
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct json *doc;
+    c->looking = NULL;
+    if (!e && c->seen_status == 404)
+        take_grant(c, grant_all());
+    else if (!e && c->seen_status == 200 && !buf_failed(&c->seen) && json_parse(p, buf_str(&c->seen), NULL, &doc, NULL) == 0)
+        take_grant(c, grant_parse(doc));
+    else if (!e && (c->seen_status == 401 || c->seen_status == 403) && !c->grant_read && ++c->refused == 30)
+        log_error("configmap=" GRANT_NAMESPACE "/" GRANT_NAME " may not be read (%d): the hub can do nothing here", c->seen_status);
+    /* anything else: what was known holds; nothing passes before the first answer */
+    buf_clear(&c->seen);
+    bool soon = !c->grant_read;
+    timer_in(c->gate->loop, &c->look, soon ? GRANT_SOON : c->gate->o->kubeconfig || !c->gate->o->api_socket ? GRANT_EVERY : GRANT_EVERY_LOCAL, look);
+}
+
+static void look(struct timer *t)
+{
+    static const struct http_call_events events = {on_grant_head, on_grant_data, NULL, on_grant_end};
+    struct connect *c = container_of(t, struct connect, look);
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct http_header h = {STR("authorization"), kube_authorization(c->kube, p)};
+    struct http_request rq = {.method = STR("GET"), .path = STR(GRANT_PATH), .headers = &h, .nheaders = h.value.n ? 1 : 0, .timeout_ms = 10000};
+    c->seen_status = 0;
+    c->seen.limit = 256 << 10;
+    c->looking = http_call(kube_client(c->kube), &rq, &events, c);
+}
+
 /* ---- the link ---- */
 
 static void on_state(void *arg, bool connected, struct str assigned, const struct err *why)
 {
     struct connect *c = arg;
+    sight_connected(c->view, connected ? c->uplink : NULL);
     bool refused = why && (why->code == ERR_UNAUTHORIZED || why->code == ERR_FORBIDDEN);
     if (connected) {
         log_info("connected to the hub as cluster=%.*s", STR_ARG(assigned));
@@ -172,6 +250,9 @@ int connect_open(struct gate *g, struct connect **out, struct err **e)
     c->kube = kube_open(g->loop, g->clock, g->o->kubeconfig, g->o->api_socket, e);
     if (!c->kube)
         return -(int)(*e)->code;
+    c->grant = grant_none();
+    c->view = sight_open(g->loop, c->kube);
+    timer_in(g->loop, &c->look, 0, look);
     c->trust = trust_open(g->loop, g->clock, g->o->hub, hash, ca, on_trust, c, e);
     return c->trust ? 0 : err_wrap(e, "--hub");
 }
@@ -180,7 +261,14 @@ void connect_close(struct connect *c)
 {
     if (!c)
         return;
+    sight_close(c->view);
+    c->view = NULL;
     uplink_free(c->uplink); /* ends what is under way */
+    timer_del(&c->look);
+    if (c->looking)
+        http_call_cancel(TAKE(c->looking));
+    buf_clear(&c->seen);
+    grant_free(c->grant);
     trust_close(c->trust);
     kube_close(c->kube);
     pool_free(c->pool);

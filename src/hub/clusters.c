@@ -10,6 +10,7 @@
 #define TOKENS STR(HUB_GROUP "/clusterregistrationtokens")
 #define TOKEN_NAME STR("default-token")
 #define TOKEN_LEN 54
+#define TOUCH_SETTLE (50 * NS_PER_MS)
 
 /*   NAMESPACE → TOKEN → TOKEN_STATUS → STATUS → end; a step that has nothing to write passes on at once */
 enum step { STEP_NAMESPACE, STEP_TOKEN, STEP_TOKEN_STATUS, STEP_STATUS, STEPS };
@@ -182,11 +183,37 @@ static bool set_condition(struct work *w, struct json *list, const char *type, b
     return true;
 }
 
+static bool set_map(struct pool *p, struct json *status, const char *field, struct json *value)
+{
+    struct json *have = json_get(status, str_of(field));
+    if ((!have && !json_count(value)) || (have && json_equal(have, value)))
+        return false;
+    json_set(p, status, str_of(field), value);
+    return true;
+}
+
+/* What the cluster says of itself, summed up; it stays as it was last known while the cluster is away. */
+static bool set_summary(struct work *w, struct json *status)
+{
+    struct pool *p = w->call.pool;
+    struct view_summary s;
+    view_summary(w->hub, p, str_of(w->name), &s);
+    if (!s.known)
+        return false;
+    bool changed = json_get_int(status, "nodeCount", 0) != s.nodes;
+    json_set_int(p, status, STR("nodeCount"), s.nodes);
+    changed |= set_map(p, status, "capacity", s.capacity);
+    changed |= set_map(p, status, "allocatable", s.allocatable);
+    changed |= set_map(p, status, "requested", s.requested);
+    return changed;
+}
+
 static bool step_status(struct work *w)
 {
     struct pool *p = w->call.pool;
     struct presence now = {.since = clock_now(api_clock(w->hub->api)), .why = "the cluster has not connected since the hub started"};
     struct json *tree = tree_of(w, CLUSTERS, STR_NULL, str_of(w->name), NULL);
+    char seen[TIME_MAX];
     if (!tree)
         return false;
     struct json *status = json_put_obj(p, tree, STR("status")), *conditions = json_put_arr(p, status, STR("conditions"));
@@ -194,6 +221,11 @@ static bool step_status(struct work *w)
         memcpy(now.why, "Waiting for API to be available", sizeof "Waiting for API to be available"); /* Rancher's words for a cluster that never came */
     bool changed = set_condition(w, conditions, "Connected", now.connected, now.connected ? "Connected" : "Disconnected", str_of(now.connected ? "" : now.why), now.since);
     changed |= set_condition(w, conditions, "Ready", now.connected, now.connected ? "Connected" : "Disconnected", str_of(now.connected ? "" : "Cluster agent is not connected"), now.since);
+    changed |= set_summary(w, status);
+    if (!now.connected && now.seen && !str_eq(json_get_str(status, "lastSeen"), time_format(now.seen, seen))) {
+        json_set_str(p, status, STR("lastSeen"), pool_str(p, time_format(now.seen, seen)));
+        changed = true;
+    }
     if (now.version[0] && !str_eqz(json_str_at(status, "version", "gitVersion", NULL), now.version)) {
         json_set_str(p, json_put_obj(p, status, STR("version")), STR("gitVersion"), str_of(now.version));
         changed = true;
@@ -261,6 +293,7 @@ static enum queue_result sync(void *arg, struct str key)
     w->call.pool = pool_new();
     if (!tree_of(w, CLUSTERS, STR_NULL, key, &deleted) || deleted) { /* a cluster that is no more is only disconnected: nothing at the site changes */
         links_close(w->hub, key, "the cluster was removed from the hub");
+        view_forget(w->hub, key);
         work_end(w, QUEUE_DONE);
         return QUEUE_PENDING;
     }
@@ -299,7 +332,7 @@ static void on_touch(struct post *post)
 {
     struct touch *t = container_of(post, struct touch, post);
     if (t->hub->queue)
-        queue_add(t->hub->queue, str_of(t->cluster));
+        queue_add_in(t->hub->queue, str_of(t->cluster), TOUCH_SETTLE);
     free(t->cluster);
     free(t);
 }

@@ -23,6 +23,10 @@ int hub_new(struct api *api, const char *state_dir, struct str public_url, struc
         hub_free(h);
         return err_wrap(e, "the hub's identity");
     }
+    if (view_open(h, state_dir, e) < 0) {
+        hub_free(h);
+        return -(int)(*e)->code;
+    }
     api_set_tokens(api, token_user, h);
     api_set_admission(api, STR(HUB_GROUP), hub_admit, h);
     api_route(api, STR("/v3-public/localProviders/local"), false, login_route, h);
@@ -32,6 +36,7 @@ int hub_new(struct api *api, const char *state_dir, struct str public_url, struc
     api_route(api, STR("/v1/sampan/tokens"), true, tokens_route, h);
     api_route(api, STR("/v1/sampan/tokens/"), true, tokens_route, h);
     api_route(api, STR("/v1/sampan/kubeconfig"), true, kubeconfig_route, h);
+    api_route(api, STR("/v1/sampan/view/"), true, view_route, h);
     api_route(api, STR("/v3/import/"), false, import_route, h);
     api_route(api, STR(UPLINK_PATH), false, links_route, h);
     api_route(api, STR("/k8s/clusters/"), true, proxy_route, h);
@@ -69,6 +74,7 @@ void hub_free(struct hub *h)
     if (!h)
         return;
     login_close(h);
+    view_close(h);
     site_roles_free(h);
     free(h->first_password);
     map_clear(&h->links, NULL);

@@ -24,12 +24,14 @@ struct link {
 };
 
 /* What is known of a cluster's connection, for its status. */
-struct presence { bool known, connected; int64_t since, mono /* the same by loop_now's clock */; char why[160], version[64]; };
+struct presence { bool known, connected; int64_t seen /* when the link that has gone was last heard */, since, mono /* the same by loop_now's clock */; char why[160], version[64]; };
 
 struct logins; /* login.c */
+struct views;  /* view.c */
 struct hub {
     struct api *api;
     struct logins *logins;
+    struct views *views;
     struct queue *roles;        /* roles.c */
     struct store_watch *role_watches[8];
     size_t nrole_watches;
@@ -121,6 +123,18 @@ void site_roles_free(struct hub *h);
 void site_roles_touch(struct hub *h, struct str cluster);      /* control loop */
 void site_roles_touch_all(struct hub *h);
 void site_roles_touch_from(struct hub *h, struct str cluster); /* any thread */
+/* view.c: what the clusters say of themselves, in a database of its own (view.db), so that it is there while they are away */
+int view_open(struct hub *h, const char *dir, struct err **e) _must_check_;
+void view_close(struct hub *h);
+int view_call(struct hub *h, struct str cluster, struct str body, bool *nodes_changed); /* HTTP status. Any thread */
+void view_forget(struct hub *h, struct str cluster);
+struct view_summary {
+    bool known; /* false: nothing was ever heard */
+    int64_t nodes, nodes_ready, pods, pods_running, warnings;
+    struct json *capacity, *allocatable, *requested; /* cpu, memory, pods: quantities as text; in the pool */
+};
+void view_summary(struct hub *h, struct pool *p, struct str cluster, struct view_summary *out);
+void view_route(struct http_req *rq, const struct api_user *user, void *arg);
 /* import.c */
 void import_route(struct http_req *rq, const struct api_user *user, void *arg);
 /* links.c */

@@ -26,6 +26,8 @@ static void note(struct link *k, bool connected, const char *why)
     p->connected = connected;
     p->since = clock_now(api_clock(h->api));
     p->mono = loop_now(k->loop);
+    if (!connected)
+        p->seen = uplink_peer_seen(k->peer) ? p->since - MAX(p->mono - uplink_peer_seen(k->peer), 0) : p->since;
     snprintf(p->why, sizeof p->why, "%s", why);
     if (k->version)
         snprintf(p->version, sizeof p->version, "%s", k->version);
@@ -282,7 +284,16 @@ static void on_entry(void *arg, struct uplink_peer *p, const struct outbox_entry
 
 static void on_call(void *arg, struct uplink_peer *p, uint64_t id, struct str method, struct str path, struct str content_type, struct str body)
 {
-    uplink_reply(p, id, 404, STR("the hub offers no such call"));
+    struct hub *h = arg;
+    struct link *k = uplink_peer_user(p);
+    bool changed;
+    if (!str_eqz(path, "/view") || !str_eqz(method, "POST")) {
+        uplink_reply(p, id, 404, STR("the hub offers no such call"));
+        return;
+    }
+    uplink_reply(p, id, view_call(h, str_of(k->cluster), body, &changed), STR_NULL);
+    if (changed)
+        clusters_touch(h, str_of(k->cluster));
 }
 
 static int64_t epoch(void *arg)

@@ -1,4 +1,4 @@
-/* SQLite as mirror and outbox use it: one connection, WAL, small cache, opened or set aside when damaged. Inside the room. */
+/* SQLite as mirror and outbox use it: one connection, WAL, small cache, opened or set aside when damaged. Inside the room, and for the hub's view of its clusters. */
 #pragma once
 #include <sqlite3.h>
 #include "base/err.h"

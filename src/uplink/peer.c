@@ -40,7 +40,8 @@ struct uplink_peer {
     size_t ninventory;
     struct pool *inventory_pool;
     void (*on_drain)(void *arg, struct uplink_peer *p);
-    bool told; /* on_hello was called, so on_closed is owed */
+    int64_t heard; /* of a link that has ended */
+    bool told;     /* on_hello was called, so on_closed is owed */
 };
 
 /* ---- the end ---- */
@@ -65,6 +66,8 @@ static void end(struct uplink_peer *p, const struct err *why)
     p->state = PEER_CLOSED;
     if (p->opening)
         http_call_cancel(TAKE(p->opening));
+    if (p->control)
+        p->heard = control_heard(p->control);
     control_free(TAKE(p->control));
     if (p->ws)
         ws_close(TAKE(p->ws), why ? 1008 : 1000, why ? str_of(err_msg(why)) : STR(""));
@@ -369,7 +372,7 @@ struct http_client *uplink_peer_client(struct uplink_peer *p)
 }
 int64_t uplink_peer_seen(const struct uplink_peer *p)
 {
-    return p->control ? control_heard(p->control) : 0;
+    return p->control ? control_heard(p->control) : p->heard;
 }
 size_t uplink_peer_queued(const struct uplink_peer *p)
 {
