@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "cli/cli.h"
 #include "cli/flags.h"
+#include "cli/kubelet_arg.h"
 #include "supervisor/supervisor.h"
 
 #define AT(member) offsetof(struct options, member)
@@ -71,7 +72,7 @@ static const struct flag node_flags[] = {
     {"cgroup-root", 0, FLAG_STR, AT(cgroup_root), NULL, "sampan", "Folder for pods' cgroups"},
     {"kubelet-root-dir", 0, FLAG_STR, AT(kubelet_dir), NULL, "/var/lib/kubelet", "Folder where node plugins (CSI) expect the kubelet", check_absolute},
     {"with-node-id", 0, FLAG_REFUSED, 0, NULL, NULL, "give each node a --node-name of its own"},
-    {"kubelet-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kubelet inside; use Sampan's own flags"},
+    {"kubelet-arg", 0, FLAG_STRS, AT(kubelet_arg), NULL, NULL, "Setting of this node under the kubelet's name for it, as max-pods=50; what is not known is refused"},
     {"kube-proxy-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-proxy inside"},
     {"docker", 0, FLAG_REFUSED, 0, NULL, NULL, "containers run under crun and conmon"},
     {"private-registry", 0, FLAG_STR, AT(private_registry), NULL, "/etc/sampan/registries.yaml", "Registry configuration file"},
@@ -146,6 +147,8 @@ static int check_between(struct options *o, struct err **e)
     if (secret_from_file(&o->token, o->token_file, "token", e) < 0 || secret_from_file(&o->agent_token, o->agent_token_file, "agent-token", e) < 0 ||
         secret_from_file(&o->hub_token, o->hub_token_file, "hub-token", e) < 0)
         return -(int)(e && *e ? (*e)->code : ERR_USAGE);
+    if (kubelet_args(o, e) < 0)
+        return -ERR_USAGE;
     if (o->role == ROLE_AGENT && !o->server)
         return err_set(e, ERR_USAGE, "--server is required");
     if (o->role == ROLE_AGENT && !o->token)

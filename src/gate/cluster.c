@@ -29,31 +29,50 @@ static void set_quantity(struct pool *p, struct json *o, const char *key, int64_
     json_set_str(p, o, str_of(key), pool_printf(p, "%" PRId64 "%s", value, unit));
 }
 
-/* The kubelet's default eviction threshold stays free. */
-static int64_t kept_memory(const struct node_hello *h)
+/* What stays free below the eviction threshold, and what the operator keeps for the machine itself. */
+static int64_t kept_memory(const struct gate *g)
 {
-    return h->memory > (512 << 20) ? 100 << 20 : 0;
+    const struct node_hello *h = &g->hello;
+    const struct node_settings *s = g->o->settings;
+    int64_t threshold = h->memory > (512 << 20) ? 100 << 20 : 0;
+    if (s && (s->evict_memory_bytes || s->evict_memory_percent))
+        threshold = MAX(MAX(s->evict_memory_bytes, 0), h->memory / 100 * MAX(s->evict_memory_percent, 0));
+    return MIN(threshold + (s ? s->reserved_memory : 0), h->memory);
+}
+
+static int64_t kept_storage(const struct gate *g)
+{
+    const struct node_hello *h = &g->hello;
+    const struct node_settings *s = g->o->settings;
+    int64_t threshold = h->storage / 10;
+    if (s && (s->evict_disk_bytes || s->evict_disk_percent))
+        threshold = MAX(MAX(s->evict_disk_bytes, 0), h->storage / 100 * MAX(s->evict_disk_percent, 0));
+    return MIN(threshold + (s ? s->reserved_storage : 0), h->storage);
 }
 
 void cluster_allocatable(const struct gate *g, int64_t *cpu_milli, int64_t *memory)
 {
-    *cpu_milli = (int64_t)g->hello.cpus * 1000;
-    *memory = g->hello.memory - kept_memory(&g->hello);
+    *cpu_milli = MAX((int64_t)g->hello.cpus * 1000 - (g->o->settings ? g->o->settings->reserved_cpu_milli : 0), 0);
+    *memory = g->hello.memory - kept_memory(g);
 }
 
 static void resources(struct gate *g, struct pool *p, struct json *status)
 {
     const struct node_hello *h = &g->hello;
     struct json *capacity = json_put_obj(p, status, STR("capacity")), *allocatable = json_put_obj(p, status, STR("allocatable"));
-    int64_t kept = kept_memory(h);
+    int64_t milli, memory;
+    cluster_allocatable(g, &milli, &memory);
     set_quantity(p, capacity, "cpu", (int64_t)h->cpus, "");
     set_quantity(p, capacity, "memory", h->memory / 1024, "Ki");
     set_quantity(p, capacity, "ephemeral-storage", h->storage / 1024, "Ki");
-    set_quantity(p, capacity, "pods", 110, "");
-    set_quantity(p, allocatable, "cpu", (int64_t)h->cpus, "");
-    set_quantity(p, allocatable, "memory", (h->memory - kept) / 1024, "Ki");
-    set_quantity(p, allocatable, "ephemeral-storage", h->storage - h->storage / 10, "");
-    set_quantity(p, allocatable, "pods", 110, "");
+    set_quantity(p, capacity, "pods", gate_max_pods(g), "");
+    if (milli % 1000)
+        set_quantity(p, allocatable, "cpu", milli, "m");
+    else
+        set_quantity(p, allocatable, "cpu", milli / 1000, "");
+    set_quantity(p, allocatable, "memory", memory / 1024, "Ki");
+    set_quantity(p, allocatable, "ephemeral-storage", h->storage - kept_storage(g), "");
+    set_quantity(p, allocatable, "pods", gate_max_pods(g), "");
 }
 
 static void add_condition(struct node_link *l, struct pool *p, struct json *list, const char *type, bool on, const char *reason, const char *message, int64_t since)

@@ -227,6 +227,11 @@ static void on_broker_close(void *arg, const struct err *e)
 
 /* ---- one turn ---- */
 
+int64_t gate_max_pods(const struct gate *g)
+{
+    return g->o->settings && g->o->settings->max_pods ? g->o->settings->max_pods : 110;
+}
+
 static void send_config(struct gate *g)
 {
     const struct gate_options *o = g->o;
@@ -242,9 +247,11 @@ static void send_config(struct gate *g)
         .cluster_domain = str_of(o->cluster_domain),
         .backend = str_of(o->backend),
         .cgroup_root = str_of(o->cgroup_root),
-        .max_pods = 110,
+        .max_pods = (uint64_t)gate_max_pods(g),
         .cluster_dns_upstream = str_of(o->resolv_conf),
     };
+    if (o->settings)
+        c.settings = *o->settings;
     wire_send(g->node, NODE_CONFIG, 0, &node_config_type, &c, NULL, 0);
 }
 

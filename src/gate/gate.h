@@ -23,6 +23,8 @@ struct gate_options {
     const char *registries;      /* registries.yaml; NULL or absent: none */
     const char *const *labels; size_t nlabels;     /* key=value */
     const char *const *taints; size_t ntaints;     /* key=value:Effect */
+    const struct node_settings *settings;          /* NULL: all by default */
+    const char *const *unsafe_sysctls; size_t nunsafe_sysctls; /* that pods may set: names, or beginnings that end in * */
     /* the hub, if one was joined */
     const char *hub;             /* https://host[:port] */
     struct str hub_token;

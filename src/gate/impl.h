@@ -65,6 +65,7 @@ struct gpod {
     struct probes *probes;
     struct list hooks;              /* under way; of hook.c */
     struct resize *resize;          /* of resize.c: what containers had when a wish could not be granted; NULL: spec.resources count */
+    char *refused, *refused_why;    /* admit.c: this node will not run it: reason and message; NULL: it may run */
     struct timer retry;             /* waiting for a token or an image: looked at again */
     unsigned tries;                 /* that failed, since the last that did not */
     struct image_want *wants;       /* of its containers; pull.c's */
@@ -118,6 +119,8 @@ void gate_turn(struct gate *g);                       /* works off what is marke
 uint64_t gate_ask(struct gate *g, uint16_t type, const struct wire_type *t, const void *msg, void (*fn)(void *arg, struct wire_msg *m), void *arg);
 void gate_forget(struct gate *g, uint64_t id);        /* the answer is not wanted any more */
 void gate_keep(struct gate *g, uint64_t id, void (*fn)(void *arg, struct wire_msg *m), void *arg); /* wait on for another message of the same id (NODE_EXEC_DONE) */
+
+int64_t gate_max_pods(const struct gate *g);
 
 /* cluster.c */
 int cluster_start(struct gate *g, struct err **e) _must_check_;
@@ -173,6 +176,9 @@ void probes_free(struct probes *p);
 bool probes_ready(const struct gpod *gp, struct str container);    /* readiness; true when it has none and the container runs */
 bool probes_started(const struct gpod *gp, struct str container);  /* startup; true when it has none */
 
+/* admit.c: what this node refuses to run, before anything of it has begun. true: gp->refused says why, and the pod is Failed. */
+bool pod_refused(struct gpod *gp);
+
 /* resize.c: in-place resize. A wish that the node cannot grant leaves what was granted before in force. */
 struct resize;
 void resize_judge(struct gpod *gp);                   /* anew: at each resolving */
@@ -180,6 +186,9 @@ const struct json *resize_resources(struct gpod *gp, const struct json *containe
 void resize_conditions(struct gpod *gp, struct pool *p, struct json *list);         /* PodResizePending, PodResizeInProgress */
 void resize_free(struct resize *r);
 void cluster_allocatable(const struct gate *g, int64_t *cpu_milli, int64_t *memory);
+
+/* admit.c: what this node refuses to run, before anything of it has begun. true: gp->refused says why, and the pod is Failed. */
+bool pod_refused(struct gpod *gp);
 
 /* resize.c: in-place resize. A wish that the node cannot grant leaves what was granted before in force. */
 void resize_judge(struct gpod *gp);                   /* anew: at each resolving */

@@ -22,6 +22,8 @@ static void gpod_free(void *arg)
     probes_free(p->probes);
     hooks_forget(p);
     resize_free(p->resize);
+    free(p->refused);
+    free(p->refused_why);
     pulls_forget(p);
     timer_del(&p->retry);
     bytes_unref(p->object);
@@ -314,7 +316,7 @@ static void resolve_one(struct gpod *p)
     struct json *tree = gpod_tree(p);
     if (!p->object || p->deleting)
         stop(p);
-    else if (tree && !(finished(tree) && !p->sent)) /* a pod that had finished before node came stays finished */
+    else if (tree && !(finished(tree) && !p->sent) && !pod_refused(p)) /* a pod that had finished before node came stays finished */
         run(p);
 }
 

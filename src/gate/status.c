@@ -173,7 +173,7 @@ static const char *phase_of(const struct view *v)
     struct tally t = count(v);
     if (str_eqz(was, "Succeeded"))
         return "Succeeded";
-    if (str_eqz(was, "Failed") || (v->gp->state && (v->gp->state->evicted || v->gp->state->deadline_passed)) || init_failed(v))
+    if (str_eqz(was, "Failed") || v->gp->refused || (v->gp->state && (v->gp->state->evicted || v->gp->state->deadline_passed)) || init_failed(v))
         return "Failed";
     if (!v->init_done || t.waiting)
         return "Pending";
@@ -283,7 +283,7 @@ struct json *status_compose(struct gate *g, struct gpod *gp, struct pool *pool)
     struct json *reported = NULL, *status = json_obj(pool);
     v.spec = json_get(v.pod, STR("spec"));
     v.old = v.before = json_get(v.pod, STR("status"));
-    if (!v.pod || (!gp->state && !gp->sent))
+    if (!v.pod || (!gp->state && !gp->sent && !gp->refused))
         return NULL;
     if (gp->reported && json_parse(pool, bytes_str(gp->reported), NULL, &reported, NULL) == 0)
         v.before = json_get(reported, STR("status"));
@@ -295,6 +295,10 @@ struct json *status_compose(struct gate *g, struct gpod *gp, struct pool *pool)
     json_set_str(pool, status, STR("phase"), str_of(phase));
     json_set_int(pool, status, STR("observedGeneration"), json_get_int(json_get(v.pod, STR("metadata")), "generation", 0));
     put_conditions(&v, status, phase);
+    if (gp->refused) {
+        json_set_str(pool, status, STR("reason"), str_of(gp->refused));
+        json_set_str(pool, status, STR("message"), str_of(gp->refused_why));
+    }
     if (gp->state && gp->state->reason.n)
         json_set_str(pool, status, STR("reason"), gp->state->reason);
     if (gp->state && gp->state->message.n)

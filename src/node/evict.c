@@ -24,6 +24,20 @@ static const struct evict_threshold thresholds[EVICT_COUNT] = {[EVICT_MEMORY] = 
     [EVICT_INODES] = {"inodes", 0, 5},
     [EVICT_PIDS] = {"pids", 0, 10}};
 
+/* With what the operator set over it. */
+static struct evict_threshold threshold_of(const struct node *n, enum evict_signal what)
+{
+    const struct node_settings *s = &n->config.settings;
+    const int64_t bytes[] = {s->evict_memory_bytes, s->evict_disk_bytes, s->evict_inodes, s->evict_pids};
+    const int64_t percent[] = {s->evict_memory_percent, s->evict_disk_percent, s->evict_inodes_percent, s->evict_pids_percent};
+    struct evict_threshold t = thresholds[what];
+    if (bytes[what] || percent[what]) {
+        t.bytes = MAX(bytes[what], 0);
+        t.percent = (int)MAX(percent[what], 0);
+    }
+    return t;
+}
+
 bool evict_low(const struct evict_threshold *t, int64_t available, int64_t capacity)
 {
     if (capacity <= 0 || available < 0)
@@ -262,12 +276,15 @@ static void check_pressure(struct node *n)
     if (file_read("/proc/sys/kernel/pid_max", 32, &b, NULL) == 0 && str_to_i64(str_trim(buf_str(&b)), &pid_max))
         available[EVICT_PIDS] = pid_max - processes();
     capacity[EVICT_PIDS] = pid_max;
-    n->collecting = n->disk_used_percent >= IMAGE_GC_HIGH || (n->collecting && n->disk_used_percent >= IMAGE_GC_LOW);
-    if (n->collecting || evict_low(&thresholds[EVICT_DISK], available[EVICT_DISK], capacity[EVICT_DISK]))
-        images_collect(n);
+    int64_t high = n->config.settings.image_gc_high ? n->config.settings.image_gc_high : IMAGE_GC_HIGH;
+    n->collecting = n->disk_used_percent >= high || (n->collecting && n->disk_used_percent >= (n->config.settings.image_gc_low ? n->config.settings.image_gc_low : IMAGE_GC_LOW));
     bool low[EVICT_COUNT];
-    for (int i = 0; i < EVICT_COUNT; i++)
-        low[i] = evict_low(&thresholds[i], available[i], capacity[i]);
+    for (int i = 0; i < EVICT_COUNT; i++) {
+        struct evict_threshold limit = threshold_of(n, (enum evict_signal)i);
+        low[i] = evict_low(&limit, available[i], capacity[i]);
+    }
+    if (n->collecting || low[EVICT_DISK])
+        images_collect(n);
     note_pressure(n, low[EVICT_MEMORY], low[EVICT_DISK] || low[EVICT_INODES], low[EVICT_PIDS]);
     if (clock_mono(NULL) - n->last_eviction < PRESSURE_PAUSE && n->last_eviction)
         return;

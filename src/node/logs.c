@@ -12,7 +12,7 @@
 #define LOG_EVERY (10 * NS_PER_S)
 
 /* All but the newest LOG_FILES - 1 rotated parts of one run go. Names sort by time. */
-static void drop_oldest(const char *dir, const char *prefix)
+static void drop_oldest(const char *dir, const char *prefix, size_t keep)
 {
     for (;;) {
         char oldest[256] = "";
@@ -27,7 +27,7 @@ static void drop_oldest(const char *dir, const char *prefix)
         }
         if (d)
             closedir(d);
-        if (n < LOG_FILES)
+        if (n < keep)
             return;
         _cleanup_(freep) char *path = xasprintf("%s/%s", dir, oldest);
         if (unlink(path) < 0)
@@ -42,7 +42,8 @@ static void rotate(struct container *c)
     struct stat st;
     struct tm tm;
     struct timespec ts;
-    if (stat(path, &st) < 0 || st.st_size < LOG_SIZE)
+    const struct node_settings *set = &c->pod->node->config.settings;
+    if (stat(path, &st) < 0 || st.st_size < (set->log_size ? set->log_size : LOG_SIZE))
         return;
     clock_gettime(CLOCK_REALTIME, &ts);
     gmtime_r(&ts.tv_sec, &tm);
@@ -52,7 +53,7 @@ static void rotate(struct container *c)
         return;
     if (container_reopen_log(c->bundle, &e) < 0)
         log_warn("pod=%.*s/%.*s container=%s log: %s", STR_ARG(c->pod->spec.ns), STR_ARG(c->pod->spec.name), c->name, err_msg(e));
-    drop_oldest(dir, prefix);
+    drop_oldest(dir, prefix, set->log_files ? (size_t)set->log_files : LOG_FILES);
 }
 
 static void on_timer(struct timer *t)

@@ -19,12 +19,30 @@ TYPE(node_uid);
 FIELDS(node_reply) = {WIRE_U64(struct node_reply, code), WIRE_STR(struct node_reply, message, TEXT), WIRE_END};
 TYPE(node_reply);
 
+FIELDS(node_settings) = {WIRE_I64(struct node_settings, evict_memory_bytes),
+    WIRE_I64(struct node_settings, evict_memory_percent),
+    WIRE_I64(struct node_settings, evict_disk_bytes),
+    WIRE_I64(struct node_settings, evict_disk_percent),
+    WIRE_I64(struct node_settings, evict_inodes),
+    WIRE_I64(struct node_settings, evict_inodes_percent),
+    WIRE_I64(struct node_settings, evict_pids),
+    WIRE_I64(struct node_settings, evict_pids_percent),
+    WIRE_I64(struct node_settings, image_gc_high),
+    WIRE_I64(struct node_settings, image_gc_low),
+    WIRE_I64(struct node_settings, log_size),
+    WIRE_I64(struct node_settings, log_files),
+    WIRE_I64(struct node_settings, max_pods),
+    WIRE_I64(struct node_settings, pod_pids),
+    WIRE_I64(struct node_settings, reserved_cpu_milli),
+    WIRE_I64(struct node_settings, reserved_memory),
+    WIRE_I64(struct node_settings, reserved_storage), WIRE_END};
+SUBTYPE(node_settings);
 FIELDS(node_config) = {WIRE_STR(struct node_config, node_name, NAME), WIRE_STR(struct node_config, node_ip, IP),
     WIRE_STR(struct node_config, pod_cidr, IP), WIRE_STR(struct node_config, cluster_cidr, IP),
     WIRE_STR(struct node_config, service_cidr, IP), WIRE_STR(struct node_config, dns_ip, IP),
     WIRE_STR(struct node_config, cluster_domain, NAME), WIRE_STR(struct node_config, backend, 32),
     WIRE_STR(struct node_config, cgroup_root, NAME), WIRE_U64(struct node_config, max_pods),
-    WIRE_STR(struct node_config, cluster_dns_upstream, TEXT), WIRE_END};
+    WIRE_STR(struct node_config, cluster_dns_upstream, TEXT), WIRE_STRUCT(struct node_config, settings, &node_settings_type), WIRE_END};
 TYPE(node_config);
 
 FIELDS(node_env) = {WIRE_STR(struct node_env, name, TEXT), WIRE_STR(struct node_env, value, DATA),

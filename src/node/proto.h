@@ -73,6 +73,15 @@ struct node_empty { bool unused; };
 struct node_uid { struct str uid; };
 struct node_reply { uint64_t code; /* enum err_code, 0: fine */ struct str message; };
 
+/* What an operator sets of a node (--kubelet-arg). 0: the kubelet's default; of a threshold -1: off. */
+struct node_settings {
+    int64_t evict_memory_bytes, evict_memory_percent, evict_disk_bytes, evict_disk_percent; /* available below either: pods are evicted */
+    int64_t evict_inodes, evict_inodes_percent, evict_pids, evict_pids_percent;
+    int64_t image_gc_high, image_gc_low;    /* percent of the disk that is used */
+    int64_t log_size, log_files;            /* of one container: bytes of a file before it is rotated, how many files */
+    int64_t max_pods, pod_pids;
+    int64_t reserved_cpu_milli, reserved_memory, reserved_storage; /* kept from pods: what allocatable is smaller than capacity by */
+};
 struct node_config {
     struct str node_name, node_ip;          /* node_ip empty: that of the default route, else the first global one */
     struct str pod_cidr;                    /* of this node; empty: not known yet, only hostNetwork pods start */
@@ -81,6 +90,7 @@ struct node_config {
     struct str cgroup_root;                 /* folder below each hierarchy: "sampan" */
     uint64_t max_pods;
     struct str cluster_dns_upstream;        /* resolv.conf to hand on; empty: /etc/resolv.conf */
+    struct node_settings settings;
 };
 
 enum node_env_kind { ENV_LITERAL, ENV_POD_IP, ENV_POD_IPS, ENV_HOST_IP };

@@ -233,6 +233,7 @@ int pod_limit(struct pod *p, struct err **e)
     }
     l.cpu_limit_milli = all_cpu ? l.cpu_limit_milli : 0;
     l.memory = all_memory ? l.memory + POD_OVERHEAD : 0;
+    l.pids = p->node->config.settings.pod_pids;
     return cgroup_limit(p->node->cgroups, p->cgroup, &l, e);
 }
 

@@ -2,6 +2,7 @@
  * Names, defaults and meaning are K3s' wherever K3s has the flag (docs/flags.md is generated from cli's tables). Strings are owned by the struct; NULL: not given. */
 #pragma once
 #include "base/err.h"
+#include "node/proto.h"
 
 struct strs { char **v; size_t n; };
 
@@ -21,6 +22,9 @@ struct options {
     /* agent side */
     char *server, *node_name, *node_ip, *flannel_backend, *resolv_conf, *private_registry, *cgroup_root, *kubelet_dir;
     struct strs node_label, node_taint;
+    struct strs kubelet_arg, unsafe_sysctls;
+    struct node_settings settings; /* of kubelet_arg */
+    char *static_pods;             /* folder of manifests, from kubelet_arg; else the default below data_dir */
     bool with_node_id;
     /* hub link: `sampan connect` and a server that joins a hub */
     char *hub, *hub_token, *hub_token_file, *hub_ca_hash, *kubeconfig, *cluster_name;
