@@ -1,6 +1,6 @@
-# The short door to Meson: `make` builds a release, `make debug` with ASan and UBSan, `make tsan`, `make test`, `make fuzz`, `make install`.
+# The short door to Meson: `make` builds a release, `make debug` with ASan and UBSan, `make tsan`, `make test`, `make fuzz`, `make install`, `make image`.
 PREFIX ?= /usr/local
-.PHONY: all release debug tsan test fuzz install clean
+.PHONY: all release debug tsan test fuzz install image clean
 all: release
 build/release/build.ninja:
 	meson setup build/release --buildtype=release -Doptimization=2 -Db_lto=true -Db_pie=true -Dtests=false --prefix=$(PREFIX)
@@ -22,5 +22,9 @@ fuzz: build/fuzz/build.ninja
 	ninja -C build/fuzz
 install: release
 	meson install -C build/release --no-rebuild
+# build/connect.tar: the image of `sampan connect` (docker save format), for setting agent-image of a hub; IMAGE names it
+IMAGE ?= sampan.io/connect:latest
+image: release
+	python3 tools/connect_image.py build/release/sampan build/connect.tar $(IMAGE)
 clean:
 	rm -rf build

@@ -1,3 +1,4 @@
+#include "gate/identity.h"
 #include "gate/gate.h"
 
 #include <signal.h>
@@ -291,6 +292,8 @@ static int open_state(struct gate *g, struct err **e)
     const char *dir = g->o->state_dir;
     _cleanup_(freep) char *key = xasprintf("%s/uplink.key", dir), *seal = xasprintf("%s/seal.key", dir), *floor = xasprintf("%s/clock", dir);
     g->clock = clock_new(floor);
+    if (g->o->node_fd < 0 && !g->o->kubeconfig && !g->o->api_socket && identity_fetch(key, g->clock, e) < 0)
+        return err_wrap(e, "identity");
     if (key_load_or_make(key, KEY_ED25519, &g->key, e) < 0 || seal_load_or_make(seal, &g->seal, e) < 0)
         return err_wrap(e, "identity");
     if (g->o->node_fd < 0)
