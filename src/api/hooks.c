@@ -15,7 +15,19 @@ struct config {
 struct hooks {
     pthread_mutex_t lock;
     struct config *config;
+    struct policies *policies;
 };
+
+struct policies **hooks_policies(struct hooks *h)
+{
+    pthread_mutex_lock(&h->lock);
+    return &h->policies;
+}
+
+void hooks_policies_done(struct hooks *h)
+{
+    pthread_mutex_unlock(&h->lock);
+}
 
 struct hooks *hooks_new(void)
 {
@@ -38,6 +50,7 @@ void hooks_free(struct hooks *h)
     if (!h)
         return;
     config_unref(h->config);
+    policies_unref(h->policies);
     pthread_mutex_destroy(&h->lock);
     free(h);
 }

@@ -78,6 +78,10 @@ int hooks_connect(struct call *c, struct err **e) _must_check_; /* before a hand
 int hooks_delete_each(struct call *c, const struct obj *const *all, size_t n, struct err **e) _must_check_;
 
 /* policy.c */
+struct policies;
+void policies_unref(void *p);
+struct policies **hooks_policies(struct hooks *h); /* takes the lock; hooks_policies_done gives it back */
+void hooks_policies_done(struct hooks *h);
 int policies_mutate(struct hook_request *rq, struct err **e) _must_check_;
 int policies_validate(struct hook_request *rq, struct err **e) _must_check_;
 /* hook_cel.c: are all conditions true? *failed: one could not be evaluated (the error says why). */

@@ -191,7 +191,7 @@ static struct cel_value variable(struct cel_run *r, const struct cel_node *n)
             return s->value;
     for (size_t i = 0; i < r->nvars; i++) {
         struct cel_var *v = &r->vars[i];
-        if (str_eq(v->name, n->name))
+        if (!v->lazy && str_eq(v->name, n->name))
             return v->value;
     }
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
@@ -266,6 +266,11 @@ static struct cel_value select_of(struct cel_run *r, const struct cel_node *n)
     v = eval(r, n->kids[0]);
     if (v.type == CEL_ERROR)
         return v;
+    if (v.type == CEL_AUTHZ) { /* authorizer.requestResource: a variable with a dot in its name */
+        for (size_t i = 0; i < r->nvars; i++)
+            if (str_eqz(n->name, "requestResource") && str_eqz(r->vars[i].name, "authorizer.requestResource"))
+                return r->vars[i].value;
+    }
     if (v.type != CEL_MAP && v.type != CEL_OPTIONAL)
         return n->optional && v.type == CEL_NULL ? cel_opt(r, NULL) : cel_error(r, "no such key: %.*s", STR_ARG(n->name));
     return index_of(r, v, cel_str(n->name), n->optional);

@@ -395,6 +395,11 @@ static void adopt(struct apply_ctx *c, const struct json *live, const struct fie
     managers_add(c->pool, all, before);
 }
 
+struct json *schema_merge(const struct schema_type *t, struct pool *p, const struct json *live, const struct json *config)
+{
+    return typed_merge(t, p, live, config);
+}
+
 int schema_apply(struct apply_ctx *c, const struct json *live, const struct json *config, struct json **out, struct err **e)
 {
     const struct schema_type *t = type_of(c);

@@ -37,5 +37,7 @@ int schema_apply(struct apply_ctx *c, const struct json *live, const struct json
 /* Notes what an ordinary create, update or patch changed: rewrites doc's managedFields. A doc that brings managedFields of its own replaces the live ones
  * ([{}] and [] reset them); malformed ones are ignored, as Kubernetes does. */
 void schema_manage(struct apply_ctx *c, const struct json *live, struct json *doc);
+/* A new document: live with what config sets, by the type's lists and maps, as apply merges them; nobody's ownership is noted. */
+struct json *schema_merge(const struct schema_type *t, struct pool *p, const struct json *live, const struct json *config);
 /* "kubectl/v1.36 (linux) x" → "kubectl"; at most 128 bytes. */
 struct str manager_from_agent(struct str user_agent);
