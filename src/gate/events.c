@@ -105,7 +105,7 @@ void event_pod(struct gpod *gp, struct str container, bool warning, const char *
 {
     _cleanup_(buf_clear) struct buf message = BUF_INIT;
     _cleanup_(pool_freep) struct pool *p = pool_new();
-    struct about a = {STR("Pod"), gp->ns, gp->name, gp->uid, STR_NULL};
+    struct about a = {STR("Pod"), gp->ns, gp->name, gpod_api_uid(gp).n ? gpod_api_uid(gp) : gp->uid, STR_NULL};
     va_list ap;
     va_start(ap, fmt);
     buf_vprintf(&message, fmt, ap);

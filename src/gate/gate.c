@@ -315,6 +315,8 @@ static int open_node_side(struct gate *g, struct err **e)
     storage_open(g);
     if (csi_open(g, e) < 0)
         return -(int)(*e)->code;
+    if (statics_open(g, e) < 0) /* before the mirror is read: it holds these pods' mirrors */
+        return -(int)(*e)->code;
     pods_load(g);
     g->all_dirty = g->services_dirty = g->peers_dirty = true;
     if (take_node(g, g->o->node_fd, e) < 0)
@@ -356,6 +358,7 @@ static void stop(struct gate *g)
         names_close(g);
         services_close(g);
         policies_close(g);
+        statics_close(g);
         pods_free(g);
         tokens_close(g);
         events_free(g->events);

@@ -25,6 +25,7 @@ struct gate_options {
     const char *const *taints; size_t ntaints;     /* key=value:Effect */
     const struct node_settings *settings;          /* NULL: all by default */
     const char *const *unsafe_sysctls; size_t nunsafe_sysctls; /* that pods may set: names, or beginnings that end in * */
+    const char *static_pods;     /* folder of manifests; NULL: none */
     /* the hub, if one was joined */
     const char *hub;             /* https://host[:port] */
     struct str hub_token;

@@ -65,6 +65,9 @@ struct gpod {
     struct probes *probes;
     struct list hooks;              /* under way; of hook.c */
     struct resize *resize;          /* of resize.c: what containers had when a wish could not be granted; NULL: spec.resources count */
+    bool is_static;                 /* static.c: from a manifest of this node's; uid is its hash */
+    struct str mirror_uid;          /* owned; of the pod that stands for it at the cluster; empty: there is none now */
+    int64_t mirror_asked;           /* when it was last to be made, clock_mono; 0: never */
     char *refused, *refused_why;    /* admit.c: this node will not run it: reason and message; NULL: it may run */
     struct timer retry;             /* waiting for a token or an image: looked at again */
     unsigned tries;                 /* that failed, since the last that did not */
@@ -110,6 +113,7 @@ struct gate {
     struct storage *storage;
     struct csi *csi;
     struct usage *usage;
+    struct statics *statics;
     int code;
 };
 
@@ -176,6 +180,19 @@ void probes_free(struct probes *p);
 bool probes_ready(const struct gpod *gp, struct str container);    /* readiness; true when it has none and the container runs */
 bool probes_started(const struct gpod *gp, struct str container);  /* startup; true when it has none */
 
+/* static.c: pods from a folder of manifests, and their mirrors at the cluster. */
+struct statics;
+int statics_open(struct gate *g, struct err **e) _must_check_;
+void statics_close(struct gate *g);
+void statics_mirror(struct gate *g, const struct mirror_item *before, const struct mirror_item *after); /* a mirror pod came, changed or went */
+void statics_drop_mirror(struct gpod *p);             /* its pod goes, or becomes another */
+bool statics_is_mirror(const struct mirror_item *it);
+void statics_work(struct gate *g);                    /* makes mirrors that are missing */
+bool statics_waits(const struct gpod *gp);            /* an older version of it is not gone yet */
+struct gpod *pods_put_static(struct gate *g, struct str uid, struct str ns, struct str name, struct bytes *object);
+void pods_drop_static(struct gpod *p);
+struct str gpod_api_uid(const struct gpod *p);        /* the uid that the cluster knows it by */
+
 /* admit.c: what this node refuses to run, before anything of it has begun. true: gp->refused says why, and the pod is Failed. */
 bool pod_refused(struct gpod *gp);
 
@@ -186,6 +203,19 @@ const struct json *resize_resources(struct gpod *gp, const struct json *containe
 void resize_conditions(struct gpod *gp, struct pool *p, struct json *list);         /* PodResizePending, PodResizeInProgress */
 void resize_free(struct resize *r);
 void cluster_allocatable(const struct gate *g, int64_t *cpu_milli, int64_t *memory);
+
+/* static.c: pods from a folder of manifests, and their mirrors at the cluster. */
+struct statics;
+int statics_open(struct gate *g, struct err **e) _must_check_;
+void statics_close(struct gate *g);
+void statics_mirror(struct gate *g, const struct mirror_item *before, const struct mirror_item *after); /* a mirror pod came, changed or went */
+void statics_drop_mirror(struct gpod *p);             /* its pod goes, or becomes another */
+bool statics_is_mirror(const struct mirror_item *it);
+void statics_work(struct gate *g);                    /* makes mirrors that are missing */
+bool statics_waits(const struct gpod *gp);            /* an older version of it is not gone yet */
+struct gpod *pods_put_static(struct gate *g, struct str uid, struct str ns, struct str name, struct bytes *object);
+void pods_drop_static(struct gpod *p);
+struct str gpod_api_uid(const struct gpod *p);        /* the uid that the cluster knows it by */
 
 /* admit.c: what this node refuses to run, before anything of it has begun. true: gp->refused says why, and the pod is Failed. */
 bool pod_refused(struct gpod *gp);

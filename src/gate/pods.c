@@ -24,6 +24,7 @@ static void gpod_free(void *arg)
     resize_free(p->resize);
     free(p->refused);
     free(p->refused_why);
+    free((char *)p->mirror_uid.p);
     pulls_forget(p);
     timer_del(&p->retry);
     bytes_unref(p->object);
@@ -134,6 +135,40 @@ static void drop(struct gate *g, struct str uid)
     p->dirty = true;
 }
 
+/* ---- static pods ---- */
+
+struct gpod *pods_put_static(struct gate *g, struct str uid, struct str ns, struct str name, struct bytes *object)
+{
+    struct gpod *p = gpod_new(g, uid, ns, name);
+    p->is_static = true;
+    set_object(p, object);
+    gate_turn(g);
+    return p;
+}
+
+void pods_drop_static(struct gpod *p)
+{
+    struct gate *g = p->gate;
+    int64_t grace = json_get_int(json_get(gpod_tree(p), STR("spec")), "terminationGracePeriodSeconds", 30);
+    bool told = p->sent || p->state;
+    statics_drop_mirror(p);
+    bytes_unref(TAKE(p->object));
+    p->tree = NULL;
+    pool_free(TAKE(p->tree_pool));
+    p->stop_grace = grace;
+    p->dirty = true;
+    if (p->gone || (!told && g->synced)) { /* before node was told all, it may have it from an earlier life */
+        map_del(&g->pods, p->uid);
+        gpod_free(p);
+    }
+    gate_turn(g);
+}
+
+struct str gpod_api_uid(const struct gpod *p)
+{
+    return p->is_static ? p->mirror_uid : p->uid;
+}
+
 /* A ConfigMap or Secret changed: the pods of its namespace may show it. */
 static void touch_namespace(struct gate *g, struct str key)
 {
@@ -163,7 +198,9 @@ static void own_node_changed(struct gate *g, const struct mirror_item *it)
 void pods_mirror_change(struct gate *g, struct str key, const struct mirror_item *before, const struct mirror_item *after)
 {
     policies_mirror_change(g, key);
-    if (str_starts(key, PODS)) {
+    if (str_starts(key, PODS) && (statics_is_mirror(before) || statics_is_mirror(after))) {
+        statics_mirror(g, before, after);
+    } else if (str_starts(key, PODS)) {
         if (before && (!after || !str_eq(before->uid, after->uid)))
             drop(g, before->uid);
         if (after)
@@ -276,7 +313,7 @@ static void send_stop(struct gpod *p, int64_t grace)
 /* A pod that was never told to node since it (re)connected and is to go may still run there: node is asked to stop it all the same, and says GONE. */
 static void stop(struct gpod *p)
 {
-    int64_t grace = p->object ? p->stop_grace : 0;
+    int64_t grace = p->object || p->is_static ? p->stop_grace : 0;
     if (!p->stop_sent)
         send_stop(p, grace);
 }
@@ -310,8 +347,8 @@ static void run(struct gpod *p)
 
 static void resolve_one(struct gpod *p)
 {
-    p->dirty = false;
-    if (p->gone)
+    p->dirty = p->object && statics_waits(p);
+    if (p->gone || p->dirty)
         return;
     struct json *tree = gpod_tree(p);
     if (!p->object || p->deleting)
@@ -331,12 +368,13 @@ static void report_one(struct gpod *p)
     struct json *status = p->object ? status_compose(g, p, pool) : NULL;
     if (status) {
         struct json *patch = json_obj(pool), *meta = json_put_obj(pool, patch, STR("metadata"));
-        json_set_str(pool, meta, STR("uid"), p->uid);
+        struct str uid = gpod_api_uid(p);
+        json_set_str(pool, meta, STR("uid"), uid);
         json_set(pool, patch, STR("status"), status);
         json_write(&b, patch);
-        if (!p->reported || !str_eq(bytes_str(p->reported), buf_str(&b))) {
+        if (uid.n && (!p->reported || !str_eq(bytes_str(p->reported), buf_str(&b)))) {
             struct outbox_entry x = {
-                .key = pool_printf(pool, "status/%.*s", STR_ARG(p->uid)),
+                .key = pool_printf(pool, "status/%.*s", STR_ARG(uid)),
                 .method = STR("PATCH"),
                 .path = pool_printf(pool, "/api/v1/namespaces/%.*s/pods/%.*s/status", STR_ARG(p->ns), STR_ARG(p->name)),
                 .content_type = STR("application/merge-patch+json"),
@@ -368,6 +406,7 @@ void pods_work(struct gate *g)
             csi_synced(g);
         }
     }
+    statics_work(g);
     map_for(&g->pods, it) {
         struct gpod *p = it->value;
         if (p->report)

@@ -588,6 +588,7 @@ int resolve_pod(struct gate *g, struct gpod *gp, struct pool *p, struct node_pod
     out->host_pid = json_get_bool(spec, "hostPID", false);
     out->host_ipc = json_get_bool(spec, "hostIPC", false);
     out->share_pids = json_get_bool(spec, "shareProcessNamespace", false);
+    out->mirror_static = gp->is_static;
     out->host_users = json_get_bool(spec, "hostUsers", true);
     out->fqdn_hostname = json_get_bool(spec, "setHostnameAsFQDN", false);
     out->qos = pod_qos(spec);

@@ -59,7 +59,7 @@ static bool find_target(struct gate *g, struct http_req *rq, struct str rest, bo
     if (n == most)
         uid = part[2];
     t->pod = pods_find_name(g, part[0], part[1]);
-    if (!t->pod || (uid.n && !str_eq(uid, t->pod->uid))) {
+    if (!t->pod || (uid.n && !str_eq(uid, t->pod->uid) && !str_eq(uid, gpod_api_uid(t->pod)))) {
         serve_fail(rq, 404, "pod \"%.*s\" not found", STR_ARG(part[1]));
         return false;
     }
@@ -162,7 +162,8 @@ void serve_request(struct http_req *rq, void *gate)
         struct str prefix = str_of(r->prefix);
         if (r->whole && !r->below ? !str_eq(rq->path, prefix) : !str_starts(rq->path, prefix))
             continue;
-        if (r->method == GET && !str_eqz(rq->method, "GET")) {
+        bool upgraded_log = r->of_pod == serve_logs && rq->protocol.n; /* over HTTP/2 an upgrade is a CONNECT */
+        if (r->method == GET && !str_eqz(rq->method, "GET") && !upgraded_log) {
             serve_fail(rq, 405, "405: Method Not Allowed");
             return;
         }

@@ -131,7 +131,8 @@ int layout_make(struct layout *l, const struct options *o, struct err **e)
         return -(int)(*e)->code;
     if (own(l->agent, 0, 0, 0755, e) < 0 || own(l->gate, l->uid, l->gid, 0700, e) < 0)
         return -(int)(*e)->code;
-    if (node && (own(l->node, 0, 0, 0700, e) < 0 || own(l->images, 0, 0, 0755, e) < 0))
+    _cleanup_(freep) char *pods = xasprintf("%s/pod-manifests", l->agent);
+    if (node && (own(l->node, 0, 0, 0700, e) < 0 || own(l->images, 0, 0, 0755, e) < 0 || own(pods, 0, l->gid, 0750, e) < 0))
         return -(int)(*e)->code;
     return 0;
 }

@@ -42,10 +42,10 @@ int proc_gate(const struct options *o, const struct layout *l, const struct proc
 {
     _cleanup_(err_freep) struct err *e = NULL;
     struct str hash = STR_NULL, password = STR_NULL;
-    _cleanup_(freep) char *resolv = folder_of(o->resolv_conf);
+    _cleanup_(freep) char *resolv = folder_of(o->resolv_conf), *static_pods = o->static_pods ? xstrdup(o->static_pods) : xasprintf("%s/pod-manifests", l->agent);
     /* /etc/resolv.conf is a link to one of the last three on many machines. */
     const char *writable[] = {l->gate, l->run, NULL}, *readable[] = {o->kubeconfig ? o->kubeconfig : "/etc", resolv ? resolv : "/etc", "/run/secrets",
-        "/var/run/secrets", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager", o->private_registry, NULL};
+        "/var/run/secrets", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager", static_pods, o->private_registry, NULL};
     struct lockdown ld = {.user = o->user, .writable = writable, .readable = readable};
     if (o->role == ROLE_AGENT && token_parse(str_of(o->token), &hash, &password, &e) < 0) {
         log_error("%s", err_msg(e));
@@ -81,6 +81,7 @@ int proc_gate(const struct options *o, const struct layout *l, const struct proc
         .ntaints = o->node_taint.n,
         .kubelet_dir = o->kubelet_dir,
         .settings = &o->settings,
+        .static_pods = static_pods,
         .unsafe_sysctls = (const char *const *)o->unsafe_sysctls.v,
         .nunsafe_sysctls = o->unsafe_sysctls.n,
         .hub = o->hub,

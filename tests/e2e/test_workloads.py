@@ -1,5 +1,6 @@
 """Workload controllers and the scheduler on real pods, seen through real kubectl: what an application's owner does all day."""
 import json
+import os
 
 from lab.lab import wait_for
 
@@ -285,3 +286,41 @@ spec:
     assert "before-stop" not in server.kubectl("logs", "web", "-n", ns)
     server.kubectl("delete", "pod", "hooks", "-n", ns, "--timeout=60s")
     assert "before-stop" in server.kubectl("logs", "web", "-n", ns)
+
+
+def test_a_static_pod_runs_from_its_file_and_its_mirror_is_only_a_picture(server, ns):
+    folder = os.path.join(server.data, "agent", "pod-manifests")
+
+    def put(message):
+        with open(os.path.join(folder, ".new"), "w") as f:
+            f.write(f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: keeper, namespace: {ns}, labels: {{app: keeper}}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {{name: c, image: "{IMAGE}", command: ["sh", "-c", "echo {message}; sleep 1000"]}}
+""")
+        os.rename(os.path.join(folder, ".new"), os.path.join(folder, "keeper.yaml"))
+
+    def mirror():
+        return server.get("pod", "keeper-a", "-n", ns)
+
+    put("first")
+    server.wait_pods_ready(ns, "app=keeper", 1)
+    first = mirror()
+    assert first["metadata"]["ownerReferences"][0]["kind"] == "Node" and first["spec"]["nodeName"] == "a"
+    wait_for("its log is read by the mirror's name", lambda: "first" in server.kubectl("logs", "keeper-a", "-n", ns))
+    assert "hello" in server.kubectl("exec", "keeper-a", "-n", ns, "--", "echo", "hello")
+    server.kubectl("delete", "pod", "keeper-a", "-n", ns, "--wait=false")
+    wait_for("the mirror is made again", lambda: mirror()["metadata"]["uid"] != first["metadata"]["uid"])
+    wait_for("it shows the same container", lambda: mirror()["status"]["containerStatuses"][0]["containerID"] == first["status"]["containerStatuses"][0]["containerID"])
+    put("second")
+    wait_for("the new version runs", lambda: "second" in server.kubectl("logs", "keeper-a", "-n", ns))
+    with open(os.path.join(folder, "wrong.yaml"), "w") as f:
+        f.write("kind: Pod\nthis is: [no manifest\n")
+    os.unlink(os.path.join(folder, "keeper.yaml"))
+    wait_for("pod and mirror are gone", lambda: not server.pods(ns, "app=keeper"))
+    assert "static pod wrong.yaml" in server.log()
+    os.unlink(os.path.join(folder, "wrong.yaml"))
