@@ -94,6 +94,39 @@ static int ask_budget(struct call *c, struct err **e)
     }
 }
 
+/* Says in the pod why it goes, for Jobs and whoever else counts failures (KEP-3329). */
+static int mark(struct call *c, struct err **e)
+{
+    for (unsigned tries = 0;; tries++) {
+        struct json *doc, *list, *it = NULL;
+        char now[TIME_MAX];
+        if (obj_parse(c->w.old_obj, c->pool, &doc, e) < 0)
+            return -(*e)->code;
+        list = json_put_arr(c->pool, json_put_obj(c->pool, doc, STR("status")), STR("conditions"));
+        json_for (list, old)
+            if (str_eqz(json_get_str(old, "type"), "DisruptionTarget"))
+                it = old;
+        if (it && str_eqz(json_get_str(it, "status"), "True"))
+            return 0;
+        if (!it)
+            it = json_append(list, json_obj(c->pool));
+        json_set_str(c->pool, it, STR("type"), STR("DisruptionTarget"));
+        json_set_str(c->pool, it, STR("status"), STR("True"));
+        json_set_str(c->pool, it, STR("lastTransitionTime"), time_format(clock_now(c->api->clock), now));
+        json_set_str(c->pool, it, STR("reason"), STR("EvictionByEvictionAPI"));
+        json_set_str(c->pool, it, STR("message"), STR("Eviction API: evicting"));
+        int r = store_update(c->api->store, c->api->res.pods, c->pool, doc, c->w.old_obj->rev, 0, NULL, e);
+        if (r == -ERR_CONFLICT && tries < 8)
+            err_free(TAKE(*e));
+        else if (r < 0)
+            return r;
+        if (write_read_old(c, e) < 0)
+            return -(*e)->code;
+        if (r == 0)
+            return 0;
+    }
+}
+
 int sub_eviction(struct call *c, struct err **e)
 {
     struct delete_options *opt = c->extra;
@@ -110,6 +143,8 @@ int sub_eviction(struct call *c, struct err **e)
         return call_conflict(
             c, "the UID in the precondition does not match the UID in record. The object might have been deleted and then recreated", e);
     if (first && !unguarded(c->w.old) && ask_budget(c, e) < 0)
+        return -(*e)->code;
+    if (first && !c->dry_run && !json_path(c->w.old, "metadata", "deletionTimestamp", NULL) && mark(c, e) < 0)
         return -(*e)->code;
     c->w.op = WRITE_DELETE;
     c->status_only = true;

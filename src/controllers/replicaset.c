@@ -1,7 +1,7 @@
 /* ReplicaSets (and, with another selector, ReplicationControllers): after kube-controller-manager's pkg/controller/replicaset. */
 #include "controllers/replicas.h"
 
-enum { BURST = 500 }; /* pods made or removed in one turn; the rest in the next */
+enum { BURST = 100 }; /* pods made or removed in one turn, so that no watcher on this thread falls off the ring; the rest in the next */
 
 struct replicas {
     struct sync *s;

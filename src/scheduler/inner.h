@@ -26,7 +26,7 @@ struct pending_heap {
 struct pending_queue {
     struct map all; /* uid to struct pending */
     struct pending_heap ready, backoff;
-    size_t nbinding;
+    size_t nbinding, nsleeping;
     struct list nominated; /* pods with a nomination */
 };
 void pending_init(struct pending_queue *q);

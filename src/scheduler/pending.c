@@ -79,13 +79,13 @@ static void set_state(struct pending_queue *q, struct pending *p, enum pending_s
 {
     if (heap_of(q, p->state))
         heap_del(heap_of(q, p->state), p);
-    if (p->state == PENDING_BINDING)
-        q->nbinding--;
+    q->nbinding -= p->state == PENDING_BINDING;
+    q->nsleeping -= p->state == PENDING_SLEEPING;
     p->state = to;
     if (heap_of(q, to))
         heap_add(heap_of(q, to), p);
-    if (to == PENDING_BINDING)
-        q->nbinding++;
+    q->nbinding += to == PENDING_BINDING;
+    q->nsleeping += to == PENDING_SLEEPING;
 }
 
 void pending_init(struct pending_queue *q)
@@ -112,6 +112,7 @@ void pending_put(struct pending_queue *q, const struct obj *o, int64_t now)
         p = xcalloc(1, sizeof *p);
         *p = (struct pending){.since = now, .state = PENDING_SLEEPING, .wakes = ~0u};
         list_init(&p->with_nomination);
+        q->nsleeping++;
         map_put(&q->all, o->uid, p);
     }
     const struct obj *old = p->o;
@@ -141,6 +142,7 @@ void pending_drop(struct pending_queue *q, struct str uid)
     if (!p)
         return;
     set_state(q, p, PENDING_SLEEPING);
+    q->nsleeping--;
     pending_free(p);
 }
 
@@ -177,6 +179,8 @@ void pending_sleep(struct pending_queue *q, struct pending *p, int64_t now)
 
 void pending_move(struct pending_queue *q, int64_t now, unsigned what)
 {
+    if (!q->nsleeping && !q->nbinding)
+        return; /* as in a burst, where thousands wait for their turn */
     map_for (&q->all, it) {
         struct pending *p = it->value;
         if (p->state == PENDING_SLEEPING && !(p->wakes & what))
