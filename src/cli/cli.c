@@ -20,7 +20,7 @@ static const struct command commands[] = {
     {"clusters", "[-o json]", "Show a hub's clusters, on the hub's machine", cmd_clusters, false},
     {"search", "[WORD] [-k KIND] [-c CLUSTER]", "Find objects in all of a hub's clusters, also those that are away", cmd_search, false},
     {"kubeconfig", "[-c CLUSTER] [-w FILE]", "Make a kubeconfig for a hub and its clusters", cmd_kubeconfig, false},
-    {"image", "import|ls|rm ...", "Container images on this node", cmd_image, false},
+    {"image", "ls|pull|import|export|rm|prune ...", "Container images on this node", cmd_image, false},
     {"token", "show|generate", "Join tokens", cmd_token, false},
     {"backup", "[--data-dir DIR] FILE", "Write a consistent copy of the store while it runs", cmd_backup, false},
     {"restore", "[--data-dir DIR] FILE", "Put a backup into an unused data folder", cmd_restore, false},

@@ -75,6 +75,7 @@ static const struct flag node_flags[] = {
     {"kubelet-arg", 0, FLAG_STRS, AT(kubelet_arg), NULL, NULL, "Setting of this node under the kubelet's name for it, as max-pods=50; what is not known is refused"},
     {"kube-proxy-arg", 0, FLAG_REFUSED, 0, NULL, NULL, "there is no kube-proxy inside"},
     {"docker", 0, FLAG_REFUSED, 0, NULL, NULL, "containers run under crun and conmon"},
+    {"disable-default-registry-endpoint", 0, FLAG_BOOL, AT(disable_default_registry_endpoint), NULL, NULL, "Ask no registry itself that has a mirror in registries.yaml"},
     {"private-registry", 0, FLAG_STR, AT(private_registry), NULL, "/etc/sampan/registries.yaml", "Registry configuration file"},
     FLAG_END,
 };

@@ -20,6 +20,7 @@ struct gate_options {
     const char *node_name, *node_ip, *backend, *cgroup_root, *resolv_conf, *cluster_domain, *cluster_dns, *service_cidr, *cluster_cidr;
     bool no_network_policy;      /* NetworkPolicies are not enforced */
     const char *kubelet_dir;     /* where node plugins expect the kubelet */
+    bool mirrors_only;           /* a registry that has mirrors is not asked itself */
     const char *registries;      /* registries.yaml; NULL or absent: none */
     const char *const *labels; size_t nlabels;     /* key=value */
     const char *const *taints; size_t ntaints;     /* key=value:Effect */

@@ -416,6 +416,8 @@ void pulls_config(struct gate *g, const char *path)
     list_init(&ps->all);
     if (registries_load(path, &ps->registries, &ps->config_bad) < 0)
         log_error("%s: images cannot be pulled", err_msg(ps->config_bad));
+    else if (g->o->mirrors_only)
+        registries_mirrors_only(ps->registries);
 }
 
 int pulls_open(struct gate *g, struct err **e)

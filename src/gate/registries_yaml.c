@@ -27,6 +27,7 @@ struct registries {
     struct registry_config *configs;
     size_t nconfigs;
     struct tls_ctx *plain; /* for hosts without a configuration */
+    bool mirrors_only;
 };
 
 void registries_free(struct registries *r)
@@ -228,6 +229,11 @@ int registries_load(const char *path, struct registries **out, struct err **e)
     return r;
 }
 
+void registries_mirrors_only(struct registries *r)
+{
+    r->mirrors_only = true;
+}
+
 /* ---- looking up ---- */
 
 static const struct mirror *find_mirror(const struct registries *r, struct str host)
@@ -296,7 +302,7 @@ size_t registries_endpoints(
         out[i].mirror = out[i].url.port != own.url.port || !str_eq_nocase(out[i].url.host, own.url.host);
         named = named || (!out[i].mirror && str_eq(out[i].repository, own.repository));
     }
-    if (!named)
+    if (!named && !(m && m->nendpoints && r->mirrors_only))
         out[n++] = own;
     return n;
 }
@@ -304,12 +310,15 @@ size_t registries_endpoints(
 static struct registry_config *find_config(const struct registries *r, struct pool *p, const struct registry_url *u)
 {
     struct str host = registry_url_host(p, u), full = pool_printf(p, "%.*s:%u", STR_ARG(u->host), u->port);
+    struct registry_config *any = NULL;
     for (size_t i = 0; i < r->nconfigs; i++) {
         struct registry_config *c = &r->configs[i];
         if (str_eq(c->host, host) || str_eq(c->host, full) || (registry_is_hub(host) && registry_is_hub(c->host)))
             return c;
+        if (str_eqz(c->host, "*"))
+            any = c;
     }
-    return NULL;
+    return any;
 }
 
 const struct registry_config *registries_config(const struct registries *r, struct pool *p, const struct registry_url *u)

@@ -36,16 +36,19 @@ int registries_parse(struct str text, struct registries **out, struct err **e) _
 void registries_free(struct registries *r);
 DEFINE_CLEANUP(struct registries *, registries_free)
 
+/* K3s' --disable-default-registry-endpoint: a registry that has mirrors (of its own name, or by "*") is not asked itself. */
+void registries_mirrors_only(struct registries *r);
+
 #define REGISTRY_ENDPOINTS_MAX 16
 struct registry_endpoint {
     struct registry_url url /* path: "/v2" or what the endpoint names, without a slash at the end */;
     struct str repository;
     bool mirror;
 };
-/* Where to ask for an image, in order; the registry itself last. Returns their number. */
+/* Where to ask for an image, in order; the registry itself last, if at all. Returns their number. */
 size_t registries_endpoints(
     const struct registries *r, struct pool *p, const struct registry_image *image, struct registry_endpoint out[REGISTRY_ENDPOINTS_MAX]);
-/* What is configured for "host" or "host:port"; NULL: nothing. */
+/* What is configured for "host" or "host:port", else for "*"; NULL: nothing. */
 const struct registry_config *registries_config(const struct registries *r, struct pool *p, const struct registry_url *u);
 /* The TLS context for a host; it belongs to r. NULL with *e. */
 struct tls_ctx *registries_tls(

@@ -67,6 +67,9 @@ struct image_import_options {
  * names (or ids) to out, one a line. ERR_PARSE, ERR_LIMIT, ERR_INVALID (a digest does not match), ERR_STORAGE_FULL. Nothing of an image
  * that fails stays. */
 int image_import(struct image_store *s, int fd, const struct image_import_options *o, struct buf *out, struct err **e) _must_check_;
+/* Writes an archive as "docker save" does, of images by name, id or digest, into to. Layers are packed anew from the store's folders: image
+ * ids and digests differ from where the images came from. Blocking. ERR_NOT_FOUND. */
+int image_export(struct image_store *s, const struct str *refs, size_t n, int to, struct err **e) _must_check_;
 /* Removes a name; the image with its last one (an id removes all names), and layers that no image needs any more. ERR_NOT_FOUND;
  * ERR_CONFLICT when pinned. Blocking. */
 int image_remove(struct image_store *s, struct str ref, struct err **e) _must_check_;

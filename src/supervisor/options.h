@@ -25,7 +25,7 @@ struct options {
     struct strs kubelet_arg, unsafe_sysctls;
     struct node_settings settings; /* of kubelet_arg */
     char *static_pods;             /* folder of manifests, from kubelet_arg; else the default below data_dir */
-    bool with_node_id;
+    bool with_node_id, disable_default_registry_endpoint;
     /* hub link: `sampan connect` and a server that joins a hub */
     char *hub, *hub_token, *hub_token_file, *hub_ca_hash, *kubeconfig, *cluster_name;
 };

@@ -84,6 +84,7 @@ int proc_gate(const struct options *o, const struct layout *l, const struct proc
         .static_pods = static_pods,
         .unsafe_sysctls = (const char *const *)o->unsafe_sysctls.v,
         .nunsafe_sysctls = o->unsafe_sysctls.n,
+        .mirrors_only = o->disable_default_registry_endpoint,
         .hub = o->hub,
         .hub_token = str_of(o->hub_token),
         .kubeconfig = kubeconfig,

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 from lab import tools
-from lab.lab import wait_for
+from lab.lab import SAMPAN, wait_for
 from lab.registry import Registry
 
 USER, PASSWORD = "puller", "correct-horse-battery"
@@ -247,3 +247,46 @@ def test_a_node_without_its_registry_starts_what_it_ran_with_always_too(server, 
     finally:
         registry.start()
     assert what(server, ns, "p") == "offline"
+
+
+def image_command(server, *words, check=True, **more):
+    return server.host.run(SAMPAN, "image", *words, "--data-dir", server.data, check=check, **more)
+
+
+def test_images_are_pulled_listed_exported_and_pruned_by_hand(server, ns, registry, private, make, tmp_path):
+    config = dict(zip(server.flags, server.flags[1:]))["--private-registry"]
+    image = registry.push(make("byhand"), "byhand:1")
+    out = image_command(server, "pull", image, "--private-registry", config)
+    assert f"pulled {image}" in out and " done, " in out
+    assert "is here already" in image_command(server, "pull", image, "--private-registry", config)
+    listed = json.loads(image_command(server, "ls", "-o", "json", "byhand"))["images"]
+    assert [i["repoTags"] for i in listed] == [[image]] and listed[0]["repoDigests"][0].endswith(registry.digest("byhand:1"))
+    assert image_command(server, "ls", "-q", "byhand").strip() == listed[0]["id"]
+    # without the right password it is told, with it it works; nothing of either stays behind
+    secret = private.push(make("secret"), "secret:1", f"{USER}:{PASSWORD}")
+    assert "exit 1" in refused(server, "pull", secret, "--private-registry", config)
+    image_command(server, "pull", "-q", secret, "--private-registry", config, "--creds", f"{USER}:{PASSWORD}")
+    assert not [n for n in os.listdir(server.data + "/agent") if n.startswith("pull-")]
+    # the node sees it at once and starts it without its registry; used images stay
+    server.apply(pod("p", image), "-n", ns)
+    running(server, ns, "p")
+    assert what(server, ns, "p") == "byhand"
+    assert f"used by pod {ns}/p" in refused(server, "rm", image)
+    archive = str(tmp_path / "out.tar")
+    image_command(server, "export", "-o", archive, image)
+    image_command(server, "prune", "-a")
+    left = image_command(server, "ls")
+    assert "byhand" in left and "secret" not in left
+    server.kubectl("delete", "pod", "p", "-n", ns)
+    wait_for("the pod is off the node's disk", lambda: "removed" in image_command(server, "rm", image))
+    assert image in image_command(server, "import", archive)
+    server.apply(pod("q", image, "Never"), "-n", ns)
+    running(server, ns, "q")
+    assert what(server, ns, "q") == "byhand"
+
+
+def refused(server, *words):
+    """What a command that must fail says, with its exit code."""
+    with pytest.raises(AssertionError) as e:
+        image_command(server, *words)
+    return str(e.value)

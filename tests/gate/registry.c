@@ -255,9 +255,13 @@ TEST(registries_yaml_names_other_places_in_order_and_the_registry_last)
     EQ_STR(where(p, r, "a/b"), STR("https://m1:5000/v2/b-a+ http://m2/v2/proxy/b-a+ https://registry-1.docker.io/v2/a/b"));
     EQ_STR(where(p, r, "reg:5000/x"), STR("http://reg:5000/v2/x"));
     EQ_STR(where(p, r, "quay.io/x/y"), STR("https://any.example.com/v2/x/y+ https://quay.io/v2/x/y"));
+    registries_mirrors_only(r);
+    EQ_STR(where(p, r, "quay.io/x/y"), STR("https://any.example.com/v2/x/y+"));
+    EQ_STR(where(p, r, "reg:5000/x"), STR("http://reg:5000/v2/x")); /* named among its own mirrors: it is one */
     registries_free(r);
     FINE(registries_parse(STR(""), &r, &e), e);
-    EQ_STR(where(p, r, "localhost:5000/x"), STR("http://localhost:5000/v2/x"));
+    registries_mirrors_only(r);
+    EQ_STR(where(p, r, "localhost:5000/x"), STR("http://localhost:5000/v2/x")); /* without mirrors there is nothing else to ask */
     EQ_STR(where(p, r, "127.0.0.1:5000/x"), STR("http://127.0.0.1:5000/v2/x"));
     registries_free(r);
     pool_free(p);
@@ -315,4 +319,20 @@ TEST(registries_yaml_with_mistakes_names_them)
             test_fail(__FILE__, __LINE__, "%s: %s", rows[i].text, err_msg(e));
         registries_free(r);
     }
+}
+
+TEST(what_stands_under_a_star_is_for_hosts_that_are_not_named)
+{
+    struct pool *p = pool_new();
+    struct registries *r = NULL;
+    struct err *e = NULL;
+    struct registry_url named, other;
+    FINE(registries_parse(STR("configs:\n  \"*\": {tls: {insecure_skip_verify: true}}\n  a.example.com: {auth: {username: u, password: p}}\n"), &r, &e), e);
+    FINE(registry_url_parse(p, STR("https://a.example.com/v2"), &named, &e), e);
+    FINE(registry_url_parse(p, STR("https://b.example.com/v2"), &other, &e), e);
+    OK(!registries_config(r, p, &named)->insecure);
+    EQ_STR(registries_config(r, p, &named)->auth.username, STR("u"));
+    OK(registries_config(r, p, &other)->insecure);
+    registries_free(r);
+    pool_free(p);
 }

@@ -1,4 +1,9 @@
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 #include "base/file.h"
 #include "harness.h"
@@ -102,4 +107,57 @@ TEST(json_that_is_none_and_names_that_are_none_are_refused)
         _cleanup_(err_freep) struct err *e = NULL;
         OK(image_test_try(s, files[i], &e) < 0);
     }
+}
+
+TEST(a_file_that_says_it_is_larger_than_it_is_is_refused)
+{
+    _cleanup_(err_freep) struct err *e = NULL, *e2 = NULL;
+    OK(import_layer("i = tarfile.TarInfo('huge'); i.size = 1 << 40\nt.fileobj.write(i.tobuf(tarfile.GNU_FORMAT))\nt.fileobj.write(b'x' * 512)", &e) == -ERR_PARSE);
+    OK(import_layer("i = tarfile.TarInfo('negative'); b = bytearray(i.tobuf(tarfile.GNU_FORMAT)); b[124:136] = b'\\xff' * 12\n"
+                    "b[148:156] = b' ' * 8; b[148:156] = b'%06o\\0 ' % sum(b)\nt.fileobj.write(bytes(b))", &e2) < 0);
+}
+
+/* 400 MB of zeros are 400 kB: what counts is the room that is left, and that nothing of it stays. */
+TEST(a_bomb_ends_where_the_disk_does_and_leaves_nothing)
+{
+    const char *dir = image_test_dir();
+    image_test_sh("cd %s && mkdir store && truncate -s 400M zeros && tar -cf l.tar zeros && rm zeros && %s/tests/image/mkimage.sh a.tar bomb:1 l.tar && "
+                  "gzip -1 a.tar && rm l.tar", dir, SAMPAN_SOURCE);
+    pid_t pid = fork();
+    if (pid == 0) {
+        _cleanup_(freep) char *store = xasprintf("%s/store", dir), *check = xasprintf("test -z \"$(ls -A %s/layers %s/tmp | grep -v :)\"", store, store);
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 || mount("x", store, "tmpfs", 0, "size=40m") < 0)
+            _exit(100);
+        struct image_store *s = image_test_store(dir);
+        _exit(image_test_try(s, "a.tar.gz", NULL) != -ERR_STORAGE_FULL ? 1 : image_find(s, STR("bomb:1")) ? 2 : system(check) == 0 ? 0 : 3);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    EQ(WEXITSTATUS(status), 0);
+}
+
+TEST(overlayfs_own_attributes_and_devices_that_hide_files_do_not_come_from_a_layer)
+{
+    _cleanup_(err_freep) struct err *e = NULL;
+    FINE(import_layer("add('d', tarfile.DIRTYPE, mode=0o755, pax_headers={'SCHILY.xattr.trusted.overlay.redirect': '/../../../etc',"
+                      "'SCHILY.xattr.trusted.overlay.opaque': 'y', 'SCHILY.xattr.user.fine': 'yes'})\n"
+                      "add('hide', tarfile.CHRTYPE, devmajor=0, devminor=0)\nadd('null', tarfile.CHRTYPE, mode=0o666, devmajor=1, devminor=3)", &e), e);
+    _cleanup_(image_store_freep) struct image_store *s = image_test_store(test_tmpdir());
+    const struct image *i = image_find(s, STR("evil:1"));
+    _cleanup_(freep) char *d = image_test_path(s, i, "d"), *hide = image_test_path(s, i, "hide"), *null = image_test_path(s, i, "null");
+    char value[64];
+    struct stat st;
+    OK(getxattr(d, "trusted.overlay.redirect", value, sizeof value) < 0);
+    OK(getxattr(d, "trusted.overlay.opaque", value, sizeof value) < 0);
+    OK(!file_exists(hide));
+    EQ(stat(null, &st), 0);
+    OK(S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)); /* a container's cgroup says which devices can be opened */
+}
+
+TEST(names_and_folders_beyond_measure_are_refused)
+{
+    _cleanup_(err_freep) struct err *e = NULL, *e2 = NULL, *e3 = NULL;
+    EQ(import_layer("add('n' * 300, data=b'x')", &e), -ERR_PARSE);
+    EQ(import_layer("add('/'.join(['d'] * 3000), data=b'x')", &e2), -ERR_PARSE);
+    OK(import_layer("add('a\\0b', data=b'x')\nadd('l', tarfile.SYMTYPE, link='x' * 5000)", &e3) < 0);
 }
