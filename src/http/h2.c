@@ -2,6 +2,9 @@
 #include <stdlib.h>
 
 #define CONN_WINDOW (1 << 20)
+#define PACED_FIRST (64 << 10)
+#define PACED_LEAST (16 << 10)
+#define PACE_EVERY (250 * NS_PER_MS)
 #define SERVER_STREAM_WINDOW (64 << 10)
 #define CLIENT_STREAM_WINDOW (256 << 10)
 
@@ -286,12 +289,37 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
     return 0;
 }
 
+/* Inside a tunnel one window is the credit of all that flows: it follows half a second of the rate at which data arrives, so that a queue on the way, in a kernel, a proxy or a modem, never
+ * holds more than that, and what is asked meanwhile is answered about as soon. As long as the window is the bound, the rate is window / round trip: it doubles while a round trip takes
+ * less than half a second and shrinks when it takes longer. */
+static void pace(struct h2 *h, size_t n)
+{
+    int64_t now = loop_now(h->loop), over = now - h->pace_since;
+    h->pace_bytes += n;
+    if (over < PACE_EVERY)
+        return;
+    bool steady = over < 4 * PACE_EVERY; /* after a silence the rate says nothing */
+    uint64_t half = (uint64_t)h->pace_bytes * (NS_PER_S / 2) / (uint64_t)over;
+    int32_t want = (int32_t)MIN(MAX(half, (uint64_t)PACED_LEAST), (uint64_t)CONN_WINDOW);
+    if (steady && want > h->window)
+        want = MIN(want, h->window * 2);
+    bool busy = h->pace_bytes * 2 > (size_t)h->window; /* a trickle is no measure of the link */
+    h->pace_since = now;
+    h->pace_bytes = 0;
+    if (!steady || !busy || want == h->window)
+        return;
+    h->window = want;
+    nghttp2_session_set_local_window_size(h->ng, NGHTTP2_FLAG_NONE, 0, want);
+}
+
 static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *p, size_t n, void *arg)
 {
     struct h2 *h = arg;
     if (h->dead)
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     nghttp2_session_consume_connection(ng, n);
+    if (h->window)
+        pace(h, n);
     h2_schedule(h);
     struct h2s *s = nghttp2_session_get_stream_user_data(ng, id);
     if (!s)
@@ -545,7 +573,8 @@ struct h2 *h2_new(struct stream *below, bool server, const struct http_limits *l
         {server ? NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL : NGHTTP2_SETTINGS_ENABLE_PUSH, server},
     };
     nghttp2_submit_settings(h->ng, NGHTTP2_FLAG_NONE, set, ARRAY_LEN(set));
-    nghttp2_session_set_local_window_size(h->ng, NGHTTP2_FLAG_NONE, 0, CONN_WINDOW);
+    h->window = stream_fd(below) < 0 ? PACED_FIRST : 0;
+    nghttp2_session_set_local_window_size(h->ng, NGHTTP2_FLAG_NONE, 0, h->window ? h->window : CONN_WINDOW);
     stream_use(below, &below_events, h);
     h2_schedule(h);
     return h;

@@ -4,7 +4,7 @@
  *
  * nghttp2 is never sent from within its own callbacks: all output happens in one deferred pass a turn (h2_work). Output stops while more than OUT_HIGH bytes
  * wait below, so that a command overtakes a log inside nghttp2's queue, where they still take turns by stream. Connection windows are opened as data comes
- * (bounded by stream windows), stream windows as data is used up.
+ * (bounded by stream windows), stream windows as data is used up. Inside a tunnel (the uplink) the connection window is the one credit of all traffic: pace() in h2.c.
  */
 #pragma once
 #include <nghttp2/nghttp2.h>
@@ -57,6 +57,9 @@ struct h2 {
     void *arg;
     size_t max_headers, max_head;
     bool server, dead, got_settings, closing;
+    int32_t window;      /* of a session inside a tunnel: all streams' credit, which follows the rate. 0: a connection of its own */
+    int64_t pace_since;
+    size_t pace_bytes;   /* received since */
     struct list streams;
     size_t nstreams;
     struct defer work, reap;

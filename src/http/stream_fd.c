@@ -260,9 +260,10 @@ static const struct stream_impl fd_impl = {
 
 static void socket_options(int fd)
 {
-    int one = 1, idle = 60, every = 15, times = 4;
+    int one = 1, idle = 60, every = 15, times = 4, unsent = 128 << 10; /* what waits, waits where it can still be overtaken */
     if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0)
         return; /* not TCP */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof every);
