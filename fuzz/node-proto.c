@@ -9,7 +9,7 @@ static const struct wire_type *const types[] = {&node_empty_type, &node_uid_type
     &node_pod_stop_type, &node_restart_type, &node_exec_type, &node_exec_done_type, &node_resize_type, &node_attach_type, &node_log_type,
     &node_connect_type, &node_listen_type, &node_pod_state_type, &node_event_type, &node_hello_type, &node_addresses_type,
     &node_images_type, &node_image_import_type, &node_image_ref_type, &node_volume_update_type, &node_services_type, &node_peers_type,
-    &node_stats_type, &node_pressure_type, &node_policies_type};
+    &node_stats_type, &node_pressure_type, &node_policies_type, &node_paths_type};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -41,6 +41,21 @@ int dns_serve_tcp(struct dns *d, int fd, struct err **e) _must_check_;
  * once. */
 void dns_upstreams(struct dns *d, const struct str *servers, size_t n);
 
+/* Domains with servers of their own (the longest that fits counts), and names with addresses (A and AAAA are answered here, other types as if
+ * there were no entry). Each call replaces all of an earlier one; copied. What is not valid is left out. */
+struct dns_stub {
+    struct str domain;
+    const struct str *servers;
+    size_t nservers;
+};
+void dns_stubs(struct dns *d, const struct dns_stub *v, size_t n);
+struct dns_host {
+    struct str name;
+    const struct str *ips;
+    size_t nips;
+};
+void dns_hosts(struct dns *d, const struct dns_host *v, size_t n);
+
 struct dns_port {
     struct str name, protocol; /* TCP UDP SCTP */
     uint16_t port;

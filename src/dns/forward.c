@@ -65,15 +65,6 @@ void forward_cancel(struct pending *p)
         free_pending(p);
 }
 
-void forward_free(struct forward *f)
-{
-    struct pending *p;
-    if (!f)
-        return;
-    while ((p = list_first(&f->pending, struct pending, node)))
-        free_pending(p);
-    free(f);
-}
 
 static bool upstream_parse(struct str s, struct upstream *u)
 {
@@ -132,6 +123,16 @@ static void finish(struct pending *p, struct str answer)
     free_pending(p);
     done(arg, answer);
     buf_clear(&keep);
+}
+
+void forward_free(struct forward *f)
+{
+    struct pending *p;
+    if (!f)
+        return;
+    while ((p = list_first(&f->pending, struct pending, node)))
+        finish(p, STR_NULL);
+    free(f);
 }
 
 static void try_next(struct pending *p);

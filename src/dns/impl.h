@@ -56,6 +56,9 @@ struct dns {
     uint32_t rotate;
     struct list sockets;    /* server.c */
     size_t tcp_count, asks; /* connections; questions that wait for upstream */
+    struct map hosts;   /* name in wire form, small letters → struct host; hosts.c */
+    struct stub *stubs; /* hosts.c */
+    size_t nstubs;
     struct forward *forward;
     struct cache *cache;
     struct dns_stats stats;
@@ -76,7 +79,7 @@ void cache_put(struct cache *c, struct str key, struct str message, int64_t now)
 
 /* forward.c */
 struct forward *forward_new(struct dns *d);
-void forward_free(struct forward *f);
+void forward_free(struct forward *f); /* who waits is told that there is no answer */
 void forward_upstreams(struct forward *f, const struct str *servers, size_t n);
 struct pending;
 /* Asks upstream for q (name: what to ask, q's own or a CNAME's target). done gets the raw answer (its id is meaningless) or absent. NULL
@@ -84,6 +87,11 @@ struct pending;
 struct pending *forward_ask(struct forward *f, const uint8_t *name, size_t nname, uint16_t type, bool dnssec_ok, bool checking_disabled,
     void (*done)(void *arg, struct str answer), void *arg);
 void forward_cancel(struct pending *p);
+
+/* hosts.c */
+bool hosts_answer(struct dns *d, const struct dns_query *q, struct dns_msg *m, uint16_t *flags); /* false: no entry */
+struct forward *stubs_find(struct dns *d, const uint8_t *name, size_t n);
+void stubs_clear(struct dns *d);
 
 /* reply.c: puts an upstream answer into the form this asker gets. */
 size_t reply_from_upstream(

@@ -129,6 +129,11 @@ static bool local(
         return true;
     }
     dns_msg_begin(&m, o, cap, packet, q);
+    if (hosts_answer(d, q, &m, &flags)) {
+        d->stats.local++;
+        out->n += dns_msg_end(&m, q, flags, RC_OK);
+        return true;
+    }
     if (zone_answer(d, q, &m, &flags, &rcode, name, nname)) {
         if (!*name) {
             d->stats.local++;
@@ -196,8 +201,8 @@ static bool handle(
     list_push(c ? &c->asks : &s->asks, &a->node);
     d->asks++;
     d->stats.forwarded++;
-    pending = forward_ask(
-        d->forward, alias ? a->alias : a->q.name, alias ? nalias : a->q.nname, q.type, q.dnssec_ok, q.flags & F_CD, upstream_said, a);
+    pending = forward_ask(stubs_find(d, alias ? alias : q.name, alias ? nalias : q.nname),
+        alias ? a->alias : a->q.name, alias ? nalias : a->q.nname, q.type, q.dnssec_ok, q.flags & F_CD, upstream_said, a);
     if (pending) /* otherwise a was answered and is gone */
         a->pending = pending;
     return false;
@@ -409,6 +414,8 @@ void dns_free(struct dns *d)
         list_remove(&s->node);
         free(s);
     }
+    stubs_clear(d);
+    dns_hosts(d, NULL, 0);
     forward_free(d->forward);
     cache_free(d->cache);
     dns_clear(d);

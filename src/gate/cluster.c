@@ -17,7 +17,9 @@ struct node_link {
     bool registered, leased, refusal_told;
     int64_t ready_since, since_change;
     struct node_pressure was;
-    bool was_ready;
+    bool was_ready, was_cut;
+    int64_t cut_since;
+    size_t was_missing;
 };
 
 static void report_soon(struct node_link *l, int64_t ns);
@@ -87,6 +89,63 @@ static void add_condition(struct node_link *l, struct pool *p, struct json *list
     json_set_str(p, c, STR("message"), str_of(message));
 }
 
+/* ---- ways to other nodes ---- */
+
+struct reach {
+    struct gate *gate;
+    struct pool *pool;
+    struct buf lost; /* names */
+    size_t ready, missing;
+};
+
+static bool reach_node(void *arg, const struct mirror_item *it)
+{
+    struct reach *x = arg;
+    struct json *o;
+    struct str name;
+    bool up = false;
+    if (json_parse(x->pool, bytes_str(it->bytes), &(struct json_limits){.view = true}, &o, NULL) < 0)
+        return true;
+    name = json_str_at(o, "metadata", "name", NULL);
+    json_for (json_path(o, "status", "conditions", NULL), c)
+        up |= str_eqz(json_get_str(c, "type"), "Ready") && str_eqz(json_get_str(c, "status"), "True");
+    for (size_t i = 0; up && i < x->gate->paths.npaths; i++) {
+        const struct node_path *path = &x->gate->paths.paths[i];
+        if (!str_eq(path->peer, name))
+            continue;
+        x->ready++;
+        if (path->reached)
+            continue;
+        x->missing++;
+        if (x->lost.n < 400)
+            buf_printf(&x->lost, "%s%.*s", x->lost.n ? ", " : "", STR_ARG(name));
+    }
+    return true;
+}
+
+/* A node that cannot reach most of the nodes that are Ready is cut off itself. One that only misses a few says which, and goes on: they may be
+ * the ones. Nodes that are not Ready are nobody's fault. */
+static void network_condition(struct node_link *l, struct pool *p, struct json *list)
+{
+    struct gate *g = l->gate;
+    struct reach x = {.gate = g, .pool = p};
+    const char *message = "the pod network is up";
+    if (g->paths.npaths)
+        mirror_each(g->mirror, STR("/nodes/"), reach_node, &x);
+    bool cut = x.missing * 2 > x.ready;
+    buf_putc(&x.lost, 0);
+    if (x.missing)
+        message = pool_printf(p, "no answer over the pod network from %zu of %zu nodes that are Ready: %s", x.missing, x.ready, x.lost.p).p;
+    if (cut != l->was_cut || !l->cut_since)
+        l->cut_since = clock_now(g->clock);
+    if (x.missing > l->was_missing)
+        event_node(g, true, "PeerUnreachable", "%s", message);
+    l->was_missing = x.missing;
+    l->was_cut = cut;
+    add_condition(l, p, list, "NetworkUnavailable", cut, cut ? "PeersUnreachable" : x.missing ? "SomePeersUnreachable" : "PodNetworkIsUp", message, l->cut_since);
+    buf_clear(&x.lost);
+}
+
 static void conditions(struct node_link *l, struct pool *p, struct json *status)
 {
     struct gate *g = l->gate;
@@ -107,6 +166,8 @@ static void conditions(struct node_link *l, struct pool *p, struct json *status)
         pids ? "kubelet has insufficient PID available" : "kubelet has sufficient PID available", l->since_change);
     add_condition(l, p, list, "Ready", ready, ready ? "KubeletReady" : "KubeletNotReady",
         ready ? "kubelet is posting ready status" : !node ? "the node process is away" : "container runtime network not ready: no pod CIDR was assigned to this node yet", l->ready_since);
+    if (network)
+        network_condition(l, p, list);
 }
 
 static void info(struct gate *g, struct pool *p, struct json *status)

@@ -135,6 +135,21 @@ static int on_pressure(struct gate *g, struct str body, struct err **e)
     return r;
 }
 
+static int on_paths(struct gate *g, struct str body, struct err **e)
+{
+    struct pool *p = pool_new();
+    struct node_paths paths = {0};
+    if (wire_decode(&node_paths_type, pool_str(p, body), p, &paths, e) < 0) {
+        pool_free(p);
+        return -ERR_PARSE;
+    }
+    pool_free(g->paths_pool);
+    g->paths_pool = p;
+    g->paths = paths;
+    cluster_node_changed(g);
+    return 0;
+}
+
 static int on_node_event(struct gate *g, struct str body, struct err **e)
 {
     _cleanup_(pool_freep) struct pool *p = pool_new();
@@ -167,6 +182,7 @@ static void on_node_msg(void *arg, struct wire_msg *m)
     case NODE_HELLO: r = on_hello(g, m->body, &e); break;
     case NODE_IMAGES: r = on_images(g, m->body, &e); break;
     case NODE_ADDRESSES: r = on_addresses(g, m->body, &e); break;
+    case NODE_PATHS: r = on_paths(g, m->body, &e); break;
     case NODE_PRESSURE: r = on_pressure(g, m->body, &e); break;
     case NODE_EVENT: r = on_node_event(g, m->body, &e); break;
     case NODE_POD_GONE: r = on_node_gone(g, m->body, &e); break;
@@ -269,6 +285,10 @@ static void work(struct defer *d)
         g->peers_dirty = false;
         peers_work(g);
     }
+    if (g->names_dirty) {
+        g->names_dirty = false;
+        names_extra(g);
+    }
     if (g->services_dirty) {
         g->services_dirty = false;
         services_work(g);
@@ -318,7 +338,7 @@ static int open_node_side(struct gate *g, struct err **e)
     if (statics_open(g, e) < 0) /* before the mirror is read: it holds these pods' mirrors */
         return -(int)(*e)->code;
     pods_load(g);
-    g->all_dirty = g->services_dirty = g->peers_dirty = true;
+    g->all_dirty = g->services_dirty = g->peers_dirty = g->names_dirty = true;
     if (take_node(g, g->o->node_fd, e) < 0)
         return -ERR_IO;
     return cluster_start(g, e);
@@ -376,6 +396,7 @@ static void stop(struct gate *g)
         defer_del(g->loop, &g->turn);
     pool_free(g->hello_pool);
     pool_free(g->images_pool);
+    pool_free(g->paths_pool);
     seal_free(g->seal);
     key_free(g->key);
     clock_free(g->clock);

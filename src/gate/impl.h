@@ -90,6 +90,8 @@ struct gate {
     struct pool *hello_pool;
     struct node_hello hello;        /* cpus 0: has not said hello */
     struct node_pressure pressure;
+    struct pool *paths_pool;        /* of paths */
+    struct node_paths paths;        /* ways to other nodes, as node found them */
     struct pool *images_pool;
     struct node_images images;
     bool images_known, synced;
@@ -101,7 +103,7 @@ struct gate {
     /* work */
     struct map pods;                /* uid → struct gpod */
     struct defer turn;
-    bool all_dirty, services_dirty, peers_dirty, config_dirty, storage_dirty;
+    bool all_dirty, services_dirty, names_dirty, peers_dirty, config_dirty, storage_dirty;
     char pod_cidr[64], host_ip[64]; /* of this node; empty: not known yet */
     struct services *services;
     struct policies *policies;
@@ -271,6 +273,7 @@ bool policies_select(struct gate *g, struct str uid); /* a policy selects that p
 /* names.c */
 int names_open(struct gate *g, struct err **e) _must_check_;
 void names_close(struct gate *g);
+void names_extra(struct gate *g);                      /* hosts and stub domains anew, from the mirror */
 void names_node_ready(struct gate *g);                /* node can hand over sockets */
 
 /* serve.c */

@@ -3,6 +3,7 @@
  * --resolv-conf, or /etc/resolv.conf; the file is looked at again once a minute, since DHCP changes it. */
 #include "gate/names.h"
 #include "base/file.h"
+#include "gate/corefile.h"
 
 #define RETRY_NS (500 * NS_PER_MS)
 #define UPSTREAMS_NS (60 * NS_PER_S)
@@ -15,6 +16,7 @@ struct names {
     bool looked;
     struct timer retry, upstreams;
     struct buf last; /* resolv.conf as last seen */
+    bool overridden; /* coredns-custom names the upstreams */
 };
 
 void names_service(struct gate *g, const struct dns_service *s)
@@ -52,7 +54,8 @@ static void look(struct names *n)
         if (line.n && !str_eqz(line, n->gate->o->cluster_dns)) /* we would ask ourselves */
             servers[k++] = line;
     }
-    dns_upstreams(n->dns, servers, k);
+    if (!n->overridden)
+        dns_upstreams(n->dns, servers, k);
     n->looked = true;
     buf_reset(&n->last);
     buf_str_add(&n->last, buf_str(&b));
@@ -63,6 +66,70 @@ static void look_again(struct timer *t)
     struct names *n = container_of(t, struct names, upstreams);
     look(n);
     timer_in(n->gate->loop, t, UPSTREAMS_NS, look_again);
+}
+
+/* ---- what operators add: the ConfigMap of K3s, and the names of nodes ---- */
+
+struct extra {
+    struct gate *gate;
+    struct pool *pool;
+    struct corefile c;
+    size_t cap;
+};
+
+static bool extra_node(void *arg, const struct mirror_item *it)
+{
+    struct extra *x = arg;
+    struct json *o;
+    if (json_parse(x->pool, bytes_str(it->bytes), &(struct json_limits){.view = true}, &o, NULL) < 0)
+        return true;
+    json_for (json_path(o, "status", "addresses", NULL), a) {
+        if (!str_eqz(json_get_str(a, "type"), "InternalIP"))
+            continue;
+        struct str *ip = pool_array(x->pool, struct str, 1);
+        *ip = json_get_str(a, "address");
+        if (x->c.nhosts >= x->cap) {
+            size_t cap = x->c.nhosts * 2 + 16;
+            x->c.hosts = pool_grow(x->pool, x->c.hosts, x->c.nhosts * sizeof *x->c.hosts, cap * sizeof *x->c.hosts);
+            x->cap = cap;
+        }
+        x->c.hosts[x->c.nhosts++] = (struct dns_host){json_str_at(o, "metadata", "name", NULL), ip, 1};
+    }
+    return true;
+}
+
+void names_extra(struct gate *g)
+{
+    struct names *n = g->names;
+    struct extra x = {.gate = g, .pool = pool_new()};
+    const struct json *data = n ? json_get(mirror_tree(g, x.pool, "/configmaps", STR("kube-system"), STR("coredns-custom")), STR("data")) : NULL;
+    json_for (data, text) {
+        _cleanup_(err_freep) struct err *e = NULL;
+        struct str key = str_make(text->keyp, text->keyn);
+        bool override = str_ends(key, STR(".override"));
+        if (!override && !str_ends(key, STR(".server")))
+            continue;
+        x.c.unknown = STR("");
+        if (corefile_parse(x.pool, json_as_str(text), override, &x.c, &e) < 0)
+            event_node(g, true, "InvalidDNSConfig", "ConfigMap kube-system/coredns-custom: %.*s: %s", STR_ARG(key), err_msg(e));
+        else if (x.c.unknown.n)
+            event_node(g, true, "InvalidDNSConfig", "ConfigMap kube-system/coredns-custom: %.*s: \"%.*s\" is not supported and was left out", STR_ARG(key), STR_ARG(x.c.unknown));
+    }
+    x.cap = x.c.nhosts; /* full: the next one grows it */
+    mirror_each(g->mirror, STR("/nodes/"), extra_node, &x);
+    if (n) {
+        dns_hosts(n->dns, x.c.hosts, x.c.nhosts);
+        dns_stubs(n->dns, x.c.stubs, x.c.nstubs);
+        bool was = n->overridden;
+        n->overridden = x.c.nupstreams > 0;
+        if (n->overridden)
+            dns_upstreams(n->dns, x.c.upstreams, x.c.nupstreams);
+        else if (was) {
+            n->looked = false;
+            look(n);
+        }
+    }
+    pool_free(x.pool);
 }
 
 /* ---- sockets ---- */

@@ -198,6 +198,8 @@ static void own_node_changed(struct gate *g, const struct mirror_item *it)
 void pods_mirror_change(struct gate *g, struct str key, const struct mirror_item *before, const struct mirror_item *after)
 {
     policies_mirror_change(g, key);
+    if (str_starts(key, STR("/nodes/")) || str_eqz(key, "/configmaps/kube-system/coredns-custom"))
+        g->names_dirty = true;
     if (str_starts(key, PODS) && (statics_is_mirror(before) || statics_is_mirror(after))) {
         statics_mirror(g, before, after);
     } else if (str_starts(key, PODS)) {
@@ -212,7 +214,10 @@ void pods_mirror_change(struct gate *g, struct str key, const struct mirror_item
             storage_mirror_change(g, key, !after);
     } else if (str_starts(key, STR("/nodes/"))) {
         g->peers_dirty = true;
-        if (after && str_ends(key, str_of(g->o->node_name)) && key.n == sizeof "/nodes//" - 1 + strlen(g->o->node_name))
+        bool own = str_ends(key, str_of(g->o->node_name)) && key.n == sizeof "/nodes//" - 1 + strlen(g->o->node_name);
+        if (!own && g->paths.npaths)
+            cluster_node_changed(g); /* who is Ready counts for who should be reached */
+        if (own && after)
             own_node_changed(g, after);
     } else if (str_starts(key, STR("storage.k8s.io/"))) {
         g->all_dirty = true;

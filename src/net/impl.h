@@ -27,6 +27,17 @@ struct net_rec { /* one pod's address; kept on disk */
     bool in_kernel; /* its elements stand in the table */
 };
 
+struct net_peer_rec {
+    uint32_t ip;
+    struct net_cidr range;
+    uint8_t mac[6];
+    bool keep;
+    /* probe.c */
+    bool probed, reached;      /* something is known; the last word */
+    uint32_t sent, large_sent; /* since the last answer */
+    uint32_t mtu;              /* of the route, found; 0: the link's */
+};
+
 struct net {
     struct loop *loop;
     struct net_options o;
@@ -55,6 +66,12 @@ struct net {
     struct map policed;   /* pod uid → struct polpod */
     char policy_epoch[9]; /* as epoch, for policies' chains and sets */
     bool policies_known;
+
+    int probe_fd;
+    struct watch probe_watch;
+    struct timer probe_timer;
+    uint32_t probe_nonce, probe_turn;
+    uint16_t probe_id;
 
     struct map peers; /* name → struct net_peer_rec */
     bool peers_known;
@@ -96,6 +113,9 @@ void net_services_clear(struct net *n);
 void net_peers_clear(struct net *n);
 int net_peers_again(struct net *n, struct err **e) _must_check_; /* all of n->peers, after the node's own address or link changed */
 void net_routes_drop(struct net *n);                             /* our routes that no peer of n->peers has */
+void net_peer_route(struct net *n, const struct net_peer_rec *r); /* again, with another MTU */
+/* probe.c */
+int net_probe_start(struct net *n, struct err **e) _must_check_;
 /* link.c */
 int net_links(struct net *n, struct err **e) _must_check_;
 int net_sysctl(const char *path, const char *value);

@@ -48,7 +48,7 @@ int net_open(struct loop *l, const struct net_options *o, struct net **out, stru
 
     n->loop = l;
     n->o = *o;
-    n->rt = n->nft = n->addr_fd = -1;
+    n->rt = n->nft = n->addr_fd = n->probe_fd = -1;
     n->state_dir = xstrdup(o->state_dir);
     n->pod.prefix = n->cluster.prefix = n->service.prefix = -1;
     snprintf(n->epoch, sizeof n->epoch, "%08x", (unsigned)random_u64());
@@ -73,6 +73,9 @@ void net_close(struct net *n)
         return;
     watch_del(&n->addr_watch);
     timer_del(&n->addr_timer);
+    watch_del(&n->probe_watch);
+    timer_del(&n->probe_timer);
+    closep(&n->probe_fd);
     closep(&n->addr_fd);
     closep(&n->rt);
     closep(&n->nft);
@@ -151,6 +154,8 @@ int net_configure(struct net *n, const struct net_config *c, struct err **e)
         r = net_peers_again(n, e);
     if (r == 0)
         r = net_foreign(n, true, e);
+    if (r == 0)
+        r = net_probe_start(n, e);
     n->configured = r == 0;
     return r;
 }

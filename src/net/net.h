@@ -33,6 +33,8 @@ struct net_options {
     /* The host's addresses or the default route changed (debounced 200 ms). May be NULL. */
     void (*on_addresses)(void *arg);
     void *arg;
+    /* The way to a peer was found or lost (net_paths tells). NULL: ways are not probed. */
+    void (*on_paths)(void *arg);
 };
 int net_open(struct loop *l, const struct net_options *o, struct net **out, struct err **e) _must_check_;
 void net_close(struct net *n); /* leaves links and rules */
@@ -178,3 +180,6 @@ struct net_peer {
 };
 /* The whole list, each time. A peer that is not valid is left out and named in *e. */
 int net_peers(struct net *n, const struct net_peer *p, size_t count, struct err **e) _must_check_;
+/* What is known of the ways to the peers, found by ICMP echoes: whether the last ones were answered, and the largest packet that passes. Peers
+ * of which nothing is known yet are left out. */
+void net_paths(struct net *n, void (*fn)(void *arg, struct str peer, bool reached, uint32_t mtu), void *arg);

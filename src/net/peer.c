@@ -4,13 +4,6 @@
 #include <errno.h>
 #include "net/impl.h"
 
-struct net_peer_rec {
-    uint32_t ip;
-    struct net_cidr range;
-    uint8_t mac[6];
-    bool keep;
-};
-
 static int peer_parse(struct net *n, const struct net_peer *p, struct net_peer_rec *r, struct err **e)
 {
     *r = (struct net_peer_rec){.range.prefix = -1};
@@ -29,7 +22,7 @@ static int peer_parse(struct net *n, const struct net_peer *p, struct net_peer_r
 /* Adding what stands there already is fine. */
 static int apply(struct net *n, const struct net_peer_rec *r, bool add, struct nft *b)
 {
-    struct rtnl_route t = {.dst = htonl(r->range.base), .prefix = r->range.prefix, .src = n->gateway, .scope = RT_SCOPE_UNIVERSE};
+    struct rtnl_route t = {.dst = htonl(r->range.base), .prefix = r->range.prefix, .src = n->gateway, .scope = RT_SCOPE_UNIVERSE, .mtu = r->mtu};
     int rc = 0;
 
     nft_elem(b, add, "peers", &r->ip, 4, NULL, 0, NULL);
@@ -54,6 +47,15 @@ static int apply(struct net *n, const struct net_peer_rec *r, bool add, struct n
     rtnl_neigh(n->rt, false, n->vx, t.gateway, r->mac);
     rtnl_fdb(n->rt, false, n->vx, r->mac, r->ip);
     return 0;
+}
+
+void net_peer_route(struct net *n, const struct net_peer_rec *r)
+{
+    struct nft b;
+
+    nft_begin(&b);
+    apply(n, r, true, &b);
+    nft_clear(&b); /* the element stands already */
 }
 
 /* Routes of another run of this process that nobody names any more. */

@@ -99,6 +99,7 @@ void host_hello(struct node *n)
         h.swap = str_chr(str_trim(buf_str(&swaps)), '\n') >= 0;
     h.naddresses = addresses(n, p, &h.addresses);
     wire_send(n->gate, NODE_HELLO, 0, &node_hello_type, &h, NULL, 0);
+    paths_send(n);
 }
 
 void host_addresses(struct node *n)

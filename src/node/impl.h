@@ -258,6 +258,7 @@ void host_addresses(struct node *n);
 void logs_start(struct node *n);
 void services_take(struct node *n, struct wire_msg *m);
 void peers_take(struct node *n, struct wire_msg *m);
+void paths_send(struct node *n);
 void policies_take(struct node *n, struct wire_msg *m);
 /* main.c */
 void node_link(struct node *n, int fd);

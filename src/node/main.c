@@ -73,6 +73,11 @@ static void on_net_addresses(void *arg)
     host_addresses(arg);
 }
 
+static void on_net_paths(void *arg)
+{
+    paths_send(arg);
+}
+
 static int first_configure(struct node *n, struct err **e)
 {
     _cleanup_(freep) char *root = str_empty(n->config.cgroup_root) ? xstrdup("sampan") : str_dup(n->config.cgroup_root);
@@ -148,7 +153,7 @@ static int open_paths(struct node *n, struct err **e)
         if (r < 0)
             return r;
     }
-    struct net_options no = {net, on_net_addresses, n};
+    struct net_options no = {net, on_net_addresses, n, on_net_paths};
     return net_open(n->loop, &no, &n->net, e);
 }
 

@@ -186,6 +186,11 @@ FIELDS(node_hello) = {WIRE_STR(struct node_hello, boot_id, 64), WIRE_STR(struct 
 TYPE(node_hello);
 FIELDS(node_addresses) = {WIRE_STRS(struct node_addresses, addresses, naddresses, 256), WIRE_END};
 TYPE(node_addresses);
+FIELDS(node_path) = {
+    WIRE_STR(struct node_path, peer, NAME), WIRE_BOOL(struct node_path, reached), WIRE_U64(struct node_path, mtu), WIRE_END};
+SUBTYPE(node_path);
+FIELDS(node_paths) = {WIRE_LIST(struct node_paths, paths, npaths, &node_path_type, 65536), WIRE_END};
+TYPE(node_paths);
 FIELDS(node_pressure) = {
     WIRE_BOOL(struct node_pressure, memory), WIRE_BOOL(struct node_pressure, disk), WIRE_BOOL(struct node_pressure, pids), WIRE_END};
 TYPE(node_pressure);

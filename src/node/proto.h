@@ -65,6 +65,7 @@ enum node_msg {
                           after it ended) */
     NODE_HOOK,         /* struct node_hook_ask: gate shall perform this hook of a container that runs; again at each new link while it is open */
     NODE_PLUGINS,      /* struct node_plugins: registration sockets; whole, at a link's start and at each change */
+    NODE_PATHS,        /* struct node_paths: the peers that can be reached or not, at a link's start and at each change */
     /* supervisor → node and supervisor → gate, on the broker's wire (broker_fd), not on this one */
     NODE_LINK = 128, /* struct node_empty + one fd: the other side was started anew; drop the old socket, go on with this one */
 };
@@ -238,6 +239,8 @@ struct node_hello {
 };
 struct node_addresses { struct str *addresses; size_t naddresses; };
 struct node_pressure { bool memory, disk, pids; };
+struct node_path { struct str peer; bool reached; uint64_t mtu; };
+struct node_paths { struct node_path *paths; size_t npaths; };
 struct node_image {
     struct str id /* sha256:... of the config */;
     struct str *names;
@@ -309,5 +312,5 @@ extern const struct wire_type node_empty_type, node_uid_type, node_reply_type, n
     node_restart_type, node_exec_type, node_exec_done_type, node_resize_type, node_attach_type, node_log_type, node_connect_type,
     node_listen_type, node_pod_state_type, node_event_type, node_hello_type, node_addresses_type, node_images_type, node_image_import_type,
     node_image_ref_type, node_volume_update_type, node_storage_type, node_csi_dir_type, node_plugins_type, node_services_type, node_peers_type, node_stats_type,
-    node_pressure_type, node_policies_type;
+    node_pressure_type, node_policies_type, node_paths_type;
 extern const struct wire_type node_hook_ask_type, node_hook_done_type, node_started_type;

@@ -120,3 +120,26 @@ void policies_take(struct node *n, struct wire_msg *m)
         log_warn("network policies: %s", err_msg(e));
     node_reply(n, m->id, e, NULL, 0);
 }
+
+struct paths {
+    struct pool *p;
+    struct node_paths m;
+};
+
+static void on_path(void *arg, struct str peer, bool reached, uint32_t mtu)
+{
+    struct paths *x = arg;
+    if (x->m.npaths % 64 == 0)
+        x->m.paths = pool_grow(x->p, x->m.paths, x->m.npaths * sizeof *x->m.paths, (x->m.npaths + 64) * sizeof *x->m.paths);
+    x->m.paths[x->m.npaths++] = (struct node_path){pool_str(x->p, peer), reached, mtu};
+}
+
+void paths_send(struct node *n)
+{
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct paths x = {.p = p};
+    if (!n->gate || !n->net)
+        return;
+    net_paths(n->net, on_path, &x);
+    wire_send(n->gate, NODE_PATHS, 0, &node_paths_type, &x.m, NULL, 0);
+}

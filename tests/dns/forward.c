@@ -232,3 +232,29 @@ TEST(questions_over_tcp_are_answered_in_pieces_and_in_rows)
     loop_step(x.l, 10);
     world_free(&x);
 }
+
+TEST(host_entries_stand_above_upstream_and_a_domain_may_have_servers_of_its_own)
+{
+    struct world x;
+    struct str ips[] = {STR("10.9.9.9"), STR("fd00::9"), STR("nonsense")}, bad = STR("127.0.0.1:1"), good;
+    char text[32];
+    world_new(&x);
+    struct sockaddr_in up;
+    socklen_t n = sizeof up;
+    getsockname(x.up_udp, (struct sockaddr *)&up, &n);
+    snprintf(text, sizeof text, "127.0.0.1:%u", ntohs(up.sin_port));
+    good = str_of(text);
+    dns_hosts(x.d, &(struct dns_host){STR("Printer.Local"), ips, 3}, 1);
+    EQ_Z(ask_udp(&x, "printer.local", 0), "NOERROR aa A=10.9.9.9");
+    EQ_Z(ask_udp(&x, "other.local", 0), "NOERROR A=192.0.2.1");
+    struct dns_stub stubs[] = {{STR("corp.example"), &bad, 1}, {STR("lab.corp.example"), &good, 1}};
+    dns_stubs(x.d, stubs, 2);
+    EQ_Z(ask_udp(&x, "a.corp.example", 0), "SERVFAIL");
+    EQ_Z(ask_udp(&x, "a.Lab.corp.example", 0), "NOERROR A=192.0.2.1");
+    EQ_Z(ask_udp(&x, "xcorp.example", 0), "NOERROR A=192.0.2.1");
+    dns_stubs(x.d, NULL, 0);
+    dns_hosts(x.d, NULL, 0);
+    EQ_Z(ask_udp(&x, "b.corp.example", 0), "NOERROR A=192.0.2.1");
+    EQ_Z(ask_udp(&x, "printer.local", 0), "NOERROR A=192.0.2.1");
+    world_free(&x);
+}

@@ -188,6 +188,31 @@ def test_names_follow_the_specification(nodes):
         assert inside(nodes, client, "wget", "-qO-", "http://alias.net.svc.cluster.local/").strip() in ("web-a", "web-b")
 
 
+def test_operators_add_names_by_the_configmap_of_k3s(nodes):
+    nodes.apply("""
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: coredns-custom, namespace: kube-system}
+data:
+  site.override: |
+    hosts {
+      10.9.9.9 printer.site
+    }
+  corp.server: |
+    corp.example:53 {
+      errors
+      forward . 127.0.0.1:9
+    }
+  bad.override: "rewrite name a b"
+""")
+    for client in ("client-a", "client-b"):
+        wait_for("the host entry", lambda: names(nodes, client, "printer.site")[0] == ["10.9.9.9"])
+        assert names(nodes, client, "b.")[0] == [nodes.get("node", "b")["status"]["addresses"][0]["address"]]
+    wait_for("what is not understood is told", lambda: "rewrite" in nodes.kubectl("get", "events", "-A", "--field-selector", "reason=InvalidDNSConfig"))
+    nodes.kubectl("delete", "configmap", "coredns-custom", "-n", "kube-system")
+    wait_for("it is gone", lambda: not names(nodes, "client-a", "printer.site")[0])
+
+
 def test_an_endpoint_that_goes_is_not_asked_any_more(lab, nodes):
     nodes.kubectl("delete", "pod", "web-b", "-n", "net", "--wait=false")
     try:
@@ -198,6 +223,27 @@ def test_an_endpoint_that_goes_is_not_asked_any_more(lab, nodes):
     finally:
         nodes.apply(WEB.format(name="web-b", node="b"), "-n", "net")
         nodes.wait_pods_ready("net", "app=web", 2)
+
+
+def test_a_cut_way_between_nodes_is_told_and_a_narrow_one_measured(lab, nodes):
+    def network(node):
+        return next(c for c in nodes.get("node", node)["status"]["conditions"] if c["type"] == "NetworkUnavailable")
+    host = lab.host("b")
+    wait_for("both are reached", lambda: all(network(n)["status"] == "False" and network(n)["reason"] == "PodNetworkIsUp" for n in ("a", "b")))
+    host.run("nft", "add table inet cut; add chain inet cut c { type filter hook input priority -10; }; add rule inet cut c udp dport 8472 drop")
+    try:
+        told = wait_for("it is told", lambda: network("a")["status"] == "True" and network("a"), 60)
+        assert told["reason"] == "PeersUnreachable" and told["message"].endswith(": b"), told
+        wait_for("no new pods", lambda: "node.kubernetes.io/network-unavailable" in str(nodes.get("node", "a")["spec"].get("taints")))
+    finally:
+        host.run("nft", "delete", "table", "inet", "cut")
+    wait_for("and the way back", lambda: all(network(n)["status"] == "False" for n in ("a", "b")), 60)
+    wait_for("no taint", lambda: "network-unavailable" not in str(nodes.get("node", "a")["spec"].get("taints")))
+    host.run("nft", "add table inet narrow; add chain inet narrow c { type filter hook input priority -10; }; add rule inet narrow c udp dport 8472 meta length > 1420 drop")
+    try:
+        wait_for("a smaller MTU on the route", lambda: "mtu 1370" in lab.host("a").run("ip", "route", "show", "10.42.1.0/24"), 90)
+    finally:
+        host.run("nft", "delete", "table", "inet", "narrow")
 
 
 def test_foreign_rules_are_left_alone_and_connections_survive_a_restart_of_node_and_gate(lab, nodes):
