@@ -1,4 +1,5 @@
 #include "api/call.h"
+#include "api/convert.h"
 #include "api/hooks.h"
 #include "api/impl.h"
 
@@ -128,6 +129,26 @@ static int step_decode(struct call *c)
     return CALL_VERB;
 }
 
+static void converted(void *c)
+{
+    call_resume(c);
+}
+
+/* The step rests on documents that a webhook has yet to convert: what came of it is thrown away, and it is run again when they are there. */
+static int once_more(struct call *c, struct err *e)
+{
+    err_free(e);
+    err_free(TAKE(c->err));
+    obj_unref(TAKE(c->obj));
+    raw_clear(c);
+    c->tree = NULL;
+    c->success = false;
+    c->w.op = WRITE_NONE;
+    c->hook_run = NULL;
+    conv_begin(c, converted, c);
+    return CALL_WAIT;
+}
+
 static int step_verb(struct call *c)
 {
     struct err *e = NULL;
@@ -143,6 +164,8 @@ static int step_verb(struct call *c)
     int r = c->route ? 0 : hooks_connect(c, &e);
     if (r == 0)
         r = c->route ? c->route->fn(c, &e) : c->handler->fn(c, &e);
+    if (conv_pending(c) && r != CALL_WAIT && r != CALL_STREAM)
+        return once_more(c, e);
     if (r < 0)
         return call_fail(c, e);
     if (r == CALL_WAIT || r == CALL_STREAM)
@@ -154,6 +177,11 @@ static int step_admit(struct call *c)
 {
     struct err *e = NULL;
     int r = write_admit(c, &e);
+    if (conv_pending(c) && r != CALL_WAIT) {
+        err_free(e);
+        conv_begin(c, converted, c);
+        return CALL_WAIT;
+    }
     if (r < 0)
         return call_fail(c, e);
     return r == CALL_WAIT ? CALL_WAIT : CALL_STORE;
@@ -182,10 +210,30 @@ static void door_open(struct store_wait *w, int result)
     call_resume(c);
 }
 
+/* The answer's object in the version that was asked for, made before the reply needs it. */
+static bool convert_answer(struct call *c)
+{
+    struct json *doc;
+    struct err *e = NULL;
+    if (c->converted || c->in || c->err || !c->obj || !c->res || !conv_by_webhook(c->stored, c->res))
+        return true;
+    c->converted = true;
+    if (obj_parse(c->obj, c->pool, &doc, &e) == 0 && encode_convert(c, &doc, &e) < 0)
+        doc = NULL; /* the reply meets the same error and tells it */
+    err_free(e);
+    if (!conv_pending(c))
+        return true;
+    conv_begin(c, converted, c);
+    return false;
+}
+
 static int step_door(struct call *c)
 {
-    if (c->in || c->resumed || c->depends <= 0)
+    if (!convert_answer(c))
+        return CALL_WAIT;
+    if (c->in || c->doored || c->depends <= 0)
         return CALL_REPLY;
+    c->doored = true;
     if (store_wait(c->api->store, c->depends, &c->wait, c->loop, door_open))
         return CALL_REPLY;
     return CALL_WAIT;

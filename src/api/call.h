@@ -67,6 +67,7 @@ enum include_object { INCLUDE_METADATA, INCLUDE_OBJECT, INCLUDE_NONE };
 
 struct call;
 struct hook_run;
+struct conversions;
 typedef int call_fn(struct call *c, struct err **e); /* 0: go on; negative: the error is in *e; CALL_WAIT: suspended */
 
 /* A row of the table of handlers (handlers.c): what a verb on a resource or subresource does. */
@@ -132,6 +133,9 @@ struct call {
     uint8_t admit_phase, hook_phase; /* how far ADMIT is; hooks.h */
     struct hook_run *hook_run;       /* webhooks that are being asked */
     size_t hook_object;
+    struct conversions *conversions; /* convert.h */
+    struct pool *whole;              /* the call's own pool while another one stands in its place (watch frames, items of lists); NULL: pool is it */
+    bool converted, doored;          /* DOOR: the answer's version is made; the wait is over */
     struct json *denied; /* the Status with which a webhook refused, and its code */
     int denied_code;
 

@@ -1,4 +1,5 @@
 #include "api/call.h"
+#include "api/convert.h"
 #include "schema/structural.h"
 #include "yaml/yaml.h"
 
@@ -28,6 +29,8 @@ static int convert_custom(struct call *c, const struct schema_resource *from, co
 {
     if (from == to && !to->type->cr->reread)
         return 0;
+    if (conv_by_webhook(from, to))
+        return conv_convert(c, from, to, doc, e);
     json_set_str(c->pool, *doc, STR("apiVersion"), api_version(c->pool, to->group, to->version));
     if (schema_decode(to, to->type, c->pool, *doc, NULL, e) < 0)
         return -(*e)->code;

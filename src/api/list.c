@@ -182,6 +182,7 @@ static int item_add(struct call *c, struct listing *l, struct str head, const st
     _cleanup_(pool_freep) struct pool *item = pool_new();
     struct pool *keep = c->pool;
     struct json *doc;
+    c->whole = keep;
     c->pool = item; /* trees of a long list go as they come */
     int r = obj_parse(o, item, &doc, e);
     if (r >= 0)
@@ -195,6 +196,7 @@ static int item_add(struct call *c, struct listing *l, struct str head, const st
     else if (r >= 0)
         json_write(&l->out, doc);
     c->pool = keep;
+    c->whole = NULL;
     return r;
 }
 

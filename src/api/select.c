@@ -1,4 +1,5 @@
 #include "api/call.h"
+#include "api/crd.h"
 #include "kinds/pod.h"
 #include "schema/selector.h"
 
@@ -100,7 +101,31 @@ bool select_match_res(const struct schema_resource *stored, const struct select 
     return s->fields.n == 0 || fields_match(stored, s, o);
 }
 
+/* Fields of a custom resource are those of the version that was asked for. */
+static bool custom_match(struct call *c, const struct select *s, const struct obj *o)
+{
+    struct select labels = *s;
+    struct json *doc;
+    bool ok = true;
+    labels.fields.n = 0;
+    if (!select_match_res(c->stored, &labels, o))
+        return false;
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct pool *keep = c->pool, *whole = c->whole;
+    c->whole = whole ? whole : keep;
+    c->pool = p;
+    ok = obj_parse(o, p, &doc, NULL) >= 0 && encode_convert(c, &doc, NULL) >= 0;
+    for (size_t i = 0; ok && i < s->fields.n; i++) {
+        struct str value = STR("");
+        (void)kind_field(c->res, doc, s->fields.reqs[i].key, &value);
+        ok = req_match(&s->fields.reqs[i], value);
+    }
+    c->pool = keep;
+    c->whole = whole;
+    return ok;
+}
+
 bool select_match(struct call *c, const struct select *s, const struct obj *o)
 {
-    return select_match_res(c->stored, s, o);
+    return s->fields.n && c->res != c->stored && crd_row(c->res) ? custom_match(c, s, o) : select_match_res(c->stored, s, o);
 }

@@ -1,3 +1,4 @@
+#include "api/convert.h"
 #include "api/impl.h"
 #include "base/file.h"
 #include "schema/wire.h"
@@ -27,6 +28,9 @@ struct watching {
     int64_t end, from;
     bool bookmarks, initial, initial_mark, columns_sent;
     enum include_object include;
+    struct store_event *held; /* waits for a webhook to convert it */
+    const struct obj *held_obj; /* INITIAL: the same */
+    bool converting;
     struct crd_watch *custom; /* of a custom resource: tells when that goes */
 };
 
@@ -36,6 +40,7 @@ static void watch_clear(struct watching *w)
     crd_watch_drop(w->c->api, TAKE(w->custom));
     store_watch_close(TAKE(w->watch));
     store_view_unref(TAKE(w->view));
+    store_event_unref(TAKE(w->held));
 }
 
 static void watch_gone(struct call *c)
@@ -96,6 +101,7 @@ static struct bytes *frame_make(struct framing *f)
     _cleanup_(pool_freep) struct pool *p = pool_new();
     struct pool *keep = c->pool;
     struct json *doc = NULL;
+    c->whole = keep;
     c->pool = p;
     if (obj_parse(f->o, p, &doc, NULL) < 0 || encode_convert(c, &doc, NULL) < 0)
         doc = json_obj(p);
@@ -106,6 +112,7 @@ static struct bytes *frame_make(struct framing *f)
         if (protobuf_write(c, c->accept.shape == SHAPE_PARTIAL ? encode_partial(p, doc) : doc, &object))
             protobuf_frame(str_of(frame_names[f->type]), buf_str(&object), &b);
         c->pool = keep;
+        c->whole = NULL;
         return buf_to_bytes(&b);
     }
     if (c->accept.shape == SHAPE_TABLE) {
@@ -117,6 +124,7 @@ static struct bytes *frame_make(struct framing *f)
     }
     buf_puts(&b, "}\n");
     c->pool = keep;
+    c->whole = NULL;
     return buf_to_bytes(&b);
 }
 
@@ -216,16 +224,65 @@ static void event_send(struct watching *w, struct store_event *ev)
         frame_send(w, ev, FRAME_DELETED, before, ev->rev);
 }
 
+/* ---- versions that a webhook converts ---- */
+
+static void watch_drain(struct http_req *rq);
+
+static void watch_converted(void *arg)
+{
+    struct watching *w = arg;
+    w->converting = false;
+    watch_drain(w->c->rq);
+}
+
+static bool ready(struct watching *w, const struct obj *o)
+{
+    struct call *c = w->c;
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct pool *keep = c->pool;
+    struct json *doc;
+    if (!o)
+        return true;
+    c->whole = keep;
+    c->pool = p;
+    if (obj_parse(o, p, &doc, NULL) >= 0 && encode_convert(c, &doc, NULL) < 0)
+        doc = NULL;
+    c->pool = keep;
+    c->whole = NULL;
+    return !conv_pending(c);
+}
+
+/* Are the objects there in the version that is watched? Otherwise they are asked for, and the watch goes on when they are. */
+static bool watch_ready(struct watching *w, const struct obj *a, const struct obj *b)
+{
+    if (!conv_by_webhook(w->c->stored, w->c->res))
+        return true;
+    if (w->converting)
+        return false;
+    bool both = ready(w, a);
+    both &= ready(w, b);
+    if (both)
+        return true;
+    w->converting = true;
+    conv_begin(w->c, watch_converted, w);
+    return false;
+}
+
 static void watch_notify(void *arg)
 {
     struct watching *w = arg;
     struct err *e = NULL;
     struct store_event *ev;
-    while (http_queued(w->c->rq) < WATCH_QUEUE && (ev = store_watch_next(w->watch, &e))) {
+    while (http_queued(w->c->rq) < WATCH_QUEUE && (ev = w->held ? TAKE(w->held) : store_watch_next(w->watch, &e))) {
         bool resync = ev->type == STORE_RESYNC;
+        if (!resync && !watch_ready(w, ev->obj, ev->before)) {
+            w->held = ev;
+            return;
+        }
         if (!resync)
             event_send(w, ev);
         store_event_unref(ev);
+        conv_forget(w->c);
         if (resync) {
             (void)err_set(&e, ERR_EXPIRED, "the history of changes was taken back: start again from a list");
             break;
@@ -258,7 +315,7 @@ static void watch_initial(struct watching *w)
 {
     const struct obj *o;
     while (http_queued(w->c->rq) < WATCH_QUEUE) {
-        if (!(o = iter_next(&w->it))) {
+        if (!(o = w->held_obj ? w->held_obj : iter_next(&w->it))) {
             if (w->initial_mark)
                 bookmark_send(w, w->from, true);
             store_view_unref(TAKE(w->view));
@@ -266,8 +323,13 @@ static void watch_initial(struct watching *w)
                 watch_notify(w);
             return;
         }
+        w->held_obj = o; /* the view keeps it */
+        if (!watch_ready(w, o, NULL))
+            return;
+        w->held_obj = NULL;
         if (watch_match(w, o))
             frame_send(w, NULL, FRAME_ADDED, o, 0);
+        conv_forget(w->c);
     }
 }
 

@@ -1,3 +1,4 @@
+#include "api/convert.h"
 #include "api/hooks.h"
 #include "api/impl.h"
 #include "base/file.h"
@@ -201,6 +202,10 @@ int write_admit(struct call *c, struct err **e)
             break;
         default:
             r = admit_end(c, e);
+        }
+        if (conv_pending(c) && r != CALL_WAIT) {
+            c->hook_run = NULL; /* this phase is run again when they are there */
+            return r;
         }
         if (r == CALL_WAIT || r < 0)
             return r;
