@@ -152,7 +152,7 @@ static int once_more(struct call *c, struct err *e)
 static int step_verb(struct call *c)
 {
     struct err *e = NULL;
-    if (c->sink && (c->route || c->ri.verb == VERB_WATCH || (c->sub && !c->sub->type)))
+    if (c->sink && ((c->route && c->route->fn != route_cluster) || c->ri.verb == VERB_WATCH || (c->sub && !c->sub->type)))
         return call_fail(c, (err_set(&e, ERR_METHOD, "not over an uplink"), e));
     if (c->route && c->route->foreign) {
         const struct route *route = c->route;

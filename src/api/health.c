@@ -76,6 +76,25 @@ int route_health(struct call *c, struct err **e)
     return 0;
 }
 
+/* What a node has to know of its cluster, so that nobody has to give each agent the server's flags again. For nodes and administrators. */
+int route_cluster(struct call *c, struct err **e)
+{
+    const struct api_config *cfg = &c->api->cfg;
+    struct pool *p = c->pool;
+    bool admin = false;
+    for (size_t i = 0; i < c->user->ngroups; i++)
+        admin |= str_eqz(c->user->groups[i], "system:masters");
+    if (!admin && !str_starts(c->user->name, STR("system:node:")))
+        return err_set(e, ERR_FORBIDDEN, "the settings of the cluster are for its nodes");
+    struct json *o = json_obj(p);
+    json_set_str(p, o, STR("clusterCIDR"), cfg->cluster_cidr);
+    json_set_str(p, o, STR("serviceCIDR"), cfg->service_cidr);
+    json_set_str(p, o, STR("clusterDNS"), cfg->dns_ip);
+    json_set_str(p, o, STR("clusterDomain"), cfg->cluster_domain);
+    call_reply_tree(c, 200, o);
+    return 0;
+}
+
 int route_version(struct call *c, struct err **e)
 {
     (void)e;

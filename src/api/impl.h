@@ -138,6 +138,7 @@ int route_openapi_v2(struct call *c, struct err **e);
 int route_openapi_v3(struct call *c, struct err **e);
 int route_health(struct call *c, struct err **e);
 int route_version(struct call *c, struct err **e);
+int route_cluster(struct call *c, struct err **e); /* health.c: /sampan/v1/cluster, over uplinks too */
 int route_metrics(struct call *c, struct err **e);
 int route_jwks(struct call *c, struct err **e);
 int route_openid(struct call *c, struct err **e);

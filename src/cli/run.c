@@ -32,14 +32,17 @@ static const struct flag server_flags[] = {
     FLAG_END,
 };
 
-/* Of the whole cluster: the same on every node. */
-static const struct flag range_flags[] = {
-    {"cluster-cidr", 0, FLAG_STR, AT(cluster_cidr), NULL, "10.42.0.0/16", "Addresses for pods", check_cidr},
-    {"service-cidr", 0, FLAG_STR, AT(service_cidr), NULL, "10.43.0.0/16", "Addresses for Services", check_cidr},
-    {"cluster-dns", 0, FLAG_STR, AT(cluster_dns), NULL, NULL, "Address of the cluster's names service (default: the tenth of service-cidr)", check_ip},
-    {"cluster-domain", 0, FLAG_STR, AT(cluster_domain), NULL, "cluster.local", "Domain of the cluster", check_node_name},
-    FLAG_END,
-};
+/* Of the whole cluster. An agent asks the server; what is given to it stands above the answer. */
+#define RANGES(name_, pods_, services_, domain_) \
+    static const struct flag name_[] = { \
+        {"cluster-cidr", 0, FLAG_STR, AT(cluster_cidr), NULL, pods_, "Addresses for pods", check_cidr}, \
+        {"service-cidr", 0, FLAG_STR, AT(service_cidr), NULL, services_, "Addresses for Services", check_cidr}, \
+        {"cluster-dns", 0, FLAG_STR, AT(cluster_dns), NULL, NULL, "Address of the cluster's names service (default: the tenth of service-cidr)", check_ip}, \
+        {"cluster-domain", 0, FLAG_STR, AT(cluster_domain), NULL, domain_, "Domain of the cluster", check_node_name}, \
+        FLAG_END, \
+    }
+RANGES(range_flags, "10.42.0.0/16", "10.43.0.0/16", "cluster.local");
+RANGES(agent_range_flags, NULL, NULL, NULL);
 
 static const struct flag cluster_flags[] = {
     {"token", 't', FLAG_STR, AT(token), NULL, NULL, "Shared secret used to join a server or agent"},
@@ -104,7 +107,7 @@ static const struct flag hub_home[] = {DATA_DIR("/var/lib/sampan-hub"), LISTEN_P
 static const struct flag connect_home[] = {DATA_DIR("/var/lib/sampan-connect"), FLAG_END};
 
 static const struct flag *const server_tables[] = {server_home, common_flags, server_flags, range_flags, cluster_flags, node_flags, NULL};
-static const struct flag *const agent_tables[] = {agent_home, common_flags, agent_flags, range_flags, node_flags, NULL};
+static const struct flag *const agent_tables[] = {agent_home, common_flags, agent_flags, agent_range_flags, node_flags, NULL};
 static const struct flag *const hub_tables[] = {hub_home, common_flags, server_flags, NULL};
 static const struct flag *const connect_tables[] = {connect_home, common_flags, connect_flags, NULL};
 

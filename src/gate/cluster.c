@@ -397,6 +397,7 @@ static void on_state(void *arg, bool connected, struct str assigned, const struc
         l->registered = l->leased = l->refusal_told = false;
         register_node(l);
         tokens_connected(l->gate);
+        facts_ask(l->gate);
         return;
     }
     if (why && (why->code == ERR_UNAUTHORIZED || why->code == ERR_FORBIDDEN)) {
@@ -496,6 +497,7 @@ void cluster_stop(struct gate *g)
         return;
     uplink_call_cancel(l->creating);
     uplink_call_cancel(l->leasing);
+    facts_cancel(g);
     uplink_free(TAKE(g->uplink));
     trust_close(l->trust);
     timer_del(&l->lease);

@@ -328,6 +328,7 @@ static int open_node_side(struct gate *g, struct err **e)
 {
     if (g->o->node_fd < 0)
         return 0;
+    facts_open(g);
     if (pulls_open(g, e) < 0 || tokens_open(g, e) < 0 || services_open(g, e) < 0 || names_open(g, e) < 0)
         return -(int)(*e)->code;
     policies_open(g);
@@ -401,6 +402,7 @@ static void stop(struct gate *g)
     key_free(g->key);
     clock_free(g->clock);
     loop_free(g->loop);
+    facts_close(g);
 }
 
 int gate_main(const struct gate_options *o, int (*lockdown)(void *arg, struct err **e), void *arg)

@@ -116,6 +116,7 @@ struct gate {
     struct csi *csi;
     struct usage *usage;
     struct statics *statics;
+    struct facts *facts;            /* facts.c: what the cluster said of itself; o points into it */
     int code;
 };
 
@@ -182,6 +183,13 @@ void probes_free(struct probes *p);
 bool probes_ready(const struct gpod *gp, struct str container);    /* readiness; true when it has none and the container runs */
 bool probes_started(const struct gpod *gp, struct str container);  /* startup; true when it has none */
 
+/* facts.c: the cluster's ranges, names' address and domain, from flags, from the server, from disk. */
+struct facts;
+void facts_open(struct gate *g);
+void facts_close(struct gate *g);
+void facts_ask(struct gate *g);                       /* the link is back */
+void facts_cancel(struct gate *g);                    /* the uplink is about to go */
+
 /* static.c: pods from a folder of manifests, and their mirrors at the cluster. */
 struct statics;
 int statics_open(struct gate *g, struct err **e) _must_check_;
@@ -205,6 +213,13 @@ const struct json *resize_resources(struct gpod *gp, const struct json *containe
 void resize_conditions(struct gpod *gp, struct pool *p, struct json *list);         /* PodResizePending, PodResizeInProgress */
 void resize_free(struct resize *r);
 void cluster_allocatable(const struct gate *g, int64_t *cpu_milli, int64_t *memory);
+
+/* facts.c: the cluster's ranges, names' address and domain, from flags, from the server, from disk. */
+struct facts;
+void facts_open(struct gate *g);
+void facts_close(struct gate *g);
+void facts_ask(struct gate *g);                       /* the link is back */
+void facts_cancel(struct gate *g);                    /* the uplink is about to go */
 
 /* static.c: pods from a folder of manifests, and their mirrors at the cluster. */
 struct statics;

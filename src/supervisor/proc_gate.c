@@ -71,7 +71,7 @@ int proc_gate(const struct options *o, const struct layout *l, const struct proc
         .cgroup_root = o->cgroup_root,
         .registries = o->private_registry,
         .resolv_conf = o->resolv_conf,
-        .cluster_domain = o->cluster_domain ? o->cluster_domain : "cluster.local",
+        .cluster_domain = o->cluster_domain,
         .cluster_dns = o->cluster_dns,
         .service_cidr = o->service_cidr,
         .cluster_cidr = o->cluster_cidr,

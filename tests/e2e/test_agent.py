@@ -72,3 +72,15 @@ def test_a_node_that_loses_its_link_becomes_not_ready_and_comes_back(server, age
     finally:
         agent.host.heal()
     server.wait_node_ready("b")
+
+
+def test_an_agent_learns_ranges_names_and_domain_from_the_server(lab):
+    s = lab.server("s", "--cluster-cidr=10.98.0.0/16", "--service-cidr=10.99.0.0/16", "--cluster-domain=shop.local")
+    lab.agent("t", s)
+    s.wait_node_ready("t")
+    s.kubectl("create", "namespace", "learn")
+    pod_on(s, "learn", "t", "far", "sleep", "1000")
+    assert s.get("pod", "far", "-n", "learn")["status"]["podIP"].startswith("10.98.")
+    conf = s.kubectl("exec", "far", "-n", "learn", "--", "cat", "/etc/resolv.conf")
+    assert "nameserver 10.99.0.10" in conf and "learn.svc.shop.local" in conf, conf
+    assert "10.99.0.1" in s.kubectl("exec", "far", "-n", "learn", "--", "nslookup", "kubernetes.default.svc.shop.local")
