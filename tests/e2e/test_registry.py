@@ -290,3 +290,23 @@ def refused(server, *words):
     with pytest.raises(AssertionError) as e:
         image_command(server, *words)
     return str(e.value)
+
+
+def test_a_full_disk_costs_the_images_that_nobody_uses_and_no_others(lab, make):
+    """Thresholds below what any disk has used: collection begins at once, and ends when only pinned and used images are left."""
+    s = lab.server("g", "--kubelet-arg", "image-gc-high-threshold=2", "--kubelet-arg", "image-gc-low-threshold=1")
+    s.wait_node_ready("g")
+    assert "used:1" in image_command(s, "import", make("used"))
+    s.apply(pod("p", "made/used:1", "Never"))
+    image_command(s, "import", make("idle"))
+    wait_for("the idle image is collected", lambda: "made/idle" not in image_command(s, "ls"), 90)
+    # "used" may have gone before its pod came: then it comes again, and stays
+    if "made/used" not in image_command(s, "ls"):
+        image_command(s, "import", make("used"))
+    running(s, "default", "p")
+    assert "is removed: the disk is" in s.log()
+    left = image_command(s, "ls")
+    assert "made/used" in left and "sampan.io/busybox" in left and "pinned" in left
+    s.kubectl("delete", "pod", "p")
+    wait_for("what nobody uses any more is collected too", lambda: "made/used" not in image_command(s, "ls"), 90)
+    assert "sampan.io/busybox" in image_command(s, "ls")
