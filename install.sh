@@ -105,7 +105,7 @@ wait_until 90 "node $NODE Ready" sh -c "'$BIN_DIR/sampan' get node '$NODE' | gre
 say "node $NODE is Ready"
 [ "${INSTALL_SAMPAN_SKIP_EXAMPLE:-}" = true ] && exit 0
 
-if ! sampan image ls | grep -q 'sampan.io/busybox:1'; then
+if ! sampan image ls | grep -Eq '^sampan\.io/busybox +1 '; then
   python3 tools/busybox_image.py build/busybox.tar sampan.io/busybox:1
   sampan image import build/busybox.tar
 fi

@@ -360,7 +360,8 @@ static void on_hello(void *arg, struct uplink_peer *p, const struct uplink_who *
             " to let this one in");
         return;
     }
-    bool token = token_is_join(a, who->token, a->cfg.static_token_agent) || token_is_join(a, who->token, a->cfg.static_token_server);
+    bool token = token_is_join(a, who->token, a->cfg.static_token_agent) || token_is_join(a, who->token, a->cfg.static_token_server) ||
+                 token_joins_nodes(a, who->token);
     if (!local && !same && !token) {
         (void)refuse(p, ERR_UNAUTHORIZED, "the join token is not valid");
         return;

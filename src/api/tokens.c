@@ -220,6 +220,24 @@ bool token_is_join(struct api *a, struct str token, struct str static_token)
     return str_eq_secret((struct str){(char *)x, HASH_LEN}, (struct str){(char *)y, HASH_LEN});
 }
 
+bool token_joins_nodes(struct api *a, struct str token)
+{
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct api_user *u = NULL;
+    ssize_t at = str_find(token, STR("::"));
+    if (str_starts(token, STR("K10")) && at >= 0) {
+        if (a->keys && !str_eq(str_sub(token, 3, (size_t)at), api_keys_ca_hash(a->keys)))
+            return false;
+        token = str_sub(token, (size_t)at + 2, token.n);
+    }
+    if (!bootstrap_shaped(token) || bootstrap(a, p, token, &u, NULL) < 0)
+        return false;
+    for (size_t i = 0; i < u->ngroups; i++)
+        if (str_eqz(u->groups[i], TOKEN_NODE_GROUP))
+            return true;
+    return false;
+}
+
 int token_authenticate(
     struct api *a, struct pool *p, struct str token, const struct str *audiences, size_t naudiences, struct api_user **out, struct err **e)
 {

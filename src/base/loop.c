@@ -269,6 +269,9 @@ void loop_free(struct loop *l)
 {
     if (!l)
         return;
+    /* what was deferred is mostly memory on its way out, and may defer once more */
+    for (int i = 0; i < 8 && !list_empty(&l->defers); i++)
+        run_defers(l);
     if (l->signals.loop)
         closep(&l->signals.fd);
     closep(&l->epoll);

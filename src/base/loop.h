@@ -45,7 +45,8 @@ struct post { /* work handed to another thread's loop; run once, in order of pos
 };
 void loop_post(struct loop *l, struct post *p, void (*fn)(struct post *)); /* thread-safe; p must not be pending already */
 
-/* Runs fn at the end of the current turn (deferred free, coalesced flush). Set at most once until it ran. */
+/* Runs fn at the end of the current turn (deferred free, coalesced flush), or in loop_free when there is no further turn. Set at most once until it
+ * ran; who is freed before takes it back with defer_del. */
 struct defer {
     void (*fn)(struct defer *d);
     struct list node;

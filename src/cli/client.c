@@ -22,6 +22,13 @@ struct one_call {
     int result;
 };
 
+char *client_run_dir(const char *data_dir, const char *run_dir)
+{
+    if (run_dir)
+        return xstrdup(run_dir);
+    return strcmp(data_dir, "/var/lib/sampan") == 0 ? xstrdup("/run/sampan") : xasprintf("%s/run", data_dir);
+}
+
 int client_open(struct client *c, const char *run_dir, struct err **e)
 {
     _cleanup_(freep) char *path = xasprintf("%s/api.sock", run_dir);

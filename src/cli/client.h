@@ -10,6 +10,8 @@ struct client {
     struct loop *loop;
     struct http_client *http;
 };
+/* Where the socket of the server with this data folder is: run_dir if given, else as the server chooses it. To be freed. */
+char *client_run_dir(const char *data_dir, const char *run_dir);
 int client_open(struct client *c, const char *run_dir, struct err **e) _must_check_;
 void client_close(struct client *c);
 struct client_reply { int status; struct buf body; };

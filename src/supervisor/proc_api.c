@@ -18,6 +18,7 @@
 #include "scheduler/scheduler.h"
 #include "store/seal.h"
 #include "supervisor/broker.h"
+#include "supervisor/encrypt.h"
 #include "supervisor/lockdown.h"
 #include "supervisor/procs.h"
 
@@ -40,6 +41,7 @@ struct api_proc {
     struct schema *schema;
     struct store *store;
     struct store_seal *seal;
+    struct encrypt *encrypt;
     struct api *api;
     struct hub *hub;
     struct io io[IO_MAX];
@@ -375,6 +377,7 @@ static int load(struct api_proc *p, const struct layout *l, struct err **e)
     };
     if (api_new(&c, &p->api, e) < 0)
         return err_wrap(e, "api");
+    p->encrypt = encrypt_new(p->api, p->seal, p->store, o->secrets_encryption);
     if (o->role == ROLE_HUB)
         return open_hub(p, l, e);
     return 0;
@@ -412,6 +415,7 @@ static void end(struct api_proc *p)
     for (size_t i = 0; i < p->nio; i++)
         http_server_free(p->io[i].server);
     hub_free(p->hub);
+    encrypt_free(p->encrypt);
     api_free(p->api);
     store_close(p->store);
     store_seal_free(p->seal);

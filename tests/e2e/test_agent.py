@@ -2,7 +2,7 @@
 import os
 
 import pytest
-from lab.lab import wait_for
+from lab.lab import SAMPAN, Process, wait_for
 from lab.tools import TOP
 
 HELLO = open(os.path.join(TOP, "examples", "hello.yaml")).read()
@@ -84,3 +84,25 @@ def test_an_agent_learns_ranges_names_and_domain_from_the_server(lab):
     conf = s.kubectl("exec", "far", "-n", "learn", "--", "cat", "/etc/resolv.conf")
     assert "nameserver 10.99.0.10" in conf and "learn.svc.shop.local" in conf, conf
     assert "10.99.0.1" in s.kubectl("exec", "far", "-n", "learn", "--", "nslookup", "kubernetes.default.svc.shop.local")
+
+
+def test_bootstrap_tokens_join_nodes_until_they_are_deleted(lab, server):
+    token = lambda *words, check=True: server.host.run(SAMPAN, "token", *words, "--data-dir", server.data, check=check).strip()
+    made = token("create", "--description", "for node c", "--ttl", "1h")
+    assert made.startswith(server.token().split("::")[0] + "::"), made
+    name, secret = made.split("::")[1].split(".")
+    listed = token("list")
+    assert name in listed and "for node c" in listed and secret not in listed, listed
+    assert "--ttl" in token("create", "--ttl", "soon", check=False)
+    host = lab.host("c")
+    flags = ["--server", f"https://{server.host.ip}:6443", "--node-name", "c", "--node-ip", host.ip, "--cgroup-root", f"sampan-{lab.tag}-c"]
+    joined = Process(lab, host, "agent", [*flags, "--token", made])
+    joined.start()
+    server.wait_node_ready("c")
+    assert "deleted" in token("delete", name)
+    late = lab.host("late")
+    out = late.run("timeout", "20", SAMPAN, "agent", "--data-dir", os.path.join(lab.folder, "late"), "--server", f"https://{server.host.ip}:6443", "--node-name", "late", "--node-ip", late.ip, "--token", made, check=False)
+    assert "the join token is not valid" in out, out
+    joined.stop()
+    joined.start()  # its key is known now: it needs no token
+    server.wait_node_ready("c")

@@ -211,8 +211,37 @@ def test_secrets_are_sealed_at_rest_and_plain_again_without_the_flag(lab):
     s.start()
     read = s.kubectl("get", "secret", "s", "-o", "jsonpath={.data.password}")
     assert read == "a2VwdC1mcm9tLXRoZS1kaXNr"
+    command = lambda *words: s.host.run(SAMPAN, "secrets-encrypt", *words, "--data-dir", s.data, check=False)
+    assert "Encryption Status: Enabled" in command("status")
+    keys = os.path.join(s.data, "server", "tls", "secrets-encryption.keys")
+    before = len(open(keys).read().split())
+    out = command("rotate-keys")
+    assert "keys rotated" in out, out
+    assert len(open(keys).read().split()) == before * 2 and "Keys: 2" in command("status")
+    assert s.kubectl("get", "secret", "s", "-o", "jsonpath={.data.password}") == read
+    assert s.kubectl("get", "--raw", "/v1-sampan/encrypt/status", "--as", "nobody", check=False).startswith("Error from server (Forbidden)")
     s.stop()
     s.flags.remove("--secrets-encryption")
     s.start()
+    assert "Encryption Status: Disabled" in command("status") and "disabled" in command("rotate-keys")
     assert s.kubectl("get", "secret", "s", "-o", "jsonpath={.data.password}") == read
     assert on_disk(b"a2VwdC1mcm9tLXRoZS1kaXNr")
+
+
+def test_certificates_are_shown_and_made_anew_at_the_next_start(lab):
+    host = lab.host("certs")
+    s = Server(lab, host, "server", ["--disable-agent", "--node-name", "certs", "--node-ip", host.ip])
+    s.start()
+    command = lambda *words: host.run(SAMPAN, "certificate", *words, "--data-dir", s.data, check=False)
+    rows = command("check").splitlines()
+    assert rows[0].split()[:2] == ["FILENAME", "SUBJECT"]
+    assert any(r.startswith("serving-kube-apiserver.crt") and r.endswith("OK") and "ServerAuth" in r for r in rows), rows
+    assert any(r.startswith("client-admin.crt") and "ClientAuth" in r for r in rows), rows
+    assert "stop it first" in command("rotate")
+    path = os.path.join(s.data, "server", "tls", "serving-kube-apiserver.crt")
+    old = open(path).read()
+    s.stop()
+    assert "the next start" in command("rotate")
+    s.start()
+    assert open(path).read() != old
+    assert s.kubectl("get", "namespaces", "-o", "name").startswith("namespace/default")

@@ -1,5 +1,4 @@
 #include "tools.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -42,15 +41,19 @@ static char *have(const char *program)
     return buf_take(&out);
 }
 
+static char archive_dir[] = "/tmp/sampan-node-image-XXXXXX";
+static pid_t archive_maker;
+
 /* Imported once for the whole program; its store is copied for each test by hard links of nothing: the archive is imported by node's
  * air-gap folder. */
 static const char *archive(void)
 {
-    static char path[64];
+    static char path[sizeof archive_dir + 8];
     if (!*path) {
-        char dir[] = "/tmp/sampan-node-image-XXXXXX";
+        char *dir = archive_dir;
         if (!mkdtemp(dir))
             test_fail(__FILE__, __LINE__, "mkdtemp");
+        archive_maker = getpid();
         sh("cd %s && mkdir -p r/bin r/etc r/tmp r/root && chmod 1777 r/tmp && cp $(command -v busybox) r/bin/busybox && "
            "for a in sh sleep echo cat ls id stat env kill true false mkdir touch dd wc head tail nc hostname ps mount grep sync od tr; do "
            "ln -s busybox r/bin/$a; done && "
@@ -63,17 +66,12 @@ static const char *archive(void)
     return path;
 }
 
+/* Only the process that made it: what it forked ends too, and other programs have archives of their own. */
 static void drop_archive(void) __attribute__((destructor));
 static void drop_archive(void)
 {
-    DIR *d = opendir("/tmp");
-    for (struct dirent *x; d && (x = readdir(d));)
-        if (strncmp(x->d_name, "sampan-node-image-", 18) == 0) {
-            _cleanup_(freep) char *path = xasprintf("/tmp/%s", x->d_name);
-            (void)!dir_remove(path, NULL);
-        }
-    if (d)
-        closedir(d);
+    if (archive_maker == getpid())
+        (void)!dir_remove(archive_dir, NULL);
 }
 
 static void keep_state(struct rig *r, struct wire_msg *m)
