@@ -25,41 +25,43 @@ static void next(struct work *w);
 
 /* ---- looking up ---- */
 
-struct find { struct str want, found; struct pool *p; };
+struct find {
+    struct pool *p;
+    bool by_namespace;
+    struct str found;
+};
 
 static struct str annotation(const struct json *tree)
 {
     return json_as_str(json_get(json_path(tree, "metadata", "annotations", NULL), STR(HUB_KEY_ANNOTATION)));
 }
 
-struct str clusters_by_key(struct hub *h, struct pool *p, struct str key_id)
+static bool take_first(void *arg, const struct obj *o)
+{
+    struct find *f = arg;
+    f->found = pool_str(f->p, f->by_namespace ? o->ns : o->name);
+    return false;
+}
+
+static struct str look_up(struct hub *h, struct pool *p, struct str res, const char *index, struct str key)
 {
     struct store *s = api_store(h->api);
     _cleanup_(store_view_unrefp) struct store_view *v = store_view(s);
-    struct store_iter it;
-    iter_start(&it, v, store_find(s, CLUSTERS), STR_NULL, STR_NULL, STR_NULL);
-    for (const struct obj *o; (o = iter_next(&it));) {
-        _cleanup_(pool_freep) struct pool *tmp = pool_new();
-        struct json *tree;
-        if (str_find(o->json, key_id) >= 0 && json_parse(tmp, o->json, NULL, &tree, NULL) == 0 && str_eq(annotation(tree), key_id))
-            return pool_str(p, o->name);
-    }
-    return STR_NULL;
+    struct find f = {.p = p, .by_namespace = str_eqz(str_of(index), "token")};
+    if (key.n)
+        view_index(v, store_find(s, res), str_of(index), key, take_first, &f);
+    return f.found;
+}
+
+struct str clusters_by_key(struct hub *h, struct pool *p, struct str key_id)
+{
+    return look_up(h, p, CLUSTERS, "uplink", key_id);
 }
 
 struct str clusters_by_token(struct hub *h, struct pool *p, struct str token)
 {
-    struct store *s = api_store(h->api);
-    _cleanup_(store_view_unrefp) struct store_view *v = store_view(s);
-    struct store_iter it;
-    iter_start(&it, v, store_find(s, TOKENS), STR_NULL, STR_NULL, STR_NULL);
-    for (const struct obj *o; (o = iter_next(&it));) {
-        _cleanup_(pool_freep) struct pool *tmp = pool_new();
-        struct json *tree;
-        if (json_parse(tmp, o->json, NULL, &tree, NULL) == 0 && json_str_at(tree, "status", "token", NULL).n && str_eq_secret(json_str_at(tree, "status", "token", NULL), token))
-            return pool_str(p, o->ns);
-    }
-    return STR_NULL;
+    char hex[HASH_HEX + 1];
+    return token.n ? look_up(h, p, TOKENS, "token", hash_sha256_hex(token, hex)) : STR_NULL;
 }
 
 /* The object as a tree in the work's pool; NULL when there is none. */

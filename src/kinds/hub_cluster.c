@@ -1,3 +1,4 @@
+#include "crypto/hash.h"
 #include "kinds/cell.h"
 #include "kinds/rows.h"
 
@@ -31,4 +32,24 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
     cell_add_str(c, row, json_get_str(on, "message"));
 }
 
-const struct kind_hooks kind_hub_cluster = {KIND("management.cattle.io", "Cluster"), .cells = cells};
+/* "uplink": the id of the key that its uplink has proved, so that one of ten thousand is found without walking all. */
+static void index_cluster(struct pool *p, const struct json *doc, struct obj_index *out)
+{
+    struct str key = json_as_str(json_get(json_path(doc, "metadata", "annotations", NULL), STR("sampan.io/uplink-key")));
+    (void)p;
+    if (key.n)
+        obj_index_add(out, "uplink", key);
+}
+
+const struct kind_hooks kind_hub_cluster = {KIND("management.cattle.io", "Cluster"), .cells = cells, .index = index_cluster};
+
+/* "token": the hash of what a cluster shows to join. */
+static void index_token(struct pool *p, const struct json *doc, struct obj_index *out)
+{
+    struct str token = json_str_at(doc, "status", "token", NULL);
+    char hex[HASH_HEX + 1];
+    if (token.n)
+        obj_index_add(out, "token", pool_str(p, hash_sha256_hex(token, hex)));
+}
+
+const struct kind_hooks kind_hub_registration_token = {KIND("management.cattle.io", "ClusterRegistrationToken"), .index = index_token};
