@@ -43,6 +43,31 @@ static int node_object(struct call *c, struct str node, struct err **e)
     return 0;
 }
 
+/* A node reports all conditions that it knew when it wrote. Those that are not its own (readiness gates and what controllers note) are as
+ * they stand here, whatever the report says of them: it may have been long on its way. */
+static void keep_foreign_conditions(struct call *c)
+{
+    static const char *const own[] = {"PodScheduled", "Initialized", "Ready", "ContainersReady", "PodReadyToStartContainers",
+        "PodResizePending", "PodResizeInProgress", "DisruptionTarget"};
+    struct json *list = json_put_arr(c->pool, json_put_obj(c->pool, c->w.doc, STR("status")), STR("conditions"));
+    bool shared = false;
+    json_for (list, it) {
+        size_t i = 0;
+        while (i < ARRAY_LEN(own) && !str_eqz(json_get_str(it, "type"), own[i]))
+            i++;
+        if (i == ARRAY_LEN(own))
+            json_remove(list, it);
+        shared |= str_eqz(json_get_str(it, "type"), "DisruptionTarget");
+    }
+    json_for (json_path(c->w.old, "status", "conditions", NULL), it) {
+        size_t i = 0;
+        while (i < ARRAY_LEN(own) && !str_eqz(json_get_str(it, "type"), own[i]))
+            i++;
+        if (i == ARRAY_LEN(own) || (!shared && str_eqz(json_get_str(it, "type"), "DisruptionTarget")))
+            json_append(list, json_clone(c->pool, it));
+    }
+}
+
 static int pod_object(struct call *c, struct str node, struct err **e)
 {
     const struct json *doc = c->w.doc ? c->w.doc : c->w.old;
@@ -61,6 +86,8 @@ static int pod_object(struct call *c, struct str node, struct err **e)
     if (!str_eq(json_str_at(old, "spec", "nodeName", NULL), node))
         return admit_forbid(c, e, "node \"%.*s\" can only %s pods with spec.nodeName set to itself", STR_ARG(node),
             c->w.op == WRITE_DELETE ? "delete" : "update status for");
+    if (c->w.op == WRITE_UPDATE)
+        keep_foreign_conditions(c);
     return 0;
 }
 

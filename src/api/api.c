@@ -1,5 +1,6 @@
 #include "api/api.h"
 #include "api/api_keys.h"
+#include "api/audit.h"
 #include "api/hooks.h"
 #include "api/impl.h"
 #include "api/list_cache.h"
@@ -118,6 +119,8 @@ static void copy_config(struct api *a, const struct api_config *c)
     a->cfg = *c;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         *texts[i] = pool_str(a->pool, *texts[i]);
+    a->cfg.audit_log = NULL; /* opened in api_new */
+    a->cfg.audit_policy = STR_NULL;
     if (str_empty(a->cfg.cluster_domain))
         a->cfg.cluster_domain = STR("cluster.local");
     if (str_empty(a->cfg.version_git))
@@ -164,7 +167,8 @@ int api_new(const struct api_config *c, struct api **out, struct err **e)
     a->hooks = hooks_new();
     a->remote = remote_new(a);
     a->addresses = addresses_new(a, e);
-    if (!a->addresses || open_keys(a, e) < 0) {
+    struct audit_config ac = {c->audit_policy, c->audit_log, c->audit_max_mb, c->audit_backups, c->audit_days};
+    if (!a->addresses || open_keys(a, e) < 0 || (c->audit_log && audit_open(&ac, a->clock, &a->audit, e) < 0)) {
         api_free(a);
         return -(*e)->code;
     }
@@ -188,6 +192,7 @@ void api_free(struct api *a)
     quota_free(a->quota);
     hooks_free(a->hooks);
     remote_free(a->remote);
+    audit_free(a->audit);
     metrics_free(a->metrics);
     discovery_free(a->discovery);
     pages_free(a->pages);

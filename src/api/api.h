@@ -43,6 +43,9 @@ struct api_config {
     uint16_t port;
     struct str static_token_server, static_token_agent; /* join tokens (hash compared) */
     unsigned max_reading, max_changing;                 /* requests under way at once; 0: 400 and 200, as kube-apiserver */
+    struct str audit_policy;                            /* text of an audit.k8s.io/v1 Policy ... */
+    const char *audit_log;                              /* ... and the log's path; NULL: none is kept (api/audit.h) */
+    unsigned audit_max_mb, audit_backups, audit_days;
     bool hub;                                           /* the hub's set of controllers, routes and bootstrap objects */
 };
 int api_new(const struct api_config *c, struct api **out,

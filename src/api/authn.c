@@ -176,6 +176,7 @@ static int impersonate(struct call *c, struct err **e)
     struct api_user *u = user_new(c->pool, name, uid, groups, n, !str_eqz(name, "system:anonymous"));
     if (impersonate_extra(c, u, e) < 0)
         return -(*e)->code;
+    c->caller = c->user;
     c->user = u;
     return 0;
 }

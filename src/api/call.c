@@ -1,6 +1,7 @@
 #include "api/call.h"
 #include "api/convert.h"
 #include "api/hooks.h"
+#include "api/audit.h"
 #include "api/impl.h"
 
 #define BIT(s) (1u << (s))
@@ -77,7 +78,9 @@ static int step_authenticate(struct call *c)
         c->user = user_new(c->pool, STR("system:anonymous"), STR_NULL, NULL, 0, false);
         return CALL_AUTHORIZE;
     }
-    if (authenticate(c, &e) < 0)
+    int r = authenticate(c, &e);
+    audit_begin(c);
+    if (r < 0)
         return call_fail(c, e);
     return CALL_AUTHORIZE;
 }
@@ -88,8 +91,11 @@ static int step_authorize(struct call *c)
     bool open = c->route && (c->route->open || c->route->foreign);
     if (inflight_enter(c, &e) < 0)
         return call_fail(c, e);
-    if (!open && authorize(c, &e) < 0)
+    if (!open && authorize(c, &e) < 0) {
+        if (c->audit)
+            c->audit->denied = true;
         return call_fail(c, e);
+    }
     if (c->ri.resource && route_resource(c, &e) < 0)
         return call_fail(c, e);
     if (!c->ri.resource && !c->route)
@@ -126,6 +132,7 @@ static int step_decode(struct call *c)
     struct err *e = NULL;
     if (c->handler && c->handler->document && decode_body(c, &e) < 0)
         return call_fail(c, e);
+    audit_object(c);
     return CALL_VERB;
 }
 
@@ -294,6 +301,17 @@ static struct bytes *parts_join(const struct http_part *parts, size_t n)
     return all;
 }
 
+/* The answer's text, where the log may want it. */
+static void audit_reply(struct call *c, int code, const char *type, const struct http_part *parts, size_t n)
+{
+    bool wanted = c->audit->level == AUDIT_RESPONSE && strcmp(type, "application/json") == 0;
+    struct buf b = BUF_INIT;
+    for (size_t i = 0; wanted && i < n; i++)
+        buf_str_add(&b, bytes_str(parts[i].b));
+    audit_write(c, AUDIT_COMPLETE, code, buf_str(&b));
+    buf_clear(&b);
+}
+
 static int step_reply(struct call *c)
 {
     if (c->in) {
@@ -319,6 +337,8 @@ static int step_reply(struct call *c)
     for (size_t i = 0; i < c->nwarnings && n < ARRAY_LEN(h); i++)
         h[n++] = (struct http_header){STR("warning"), c->warnings[i]};
     metrics_count(c->api, c, code);
+    if (c->audit)
+        audit_reply(c, code, type, body, nbody);
     if (c->sink) {
         call_clear(c);
         c->state = CALL_DONE;
@@ -363,6 +383,8 @@ static int (*const steps[CALL_STATES])(struct call *) = {
 
 struct http_req *call_hand_over(struct call *c)
 {
+    bool streamed = c->state == CALL_STREAM; /* a watch, which ends here */
+    audit_write(c, streamed ? AUDIT_COMPLETE : AUDIT_STARTED, streamed ? 200 : 0, STR_NULL);
     struct http_req *rq = TAKE(c->rq);
     rq->user = NULL;
     rq->on_close = NULL;
@@ -427,6 +449,9 @@ static void gone(struct http_req *rq)
     c->closed = true;
     if (c->state == CALL_DOOR)
         store_wait_cancel(c->api->store, &c->wait);
+    if (c->state == CALL_STREAM)
+        audit_write(c, AUDIT_COMPLETE, 200, STR_NULL);
+    c->audit = NULL;
     if (c->on_gone)
         c->on_gone(c);
     c->rq = NULL;

@@ -112,7 +112,8 @@ struct call {
     const struct schema_subresource *sub;
     struct store_res *sres;
     const struct handler *handler;
-    const struct api_user *user;
+    const struct api_user *user, *caller; /* caller: who it was before impersonation; NULL: the same */
+    struct audit_entry *audit;            /* audit.h; NULL: not written */
     const struct route *route; /* a path that is no resource */
 
     struct accept accept;

@@ -1,4 +1,5 @@
 #include "api/call.h"
+#include "proto/proto.h"
 #include "schema/apply.h"
 #include "yaml/yaml.h"
 
@@ -24,6 +25,11 @@ int decode_options(struct call *c, struct err **e)
         c->validation = 2;
     else
         return invalid_option(e, "fieldValidation", fv, "\"Ignore\", \"Strict\", \"Warn\"");
+    struct str timeout = call_query(c, "timeout");
+    int64_t ns;
+    if (!str_empty(timeout) && c->ri.verb != VERB_WATCH && c->ri.resource && !(c->sub && !c->sub->type) &&
+        (!proto_duration_parse(timeout, &ns) || ns < 0))
+        return err_set(e, ERR_BAD_REQUEST, "invalid timeout specified in the request URL: \"%.*s\"", STR_ARG(timeout));
     if (manager.n > 128)
         return err_set(e, ERR_INVALID, "fieldManager: Too long: may not be more than 128 bytes");
     c->force = call_query_bool(c, "force");

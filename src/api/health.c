@@ -58,6 +58,7 @@ int route_health(struct call *c, struct err **e)
         }
         const char *why = checks[i].fn(c->api);
         bad |= why != NULL;
+        metrics_check(c->api, kind, checks[i].name, !why);
         if (why)
             buf_printf(&b, "[-]%s failed: %s\n", checks[i].name, why);
         else

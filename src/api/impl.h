@@ -66,6 +66,7 @@ struct api {
             *role_bindings, *cluster_roles, *cluster_role_bindings, *quotas, *limits, *priorities, *storage_classes, *ingress_classes,
             *runtime_classes, *network_policies, *pvs, *pvcs, *pdbs, *leases, *csrs;
     } res; /* NULL where the registry has none (the hub) */
+    struct audit *audit; /* NULL: none is kept */
     struct timer housekeeping;
     struct inflight inflight;
     struct api_user system; /* system:apiserver, in system:masters */
@@ -145,6 +146,8 @@ int route_openid(struct call *c, struct err **e);
 int route_ca(struct call *c, struct err **e);
 struct metrics *metrics_new(void);
 void metrics_free(struct metrics *m);
+int route_slis(struct call *c, struct err **e);
+void metrics_check(struct api *a, struct str type, const char *name, bool ok); /* one look at one health check */
 void metrics_count(struct api *a, const struct call *c, int code);
 
 /* addresses.c */

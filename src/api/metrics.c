@@ -10,10 +10,15 @@ struct latency {
     uint64_t buckets[NBOUNDS + 1], count;
     double sum;
 };
+struct check {
+    bool ok;
+    uint64_t count[2]; /* failed, passed */
+};
 struct metrics {
     pthread_mutex_t lock;
     struct map requests;  /* labels → uint64_t */
     struct map latencies; /* labels → struct latency */
+    struct map checks;    /* labels → struct check */
 };
 
 struct metrics *metrics_new(void)
@@ -29,6 +34,7 @@ void metrics_free(struct metrics *m)
         return;
     map_clear(&m->requests, free);
     map_clear(&m->latencies, free);
+    map_clear(&m->checks, free);
     pthread_mutex_destroy(&m->lock);
     free(m);
 }
@@ -73,6 +79,42 @@ void metrics_count(struct api *a, const struct call *c, int code)
         l->sum += s;
     }
     pthread_mutex_unlock(&m->lock);
+}
+
+void metrics_check(struct api *a, struct str type, const char *name, bool ok)
+{
+    char key[160];
+    struct metrics *m = a->metrics;
+    pthread_mutex_lock(&m->lock);
+    snprintf(key, sizeof key, "name=\"%s\",type=\"%.*s\"", name, STR_ARG(type));
+    struct check *k = series(&m->checks, key, sizeof *k);
+    if (k) {
+        k->ok = ok;
+        k->count[ok]++;
+    }
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* /metrics/slis: how the health checks went (KEP-3466). */
+int route_slis(struct call *c, struct err **e)
+{
+    static const char *const status[] = {"error", "success"};
+    struct metrics *m = c->api->metrics;
+    struct buf b = BUF_INIT;
+    (void)e;
+    pthread_mutex_lock(&m->lock);
+    buf_puts(&b, "# HELP kubernetes_healthcheck [STABLE] How a health check went last.\n# TYPE kubernetes_healthcheck gauge\n");
+    map_for (&m->checks, it)
+        buf_printf(&b, "kubernetes_healthcheck{%.*s} %d\n", STR_ARG(map_key(it)), ((struct check *)it->value)->ok);
+    buf_puts(&b, "# HELP kubernetes_healthchecks_total [STABLE] How often a health check went so.\n# TYPE kubernetes_healthchecks_total counter\n");
+    map_for (&m->checks, it)
+        for (size_t i = 0; i < ARRAY_LEN(status); i++)
+            if (((struct check *)it->value)->count[i])
+                buf_printf(&b, "kubernetes_healthchecks_total{%.*s,status=\"%s\"} %" PRIu64 "\n", STR_ARG(map_key(it)), status[i],
+                    ((struct check *)it->value)->count[i]);
+    pthread_mutex_unlock(&m->lock);
+    call_reply_raw(c, 200, "text/plain; version=0.0.4; charset=utf-8", buf_to_bytes(&b));
+    return 0;
 }
 
 static void write_requests(struct metrics *m, struct buf *b)

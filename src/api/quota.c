@@ -131,6 +131,29 @@ static bool in_values(const struct json *values, struct str v)
     return false;
 }
 
+/* Does an affinity term name other namespaces than the pod's own? */
+static bool terms_abroad(const struct json *list, bool weighted)
+{
+    json_for (list, it) {
+        const struct json *term = weighted ? json_get(it, STR("podAffinityTerm")) : it;
+        if (json_count(json_get(term, STR("namespaces"))) || json_is(json_get(term, STR("namespaceSelector")), JSON_OBJ))
+            return true;
+    }
+    return false;
+}
+
+static bool looks_abroad(const struct json *spec)
+{
+    static const char *const kinds[] = {"podAffinity", "podAntiAffinity"};
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        const struct json *a = json_path(spec, "affinity", kinds[i], NULL);
+        if (terms_abroad(json_get(a, STR("requiredDuringSchedulingIgnoredDuringExecution")), false) ||
+            terms_abroad(json_get(a, STR("preferredDuringSchedulingIgnoredDuringExecution")), true))
+            return true;
+    }
+    return false;
+}
+
 static bool scope_fits(const struct json *doc, struct str scope, struct str op, const struct json *values)
 {
     const struct json *spec = json_get(doc, STR("spec"));
@@ -148,6 +171,8 @@ static bool scope_fits(const struct json *doc, struct str scope, struct str op, 
         bool in = in_values(values, class);
         return str_eqz(op, "In") ? in : str_eqz(op, "NotIn") ? !in : str_eqz(op, "DoesNotExist") ? str_empty(class) : !str_empty(class);
     }
+    if (str_eqz(scope, "CrossNamespacePodAffinity"))
+        return looks_abroad(spec);
     return false;
 }
 

@@ -147,6 +147,7 @@ static const struct route routes[] = {
     {"/livez/", true, route_health},
     {"/readyz/", true, route_health},
     {"/metrics", false, route_metrics},
+    {"/metrics/slis", false, route_slis},
     {"/openapi/v2", false, route_openapi_v2},
     {"/openapi/v3", false, route_openapi_v3},
     {"/openapi/v3/", false, route_openapi_v3},

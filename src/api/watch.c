@@ -1,3 +1,4 @@
+#include "api/audit.h"
 #include "api/convert.h"
 #include "api/impl.h"
 #include "base/file.h"
@@ -367,6 +368,7 @@ static void watch_custom_gone(void *arg)
 static void watch_begin(struct watching *w)
 {
     struct call *c = w->c;
+    audit_write(c, AUDIT_STARTED, 200, STR_NULL);
     if (crd_row(c->res))
         w->custom = crd_watch_add(c->api, c->res->storage, c->loop, watch_custom_gone, w);
     if (c->accept.media == MEDIA_PROTO && (!schema_has_wire(c->res->type) || c->accept.shape == SHAPE_TABLE))

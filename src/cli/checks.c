@@ -95,7 +95,8 @@ const char *check_absolute(struct str v)
 
 const char *check_apiserver_arg(struct str v)
 {
-    static const char *const counts[] = {"max-requests-inflight", "max-mutating-requests-inflight"};
+    static const char *const counts[] = {"max-requests-inflight", "max-mutating-requests-inflight", "audit-log-maxsize", "audit-log-maxbackup", "audit-log-maxage"};
+    static const char *const paths[] = {"audit-policy-file", "audit-log-path"};
     struct str name, value;
     uint64_t n;
     if (!str_cut(v, '=', &name, &value))
@@ -103,5 +104,8 @@ const char *check_apiserver_arg(struct str v)
     for (size_t i = 0; i < ARRAY_LEN(counts); i++)
         if (str_eqz(name, counts[i]))
             return str_to_u64(value, &n) && n > 0 && n <= 1000000 ? NULL : "must be a number from 1 to 1000000";
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+        if (str_eqz(name, paths[i]))
+            return str_starts(value, STR("/")) && value.n > 1 ? NULL : "must be an absolute path";
     return "this flag of kube-apiserver has no meaning here; docs/flags.md names those that have";
 }

@@ -20,7 +20,7 @@ static int sign(struct sync *s, const struct request *r, struct err **e)
     struct buf pem = BUF_INIT, text = BUF_INIT;
     int64_t seconds = json_get_int(r->spec, "expirationSeconds", 365 * 86400);
     struct cert_spec spec = {
-        .usages = r->usages, .now = s->now, .lifetime = MIN(MAX(seconds, (int64_t)600), (int64_t)365 * 86400) * NS_PER_S};
+        .usages = r->usages, .recent = str_eqz(r->signer, "kubernetes.io/kube-apiserver-client"), .now = s->now, .lifetime = MIN(MAX(seconds, (int64_t)600), (int64_t)365 * 86400) * NS_PER_S};
     if (!ca)
         return 0;
     int rc = ca_sign_csr(ca, r->csr, &spec, &pem, e);

@@ -140,7 +140,7 @@ static int finish(const struct ca *ca, struct issue *i, const struct cert_spec *
     if (lifetime < 0)
         return err_set(e, ERR_INVALID, "certificate: negative lifetime");
     i->usages = spec->usages & ~(unsigned)(CERT_SIGN | CERT_CRL_SIGN);
-    i->not_before = MAX(spec->now - CERT_YEAR, mine->not_before);
+    i->not_before = MAX(spec->now - (spec->recent ? 300 * NS_PER_S : CERT_YEAR), mine->not_before);
     i->not_after = MIN(spec->now + lifetime, mine->not_after);
     if (i->not_after <= spec->now)
         return err_set(e, ERR_INVALID, "certificate: the CA itself has expired");

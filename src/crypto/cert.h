@@ -85,6 +85,7 @@ struct cert_spec {
     size_t ndns, nips;
     unsigned usages;    /* of enum cert_usage */
     int64_t now;        /* site time, ns: not_before is a year earlier... */
+    bool recent;        /* five minutes earlier instead, as Kubernetes' signers do: for people and programs elsewhere, whose clocks go */
     int64_t lifetime;   /* ...and not_after this much later; cut to the CA's own end. 0: a year */
 };
 #define CERT_YEAR (INT64_C(365) * 86400 * NS_PER_S)

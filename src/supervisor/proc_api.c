@@ -5,11 +5,13 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "api/api.h"
+#include "api/audit.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "controllers/controllers.h"
@@ -37,6 +39,8 @@ struct io {
 
 struct api_proc {
     const struct options *o;
+    struct buf audit_policy;
+    char *audit_log, *audit_folder; /* NULL: no audit log */
     struct clock *clock;
     struct schema *schema;
     struct store *store;
@@ -372,6 +376,11 @@ static int load(struct api_proc *p, const struct layout *l, struct err **e)
         .static_token_server = str_of(l->token),
         .static_token_agent = str_of(l->agent_token),
         .max_reading = apiserver_count(o, "max-requests-inflight"),
+        .audit_policy = buf_str(&p->audit_policy),
+        .audit_log = p->audit_log,
+        .audit_max_mb = apiserver_count(o, "audit-log-maxsize"),
+        .audit_backups = apiserver_count(o, "audit-log-maxbackup"),
+        .audit_days = apiserver_count(o, "audit-log-maxage"),
         .max_changing = apiserver_count(o, "max-mutating-requests-inflight"),
         .hub = o->role == ROLE_HUB,
     };
@@ -383,11 +392,38 @@ static int load(struct api_proc *p, const struct layout *l, struct err **e)
     return 0;
 }
 
+/* The audit log's policy is read, and the log's folder made, while this process is still root. */
+static int prepare_audit(struct api_proc *p, struct err **e)
+{
+    struct str policy = apiserver_arg(p->o, "audit-policy-file"), path = apiserver_arg(p->o, "audit-log-path");
+    if (str_empty(policy) && str_empty(path))
+        return 0;
+    if (str_empty(policy) || str_empty(path))
+        return err_set(e, ERR_USAGE, "--kube-apiserver-arg: audit-policy-file and audit-log-path need each other");
+    _cleanup_(freep) char *file = str_dup(policy);
+    p->audit_log = str_dup(path);
+    p->audit_folder = xasprintf("%.*s", (int)MAX(str_rchr(path, '/'), 1), path.p);
+    if (file_read(file, 1 << 20, &p->audit_policy, e) < 0)
+        return err_wrap(e, "--kube-apiserver-arg: audit-policy-file");
+    struct audit_policy *tried = NULL; /* before anything is begun */
+    if (audit_policy_parse(buf_str(&p->audit_policy), &tried, e) < 0)
+        return -(int)(*e)->code;
+    audit_policy_free(tried);
+    if (file_exists(p->audit_folder))
+        return 0;
+    struct passwd *pw = p->o->user && geteuid() == 0 ? getpwnam(p->o->user) : NULL;
+    if (dir_make(p->audit_folder, 0700, e) < 0 || (pw && chown(p->audit_folder, pw->pw_uid, pw->pw_gid) < 0))
+        return e && *e ? err_wrap(e, "--kube-apiserver-arg: audit-log-path") : err_errno(e, errno, "%s", p->audit_folder);
+    return 0;
+}
+
 static int start(struct api_proc *p, const struct layout *l, const struct proc_fds *f, struct err **e)
 {
     static const int signals[] = {SIGTERM, SIGINT};
     static const struct wire_ops ops = {on_broker_msg, on_broker_close};
-    const char *writable[] = {l->db, l->tls, NULL};
+    if (prepare_audit(p, e) < 0)
+        return -(int)(*e)->code;
+    const char *writable[] = {l->db, l->tls, p->audit_folder, NULL};
     const char *readable[] = {l->manifests, NULL};
     struct lockdown ld = {.user = p->o->user, .writable = writable, .readable = readable};
     signal(SIGPIPE, SIG_IGN);
@@ -425,6 +461,9 @@ static void end(struct api_proc *p)
     loop_free(p->control);
     for (size_t i = 0; i < p->nio; i++)
         loop_free(p->io[i].loop);
+    buf_clear(&p->audit_policy);
+    free(p->audit_log);
+    free(p->audit_folder);
     clock_free(p->clock);
     free(p->manifests);
     free(p->disabled);
