@@ -12,6 +12,7 @@
 #define NET_VNI 1
 #define NET_VXLAN_PORT 8472
 #define NET_MAX_PORTS 256
+#define NET_FLAT 16 /* endpoints of a Service that needs no chain */
 
 enum net_backend_kind { BACKEND_VXLAN, BACKEND_HOST_GW, BACKEND_NONE };
 

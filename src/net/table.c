@@ -82,6 +82,12 @@ static void sets(struct nft *b)
     };
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         nft_set_add(b, &all[i]);
+    for (uint32_t i = 1; i <= NET_FLAT; i++) {
+        char name[16];
+        struct nft_set s = {.name = name, .key_type = i == 1 ? dest : (dest << 6 | NFT_T_MARK), .key_len = i == 1 ? 12 : 16, .map = true, .data_type = to, .data_len = 8};
+        snprintf(name, sizeof name, "svc%u", i);
+        nft_set_add(b, &s);
+    }
 }
 
 static void jump(struct nft *b, const char *from, const char *to)
@@ -125,8 +131,25 @@ static void chains(struct nft *b)
     }
 }
 
+/* Services that are elements alone, by their number of endpoints (service.c). */
+static void flat_rules(struct nft *b)
+{
+    for (uint32_t i = 1; i <= NET_FLAT; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "svc%u", i);
+        nft_rule(b, "nat");
+        x_dest(b);
+        if (i > 1)
+            nft_x_numgen(b, R0 + 3, i);
+        nft_x_lookup(b, name, R0, R0, false);
+        nft_x_dnat(b, R0, R0 + 1);
+        nft_rule_end(b);
+    }
+}
+
 static void nat_rules(struct nft *b)
 {
+    flat_rules(b);
     nft_rule(b, "nat");
     x_dest(b);
     nft_x_lookup(b, "services", R0, NFT_REG_VERDICT, false);

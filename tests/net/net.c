@@ -119,6 +119,11 @@ static const char *ask(int ns, const char *ip, uint16_t port)
     return out;
 }
 
+static int sh(const char *cmd)
+{
+    return system(cmd); /* in this thread's namespace */
+}
+
 static struct loop *loop_of(void)
 {
     struct err *e = NULL;
@@ -266,16 +271,27 @@ TEST(services_of_an_earlier_run_stand_until_the_whole_list_comes_and_then_nothin
     struct net_service s = service(&ip, &port);
     s.local_internal = true;
     s.affinity_s = 30;
-    FINE(net_services(n, true, &s, 1, &e), e);
+    struct str other = STR("10.43.0.6"); /* one with chains, one without */
+    struct net_service_port plain = {.protocol = STR("TCP"), .port = 80, .backends = be, .nbackends = 2};
+    struct net_service two[] = {s, service(&other, &plain)};
+    two[1].name = STR("plain");
+    FINE(net_services(n, true, two, 2, &e), e);
     net_close(n);
     n = configured(l);
     EQ_Z(ask(b, "10.43.0.5", 80), "a 10.42.0.3");
+    EQ_Z(ask(b, "10.43.0.6", 80), "a 10.42.0.3");
+    plain.nbackends = 1;
     EQ(net_services(n, false, &s, 1, &e), -ERR_CONFLICT);
     err_free(TAKE(e));
     FINE(net_services(n, true, &s, 1, &e), e);
     EQ_Z(ask(b, "10.43.0.5", 80), "a 10.42.0.3");
+    EQ_Z(ask(b, "10.43.0.6", 80), "error: Connection refused");
+    FINE(net_services(n, false, &two[1], 1, &e), e);
+    EQ_Z(ask(b, "10.43.0.6", 80), "a 10.42.0.3");
+    EQ(sh("nft list map inet sampan svc2 | grep -q elements"), 256); /* nothing is left of two endpoints */
     FINE(net_services(n, true, NULL, 0, &e), e);
     EQ_Z(ask(b, "10.43.0.5", 80), "error: Connection refused");
+    EQ_Z(ask(b, "10.43.0.6", 80), "error: Connection refused");
     stop(sa);
     net_close(n);
     FINE(net_uninstall(test_tmpdir(), &e), e);
@@ -599,16 +615,11 @@ static int64_t change_among(int count)
     return t;
 }
 
-TEST(one_change_among_ten_thousand_services_stays_under_half_a_second)
+TEST(one_change_among_ten_thousand_services_costs_little_more_than_among_a_hundred)
 {
     int64_t few = change_among(100), many = change_among(10000);
     printf("# one endpoint's change: %lld us among 100 Services, %lld us among 10,000\n", (long long)few / 1000, (long long)many / 1000);
-    OK(many < 500 * NS_PER_MS); /* net/service.c says what grows here */
-}
-
-static int sh(const char *cmd)
-{
-    return system(cmd); /* in this thread's namespace */
+    OK(many < 10 * few + 20 * NS_PER_MS); /* it was hundredfold when each Service had a chain */
 }
 
 TEST(another_firewall_lets_pods_pass_while_we_are_here_and_is_as_it_was_afterwards)
