@@ -9,6 +9,7 @@
 
 #define RETRY_FIRST (1 * NS_PER_S)
 #define RETRY_MAX (120 * NS_PER_S)
+#define REPUBLISH_NS (60 * NS_PER_S)
 #define STATE_MAX (8u << 20)
 
 /* ---- kept on disk ---- */
@@ -47,7 +48,7 @@ static void mount_free(void *arg)
     if (m->asked)
         gate_forget(m->csi->gate, m->asked);
     timer_del(&m->retry);
-    char *const texts[] = {m->key, m->uid, m->volume, m->driver, m->handle, m->staging, m->target, m->why};
+    char *const texts[] = {m->key, m->uid, m->volume, m->driver, m->handle, m->staging, m->target, m->why, m->claim_ns, m->claim, m->size};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         free(texts[i]);
     struct buf *const requests[] = {&m->stage_request, &m->publish_request};
@@ -225,6 +226,97 @@ static void on_staged(void *arg, const struct err *e, struct str answer)
     }
 }
 
+static void on_again(struct timer *t)
+{
+    struct csi_mount *m = container_of(t, struct csi_mount, retry);
+    struct gpod *gp = pod_of(m);
+    if (gp)
+        gpod_dirty(gp);
+}
+
+static void on_republished(void *arg, const struct err *e, struct str answer)
+{
+    struct csi_mount *m = arg;
+    struct gpod *gp = pod_of(m);
+    (void)answer;
+    m->call = NULL;
+    if (m->released) {
+        csi_let_go(m);
+        return;
+    }
+    if (e && gp) /* the pod goes on with what it has */
+        event_pod(gp, STR_NULL, true, "FailedMount", "MountVolume.SetUp failed for volume \"%s\" : NodePublishVolume failed: %s", m->volume, err_msg(e));
+    m->again_at = loop_now(m->csi->gate->loop) + REPUBLISH_NS;
+    timer_in(m->csi->gate->loop, &m->retry, REPUBLISH_NS, on_again);
+}
+
+/* The claim's status is the last word of an expansion: until it shows the new size the volume counts as being resized. */
+static void tell_size(struct csi_mount *m)
+{
+    struct gate *g = m->csi->gate;
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct json *patch = json_obj(p), *status = json_put_obj(p, patch, STR("status")), *kept = json_put_arr(p, status, STR("conditions"));
+    const struct json *claim = mirror_tree(g, p, "/persistentvolumeclaims", str_of(m->claim_ns), str_of(m->claim));
+    json_set_str(p, json_put_obj(p, status, STR("capacity")), STR("storage"), str_of(m->size));
+    json_for(json_path(claim, "status", "conditions", NULL), c) {
+        struct str type = json_get_str(c, "type");
+        if (!str_eqz(type, "FileSystemResizePending") && !str_eqz(type, "Resizing") && !str_eqz(type, "NodeResizeError"))
+            json_append(kept, json_clone(p, c));
+    }
+    struct outbox_entry x = {
+        .key = pool_printf(p, "size/%s/%s", m->claim_ns, m->claim),
+        .method = STR("PATCH"),
+        .path = pool_printf(p, "/api/v1/namespaces/%s/persistentvolumeclaims/%s/status", m->claim_ns, m->claim),
+        .content_type = STR("application/merge-patch+json"),
+        .body = json_to_pool(p, patch),
+    };
+    outbox_put(g->outbox, &x, 0);
+}
+
+static void on_expanded(void *arg, const struct err *e, struct str answer)
+{
+    struct csi_mount *m = arg;
+    struct gpod *gp = pod_of(m);
+    (void)answer;
+    m->call = NULL;
+    m->expand_at = loop_now(m->csi->gate->loop) + REPUBLISH_NS; /* by then the new status is here */
+    if (!e)
+        tell_size(m);
+    if (gp && e)
+        event_pod(gp, STR_NULL, true, "VolumeResizeFailed", "NodeExpandVolume.NodeExpandVolume failed for volume \"%s\" : %s", m->volume, err_msg(e));
+    else if (gp)
+        event_pod(gp, STR_NULL, false, "FileSystemResizeSuccessful", "MountVolume.NodeExpandVolume succeeded for volume \"%s\"", m->volume);
+    if (m->released)
+        csi_let_go(m);
+    else if (e && !m->retry.loop)
+        timer_in(m->csi->gate->loop, &m->retry, REPUBLISH_NS, on_again);
+}
+
+void csi_expand(struct csi_mount *m, const struct csi_driver *d, const struct csi_volume *v, struct str ns, struct str claim, struct str size, int64_t bytes)
+{
+    _cleanup_(buf_clear) struct buf b = BUF_INIT;
+    if (m->call || m->released || m->expand_at > loop_now(m->csi->gate->loop))
+        return;
+    char **const texts[] = {&m->claim_ns, &m->claim, &m->size};
+    const struct str values[] = {ns, claim, size};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        free(*texts[i]);
+        *texts[i] = str_dup(values[i]);
+    }
+    csi_write_expand(&b, v, bytes);
+    rpc(m, d, "/csi.v1.Node/NodeExpandVolume", &b, on_expanded);
+}
+
+bool csi_wants_again(struct csi_mount *m, bool required)
+{
+    struct loop *l = m->csi->gate->loop;
+    if (!required || m->call || m->released)
+        return false;
+    if (m->again_at > loop_now(l) && !m->retry.loop)
+        timer_in(l, &m->retry, m->again_at - loop_now(l), on_again);
+    return m->again_at <= loop_now(l);
+}
+
 static void on_published(void *arg, const struct err *e, struct str answer)
 {
     struct csi_mount *m = arg;
@@ -241,6 +333,7 @@ static void on_published(void *arg, const struct err *e, struct str answer)
     }
     move(m, CSI_PUBLISHED);
     m->delay = 0;
+    m->again_at = loop_now(m->csi->gate->loop) + REPUBLISH_NS;
     save(m->csi);
     if (gp)
         gpod_dirty(gp);
@@ -408,12 +501,18 @@ struct csi_mount *csi_mount_new(struct csi *s, struct str uid, struct str volume
 
 void csi_begin(struct csi_mount *m, const struct csi_driver *d, const struct csi_volume *stage, const struct csi_volume *publish)
 {
-    if (m->state != CSI_WAITING || m->retry.loop || m->released)
+    bool again = m->state == CSI_PUBLISHED && !m->call && !m->released;
+    if (!again && (m->state != CSI_WAITING || m->retry.loop || m->released))
         return;
     buf_reset(&m->stage_request);
     buf_reset(&m->publish_request);
     csi_write_stage(&m->stage_request, stage);
     csi_write_publish(&m->publish_request, publish);
+    if (again) {
+        m->again_at = loop_now(m->csi->gate->loop) + REPUBLISH_NS;
+        rpc(m, d, "/csi.v1.Node/NodePublishVolume", &m->publish_request, on_republished);
+        return;
+    }
     m->dir_done = false;
     bool stages = d->stages && *m->staging;
     move(m, stages ? CSI_STAGING : CSI_PUBLISHING);

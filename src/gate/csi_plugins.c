@@ -149,6 +149,7 @@ static void on_capabilities(void *arg, const struct err *e, struct str answer)
         return;
     }
     pl->asking->stages = csi_read_stages(answer);
+    pl->asking->expands = csi_read_expands(answer);
     pl->asking->multi_writer = csi_read_multi_writer(answer);
     driver_free(pl->driver);
     pl->driver = TAKE(pl->asking);

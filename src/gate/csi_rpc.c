@@ -234,6 +234,7 @@ static bool has_capability(struct str in, uint64_t type)
 }
 
 bool csi_read_stages(struct str capabilities) { return has_capability(capabilities, 1); }
+bool csi_read_expands(struct str capabilities) { return has_capability(capabilities, 3); }
 bool csi_read_multi_writer(struct str capabilities) { return has_capability(capabilities, 5); }
 
 /* ---- writing ---- */
@@ -296,6 +297,19 @@ void csi_write_unpublish(struct buf *out, struct str handle, struct str path)
 {
     put(out, 1, handle);
     put(out, 2, path);
+}
+
+/* NodeExpandVolumeRequest: the path is where it is published; capacity_range = 3 { required_bytes = 1 } */
+void csi_write_expand(struct buf *out, const struct csi_volume *v, int64_t bytes)
+{
+    _cleanup_(buf_clear) struct buf range = BUF_INIT;
+    put(out, 1, v->handle);
+    put(out, 2, v->target);
+    wire_number(&range, 1, (uint64_t)bytes);
+    wire_bytes(out, 3, buf_str(&range));
+    put(out, 4, v->staging);
+    put_capability(out, 5, v);
+    put_map(out, 6, v->secrets);
 }
 
 void csi_write_registered(struct buf *out, bool good, struct str error)

@@ -20,6 +20,7 @@ bool csi_read_plugin_info(struct str in, struct csi_plugin_info *out);
 struct csi_node_info { struct str node_id; int64_t max_volumes; struct json *topology; /* {key: value}, in p */ };
 bool csi_read_node_info(struct pool *p, struct str in, struct csi_node_info *out);
 bool csi_read_stages(struct str capabilities); /* STAGE_UNSTAGE_VOLUME is among them */
+bool csi_read_expands(struct str capabilities); /* EXPAND_VOLUME is */
 bool csi_read_multi_writer(struct str capabilities); /* SINGLE_NODE_MULTI_WRITER is */
 
 /* What stage and publish say of a volume; maps are JSON objects of strings, NULL: empty. */
@@ -32,4 +33,5 @@ struct csi_volume {
 void csi_write_stage(struct buf *out, const struct csi_volume *v);
 void csi_write_publish(struct buf *out, const struct csi_volume *v);
 void csi_write_unpublish(struct buf *out, struct str handle, struct str path); /* unstage has the same form */
+void csi_write_expand(struct buf *out, const struct csi_volume *v, int64_t bytes);
 void csi_write_registered(struct buf *out, bool good, struct str error);

@@ -1,6 +1,8 @@
 /* What a pod's CSI volume is: from its PersistentVolume or its inline form to the requests that its plugin gets. */
 #include "gate/csi_impl.h"
 #include "crypto/hash.h"
+#include "crypto/jwt.h"
+#include "schema/quantity.h"
 
 enum mode { SINGLE_NODE_WRITER = 1, MULTI_NODE_READER_ONLY = 3, MULTI_NODE_MULTI_WRITER = 5, SINGLE_NODE_SINGLE_WRITER = 6, SINGLE_NODE_MULTI_WRITER = 7 };
 
@@ -51,7 +53,30 @@ static int secret_of(const struct wish *w, const char *ref, const struct json **
     return 0;
 }
 
-static const struct json *volume_context(const struct wish *w)
+/* CSIDriver.spec.tokenRequests: the pod's tokens for these audiences, as the kubelet writes them. A stale one is given rather than none. */
+static int add_tokens(const struct wish *w, struct json *context, struct err **e)
+{
+    struct str account = json_str_at(gpod_tree(w->gp), "spec", "serviceAccountName", NULL);
+    const struct json *list = json_path(w->driver_object, "spec", "tokenRequests", NULL);
+    struct json *tokens = json_obj(w->p);
+    if (!json_count(list))
+        return 0;
+    json_for(list, one) {
+        struct str audience = json_get_str(one, "audience"), token;
+        struct jwt jwt;
+        char when[TIME_MAX];
+        if (tokens_get(w->g, w->gp, account.n ? account : STR("default"), audience, json_get_int(one, "expirationSeconds", 3600), w->p, &token, e) < 0)
+            return -(int)(*e)->code;
+        struct json *o = json_put_obj(w->p, tokens, audience.n ? audience : STR(""));
+        json_set_str(w->p, o, STR("token"), token);
+        if (jwt_parse(token, w->p, &jwt, NULL) == 0)
+            json_set_str(w->p, o, STR("expirationTimestamp"), time_format(json_get_int(jwt.claims, "exp", 0) * NS_PER_S, when));
+    }
+    json_set_str(w->p, context, STR("csi.storage.k8s.io/serviceAccount.tokens"), json_to_pool(w->p, tokens));
+    return 0;
+}
+
+static struct json *volume_context(const struct wish *w)
 {
     const struct json *from = json_get(w->src, STR("volumeAttributes"));
     struct json *out = from ? json_clone(w->p, from) : json_obj(w->p);
@@ -160,6 +185,10 @@ static bool gives_group(const struct wish *w)
 static int begin(const struct wish *w, const struct csi_volume *v, struct csi_mount *m, struct err **e)
 {
     struct csi_volume stage = *v, publish = *v;
+    struct json *context = json_clone(w->p, v->volume_context); /* tokens are for publishing alone */
+    publish.volume_context = context;
+    if (add_tokens(w, context, e) < 0)
+        return -(int)(*e)->code;
     if (secret_of(w, "nodeStageSecretRef", &stage.secrets, e) < 0 || secret_of(w, "nodePublishSecretRef", &publish.secrets, e) < 0)
         return -(int)(*e)->code;
     if (!w->d->stages)
@@ -167,6 +196,21 @@ static int begin(const struct wish *w, const struct csi_volume *v, struct csi_mo
     m = m ? m : csi_mount_new(w->g->csi, w->gp->uid, w->volume, w->driver, v);
     csi_begin(m, w->d, &stage, &publish);
     return m->why ? err_set(e, ERR_UNAVAILABLE, "%s", m->why) : err_set(e, ERR_UNAVAILABLE, "it is being mounted by driver %.*s", STR_ARG(w->driver));
+}
+
+/* Made larger in the cluster (spec.capacity of the volume) and not yet here (status.capacity of its claim). */
+static void expand(const struct wish *w, struct csi_mount *m)
+{
+    const struct json *ref = json_path(w->pv, "spec", "claimRef", NULL);
+    struct str ns = json_get_str(ref, "namespace"), name = json_get_str(ref, "name"), want = json_str_at(w->pv, "spec", "capacity", "storage", NULL);
+    const struct json *claim = w->pv && w->d && w->d->expands ? mirror_tree(w->g, w->p, "/persistentvolumeclaims", ns, name) : NULL;
+    struct str have = json_str_at(claim, "status", "capacity", "storage", NULL);
+    struct quantity a, b;
+    struct csi_volume v;
+    if (!have.n || quantity_parse(want, &a, NULL) < 0 || quantity_parse(have, &b, NULL) < 0 || quantity_cmp(a, b) <= 0)
+        return;
+    if (fill(w, &v, NULL) == 0 && secret_of(w, "nodeExpandSecretRef", &v.secrets, NULL) == 0)
+        csi_expand(m, w->d, &v, ns, name, want, quantity_value(a));
 }
 
 int csi_volume(struct gate *g, struct gpod *gp, const struct json *pv, const struct json *volume, struct node_volume *out, struct err **e)
@@ -182,7 +226,12 @@ int csi_volume(struct gate *g, struct gpod *gp, const struct json *pv, const str
     out->kind = VOL_CSI;
     out->give = gives_group(&w);
     if (m && m->state == CSI_PUBLISHED) { /* it stays so while the driver is away, too */
+        _cleanup_(err_freep) struct err *not_now = NULL;
         out->path = str_of(m->target);
+        if (csi_wants_again(m, json_get_bool(json_get(w.driver_object, STR("spec")), "requiresRepublish", false)) && w.d &&
+            fill(&w, &v, &not_now) == 0)
+            (void)!begin(&w, &v, m, &not_now);
+        expand(&w, m);
         return 0;
     }
     if (!w.d)

@@ -60,7 +60,7 @@ static void cells(struct kind_ctx *c, const struct json *doc, struct json *row)
 /* The Secrets that its CSI driver is given on nodes, so that these have them. */
 static void index_keys(struct pool *p, const struct json *doc, struct obj_index *out)
 {
-    static const char *const refs[] = {"nodeStageSecretRef", "nodePublishSecretRef"};
+    static const char *const refs[] = {"nodeStageSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"};
     const struct json *csi = json_path(doc, "spec", "csi", NULL);
     (void)p;
     for (size_t i = 0; i < ARRAY_LEN(refs); i++) {

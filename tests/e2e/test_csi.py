@@ -1,5 +1,6 @@
 """A CSI node plugin beside a node: registration, CSINode, staging and publishing with all that the plugin is told, release, errors, restarts. The server
 runs in a mount namespace of its own, so that the plugin's mounts are nobody else's."""
+import base64
 import json
 import os
 import subprocess
@@ -185,3 +186,43 @@ def test_mounts_pass_between_machine_and_containers_where_they_are_asked_to(serv
     assert sh(server, ns, "other", "ls /h/m").strip() == ""
     sh(server, ns, "maker", "umount /h/m")
     assert sh(server, ns, "taker", "ls /h/m").strip() == ""
+
+
+def test_a_driver_gets_the_pods_tokens_and_is_asked_again_where_it_wants_to_be(server, ns, plugin):
+    server.kubectl("delete", "csidriver", DRIVER, "--ignore-not-found")
+    server.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": {"name": DRIVER}, "spec": {
+        "attachRequired": False, "requiresRepublish": True, "tokenRequests": [{"audience": "vault", "expirationSeconds": 900}], "volumeLifecycleModes": ["Ephemeral"]}}))
+    server.apply(pod("p", "true", "{name: d, mountPath: /d}", "{name: d, csi: {driver: %s}}" % DRIVER), "-n", ns)
+    ready(server, ns, "p")
+
+    def token():
+        return json.loads(plugin.calls("publish")[-1]["context"]["csi.storage.k8s.io/serviceAccount.tokens"])["vault"]
+    claims = token()["token"].split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+    assert claims["aud"] == ["vault"] and claims["kubernetes.io"]["pod"]["name"] == "p" and token()["expirationTimestamp"].endswith("Z")
+    # a new gate cannot know when it was last published: it asks at once, and then once a minute
+    before = len(plugin.calls("publish"))
+    server.kill(next(name for name in server.children() if "gate" in name))
+    wait_for("it is published again", lambda: len(plugin.calls("publish")) == before + 1, 60)
+    assert not plugin.calls("stage") or plugin.calls("stage")[-1]["handle"] != plugin.calls("publish")[-1]["handle"]
+    server.kubectl("delete", "pod", "p", "-n", ns)
+    assert plugin.calls("publish", "unpublish")[-1]["call"] == "unpublish"
+
+
+def test_a_volume_that_grew_is_expanded_on_the_node_and_its_claim_says_so(server, ns, plugin):
+    """What a driver's resizer does in the cluster is done by hand here: a larger volume, and a claim that waits for its file system."""
+    server.kubectl("delete", "csidriver", DRIVER, "--ignore-not-found")
+    server.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": {"name": DRIVER}, "spec": {"attachRequired": False}}))
+    volume(server, ns, "grow")
+    server.apply(pod("p", "true", "{name: d, mountPath: /d}", "{name: d, persistentVolumeClaim: {claimName: grow}}"), "-n", ns)
+    ready(server, ns, "p")
+    claim = server.get("pvc", "grow", "-n", ns)
+    assert claim["status"]["capacity"]["storage"] == "1Gi"
+    server.kubectl("patch", "pvc", "grow", "-n", ns, "--subresource=status", "--type=merge", "-p", json.dumps(
+        {"status": {"conditions": [{"type": "FileSystemResizePending", "status": "True"}]}}))
+    server.kubectl("patch", "pv", claim["spec"]["volumeName"], "--type=merge", "-p", json.dumps({"spec": {"capacity": {"storage": "2Gi"}}}))
+    status = wait_for("the claim's new size", lambda: (lambda s: s["capacity"]["storage"] == "2Gi" and s)(server.get("pvc", "grow", "-n", ns)["status"]), 60)
+    assert not status.get("conditions")
+    calls = plugin.calls("expand")
+    assert len(calls) == 1 and calls[0]["bytes"] == 2 << 30 and calls[0]["mounted"] and calls[0]["handle"] == "handle-grow"
+    server.kubectl("delete", "pod", "p", "-n", ns)

@@ -85,7 +85,7 @@ class Plugin:
         return text(1, "node-id-1") + number(2, 7) + text(3, text(1, text(1, f"topology.{self.driver}/zone") + text(2, "z1")))
 
     def capabilities(self, raw, context):
-        return text(1, text(1, number(1, 1)))
+        return text(1, text(1, number(1, 1))) + text(1, text(1, number(1, 3)))
 
     def stage(self, raw, context):
         handle, staging = one(raw, 1).decode(), one(raw, 3).decode()
@@ -122,6 +122,11 @@ class Plugin:
             os.rmdir(target)
         return b""
 
+    def expand(self, raw, context):
+        path = one(raw, 2).decode()
+        self.note("expand", handle=one(raw, 1).decode(), bytes=one(one(raw, 3), 1, 0), mounted=os.path.ismount(path))
+        return number(1, one(one(raw, 3), 1, 0))
+
     def serve(self, path, service, methods):
         if os.path.exists(path):
             os.unlink(path)
@@ -135,7 +140,7 @@ class Plugin:
     def run(self):
         node = self.serve(f"{self.folder}/csi.sock", "csi.v1.Node", {
             "NodeGetInfo": self.node_info, "NodeGetCapabilities": self.capabilities, "NodeStageVolume": self.stage, "NodeUnstageVolume": self.unstage,
-            "NodePublishVolume": self.publish, "NodeUnpublishVolume": self.unpublish})
+            "NodePublishVolume": self.publish, "NodeUnpublishVolume": self.unpublish, "NodeExpandVolume": self.expand})
         registration = f"{self.root}/plugins_registry/{self.driver}-reg.sock"
         registrar = self.serve(registration, "pluginregistration.Registration", {"GetInfo": self.get_info, "NotifyRegistrationStatus": self.notify})
         end = threading.Event()
