@@ -36,6 +36,11 @@ static const struct controller *const rows[] = {
     &servicelb_controller,
     &manifests_controller,
     &hpa_controller,
+    &attach_controller,
+    &csr_cleaner_controller,
+    &token_cleaner_controller,
+    &service_cidr_controller,
+    &ip_address_controller,
 };
 
 const struct ctl_res ctl_resources[R_RESOURCES] = {

@@ -113,7 +113,8 @@ extern const struct controller deployment_controller, replicaset_controller, rep
     disruption_controller, quota_controller, aggregation_controller, csr_approving_controller, csr_signing_controller,
     ttl_after_finished_controller, claim_protection_controller, volume_protection_controller, volume_controller, ephemeral_controller,
     localpath_controller,
-    mirroring_controller, manifests_controller, hpa_controller, servicelb_controller;
+    mirroring_controller, manifests_controller, hpa_controller, attach_controller, csr_cleaner_controller, token_cleaner_controller, service_cidr_controller,
+    ip_address_controller, servicelb_controller;
 
 /* ---- keys ---- */
 void ctl_add(struct ctl *c, const struct obj *o); /* its key */

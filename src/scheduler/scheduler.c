@@ -96,7 +96,9 @@ static struct node_info *choose(struct cycle *c, struct str *why, bool *helpful)
     struct node_info **fit = pool_array(c->pool, struct node_info *, c->cache->nlist + 1);
     struct tally *tally = NULL;
     size_t n = 0, ntally = 0;
-    if (volumes_prepare(c))
+    if (json_count(json_get(c->spec, STR("resourceClaims")))) /* a pod without its device is worse than one that waits */
+        c->why = STR("pod has resource claims, which this scheduler cannot allocate");
+    else if (volumes_prepare(c))
         for (size_t i = 0; i < c->cache->nlist; i++) {
             struct reasons r = {.n = 0};
             if (!meant(c, c->cache->list[i])) {
