@@ -1,5 +1,6 @@
 #include "api/api.h"
 #include "api/api_keys.h"
+#include "api/aggregate.h"
 #include "api/audit.h"
 #include "api/hooks.h"
 #include "api/impl.h"
@@ -184,6 +185,7 @@ void api_free(struct api *a)
     a->stopping = true;
     timer_del(&a->housekeeping);
     nodes_free(a->nodes);
+    aggregate_free(a->aggregates);
     crds_free(a->crds);
     bootstrap_free(a->bootstrap);
     recorder_free(a->recorder);
@@ -233,6 +235,8 @@ int api_start(struct api *a, struct loop *control, struct err **e)
         return -(*e)->code;
     timer_in(control, &a->housekeeping, HOUSEKEEPING, housekeeping);
     if (crds_start(a, e) < 0)
+        return -(*e)->code;
+    if (aggregate_start(a, e) < 0)
         return -(*e)->code;
     return bootstrap_start(a, e);
 }

@@ -8,7 +8,8 @@
 struct api_keys {
     struct pool *pool;
     struct api_keys_config cfg;
-    struct ca *server_ca, *client_ca;
+    struct ca *server_ca, *client_ca, *front_ca;
+    struct buf front_cert, front_key;
     struct key *service, *serving_key, *identity;
     struct tls_ctx *tls;
     struct str serving_path, serving_key_path, admin_path, admin_key_path;
@@ -21,6 +22,9 @@ void api_keys_free(struct api_keys *k)
     tls_ctx_free(k->tls);
     ca_free(k->server_ca);
     ca_free(k->client_ca);
+    ca_free(k->front_ca);
+    buf_clear(&k->front_cert);
+    crypto_wipe_buf(&k->front_key);
     key_free(k->service);
     key_free(k->serving_key);
     key_free(k->identity);
@@ -169,6 +173,29 @@ int api_keys_client(struct api_keys *k, struct str cn, const struct str *orgs, s
     return 0;
 }
 
+/* Made at each start: nobody else needs it. */
+static int front_client(struct api_keys *k, struct err **e)
+{
+    struct cert_spec spec = {
+        .cn = STR("system:auth-proxy"), .usages = CERT_SIGNATURE | CERT_KEY_ENCIPHER | CERT_CLIENT, .now = clock_now(k->cfg.clock), .lifetime = 10 * LIFETIME};
+    _cleanup_(key_freep) struct key *mine = key_make(KEY_P256, e);
+    if (!mine || ca_issue(k->front_ca, mine, &spec, &k->front_cert, e) < 0)
+        return -(*e)->code;
+    key_pem(mine, &k->front_key);
+    return 0;
+}
+
+struct str api_keys_front_ca(struct api_keys *k)
+{
+    return ca_pem(k->front_ca);
+}
+
+void api_keys_front_client(struct api_keys *k, struct str *cert, struct str *key)
+{
+    *cert = buf_str(&k->front_cert);
+    *key = buf_str(&k->front_key);
+}
+
 static int load(struct api_keys *k, struct err **e)
 {
     int64_t now = clock_now(k->cfg.clock);
@@ -177,6 +204,8 @@ static int load(struct api_keys *k, struct err **e)
     if (ca_load_or_make(at(k, "server-ca.crt"), at(k, "server-ca.key"), STR("sampan-server-ca"), now, &k->server_ca, e) < 0)
         return -(*e)->code;
     if (ca_load_or_make(at(k, "client-ca.crt"), at(k, "client-ca.key"), STR("sampan-client-ca"), now, &k->client_ca, e) < 0)
+        return -(*e)->code;
+    if (ca_load_or_make(at(k, "request-header-ca.crt"), at(k, "request-header-ca.key"), STR("sampan-request-header-ca"), now, &k->front_ca, e) < 0 || front_client(k, e) < 0)
         return -(*e)->code;
     if (key_load_or_make(at(k, "service.key"), KEY_P256, &k->service, e) < 0)
         return -(*e)->code;

@@ -43,6 +43,9 @@ struct str api_keys_ca_hash(struct api_keys *k);             /* SHA-256 of serve
 int api_keys_client(struct api_keys *k, struct str cn, const struct str *orgs, size_t norgs, int64_t lifetime, struct buf *cert,
     struct buf *key, struct err **e) _must_check_;
 /* The admin's kubeconfig for https://host:port, with embedded certificates. A secret. */
+/* The request-header CA (PEM), and the certificate under which this server speaks to aggregated ones; they live as long as k. The key is a secret. */
+struct str api_keys_front_ca(struct api_keys *k);
+void api_keys_front_client(struct api_keys *k, struct str *cert, struct str *key);
 int api_keys_kubeconfig(struct api_keys *k, struct str host, uint16_t port, struct buf *out, struct err **e) _must_check_;
 /* Renews what has less than a third of its life left. 1: something was renewed; 0: nothing; the old stays on an error. Called hourly by the
  * api. */

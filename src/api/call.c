@@ -1,4 +1,5 @@
 #include "api/call.h"
+#include "api/aggregate.h"
 #include "api/convert.h"
 #include "api/hooks.h"
 #include "api/audit.h"
@@ -96,6 +97,10 @@ static int step_authorize(struct call *c)
             c->audit->denied = true;
         return call_fail(c, e);
     }
+    if (aggregate_wants(c)) {
+        c->aggregated = true;
+        return CALL_BODY; /* the far side reads it */
+    }
     if (c->ri.resource && route_resource(c, &e) < 0)
         return call_fail(c, e);
     if (!c->ri.resource && !c->route)
@@ -159,6 +164,10 @@ static int once_more(struct call *c, struct err *e)
 static int step_verb(struct call *c)
 {
     struct err *e = NULL;
+    if (c->aggregated) {
+        int r = aggregate_proxy(c, &e);
+        return r < 0 ? call_fail(c, e) : r;
+    }
     if (c->sink && ((c->route && c->route->fn != route_cluster) || c->ri.verb == VERB_WATCH || (c->sub && !c->sub->type)))
         return call_fail(c, (err_set(&e, ERR_METHOD, "not over an uplink"), e));
     if (c->route && c->route->foreign) {

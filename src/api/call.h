@@ -136,6 +136,7 @@ struct call {
     size_t hook_object;
     struct conversions *conversions; /* convert.h */
     struct pool *whole;              /* the call's own pool while another one stands in its place (watch frames, items of lists); NULL: pool is it */
+    bool aggregated;                 /* another server's: aggregate.h */
     bool converted, doored;          /* DOOR: the answer's version is made; the wait is over */
     struct json *denied; /* the Status with which a webhook refused, and its code */
     int denied_code;

@@ -30,7 +30,7 @@ struct conversions {
 bool conv_by_webhook(const struct schema_resource *from, const struct schema_resource *to)
 {
     const struct crd_row *row = crd_row(to);
-    return from != to && row && row->webhook;
+    return row && row->webhook && (from != to || to->type->cr->reread); /* the storage version may have been another one */
 }
 
 static void conversions_free(void *p)

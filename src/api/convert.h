@@ -8,6 +8,7 @@
 #include "api/call.h"
 
 struct conversions;
+/* May a document of the one have to go through a webhook to become the other? Its own apiVersion decides. */
 bool conv_by_webhook(const struct schema_resource *from, const struct schema_resource *to);
 /* *doc in version `to`, or noted as missing (0 too). ERR_INTERNAL: the webhook could not. */
 int conv_convert(struct call *c, const struct schema_resource *from, const struct schema_resource *to, struct json **doc, struct err **e) _must_check_;

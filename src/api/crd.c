@@ -136,6 +136,11 @@ static void publish(struct crds *c)
     c->changed = false;
 }
 
+void crds_publish(struct api *a)
+{
+    publish(a->crds);
+}
+
 /* The store's resource for the instances, made when it is not there. */
 static int storage_of(struct crds *c, const struct schema_resource *r, struct err **e)
 {

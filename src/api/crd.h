@@ -14,6 +14,7 @@ struct crds;
 struct call;
 int crds_start(struct api *a, struct err **e) _must_check_; /* what stands is served when this returns */
 void crds_free(struct crds *c);
+void crds_publish(struct api *a); /* the registry once more: documents that were made from it are made anew. Control loop */
 void crd_on_delete(struct call *c, struct json *doc); /* a deletion begins: the finalizer and the condition */
 
 /* A watch on a custom resource ends when the resource goes. */

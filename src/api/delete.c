@@ -1,3 +1,4 @@
+#include "api/convert.h"
 #include "api/hooks.h"
 #include "api/impl.h"
 
@@ -360,10 +361,12 @@ int verb_delete_collection(struct call *c, struct err **e)
         k = pool_new_of(c->pool, struct collection);
         if (collect(c, k, e) < 0)
             return -(*e)->code;
+        if (conv_pending(c)) /* which objects are meant is known when they are converted */
+            return 0;
         c->extra = k;
     }
     int r = hooks_delete_each(c, k->all, k->n, e);
-    if (r)
+    if (r || conv_pending(c))
         return r;
     _cleanup_(buf_clear) struct buf b = BUF_INIT;
     size_t n = 0;

@@ -1,3 +1,4 @@
+#include "api/aggregate.h"
 #include "api/impl.h"
 #include "crypto/hash.h"
 
@@ -243,6 +244,89 @@ static void group_row(struct call *c, struct json *o, struct str group)
     json_set(p, o, STR("preferredVersion"), json_clone(p, json_at(versions, 0)));
 }
 
+struct more { /* what aggregated servers add to a document */
+    struct call *c;
+    struct json *list;
+    struct str only; /* a group; absent: all */
+};
+
+static struct json *group_in(const struct json *list, struct str group, bool aggregated)
+{
+    json_for (list, g)
+        if (str_eq(aggregated ? json_str_at(g, "metadata", "name", NULL) : json_get_str(g, "name"), group))
+            return g;
+    return NULL;
+}
+
+static void more_group(void *arg, struct str group, struct str version, const struct json *resources)
+{
+    struct more *m = arg;
+    struct pool *p = m->c->pool;
+    struct json *g = group_in(m->list, group, false), *v = json_obj(p);
+    (void)resources;
+    if (m->only.p && !str_eq(m->only, group))
+        return;
+    if (!g) {
+        g = json_append(m->list, json_obj(p));
+        json_set_str(p, g, STR("name"), group);
+        json_put_arr(p, g, STR("versions"));
+    }
+    json_set_str(p, v, STR("groupVersion"), api_version(p, group, version));
+    json_set_str(p, v, STR("version"), version);
+    struct json *versions = json_get(g, STR("versions"));
+    version_insert(versions, v);
+    json_set(p, g, STR("preferredVersion"), json_clone(p, json_at(versions, 0)));
+}
+
+static void more_resource(struct pool *p, struct json *list, const struct json *x, struct str group, struct str version)
+{
+    struct str name = json_get_str(x, "name"), sub = STR_NULL, g = json_get_str(x, "group"), v = json_get_str(x, "version");
+    struct json *o = NULL, *kind;
+    bool below = str_cut(name, '/', &name, &sub);
+    json_for (list, r)
+        if (str_eq(json_get_str(r, "resource"), name))
+            o = r;
+    if (!o) {
+        o = json_append(list, json_obj(p));
+        json_set_str(p, o, STR("resource"), name);
+        json_set_str(p, o, STR("scope"), json_get_bool(x, "namespaced", false) ? STR("Namespaced") : STR("Cluster"));
+        json_set_str(p, o, STR("singularResource"), json_get_str(x, "singularName"));
+        json_put_arr(p, o, STR("verbs"));
+    }
+    if (below) {
+        o = json_append(json_put_arr(p, o, STR("subresources")), json_obj(p));
+        json_set_str(p, o, STR("subresource"), sub);
+    }
+    kind = json_put_obj(p, o, STR("responseKind"));
+    json_set_str(p, kind, STR("group"), g.n ? g : group);
+    json_set_str(p, kind, STR("version"), v.n ? v : version);
+    json_set_str(p, kind, STR("kind"), json_get_str(x, "kind"));
+    static const char *const lists[] = {"verbs", "shortNames", "categories"};
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+        if (json_count(json_get(x, str_of(lists[i]))))
+            json_set(p, o, str_of(lists[i]), json_clone(p, json_get(x, str_of(lists[i]))));
+}
+
+static void more_aggregated(void *arg, struct str group, struct str version, const struct json *resources)
+{
+    struct more *m = arg;
+    struct pool *p = m->c->pool;
+    struct json *g = group_in(m->list, group, true), *v = json_obj(p);
+    if (!g) {
+        g = json_append(m->list, json_obj(p));
+        struct json *meta = json_put_obj(p, g, STR("metadata"));
+        json_set_str(p, meta, STR("name"), group);
+        json_set(p, meta, STR("creationTimestamp"), json_null(p));
+        json_put_arr(p, g, STR("versions"));
+    }
+    json_set_str(p, v, STR("version"), version);
+    struct json *list = json_put_arr(p, v, STR("resources"));
+    json_set_str(p, v, STR("freshness"), STR("Current"));
+    json_for (json_get(resources, STR("resources")), x)
+        more_resource(p, list, x, group, version);
+    version_insert(json_get(g, STR("versions")), v);
+}
+
 static int make_groups(struct call *c, struct buf *out, void *arg, struct err **e)
 {
     struct pool *p = c->pool;
@@ -259,6 +343,8 @@ static int make_groups(struct call *c, struct buf *out, void *arg, struct err **
         last = r->group;
         group_row(c, json_append(groups, json_obj(p)), last);
     }
+    struct more m = {.c = c, .list = groups};
+    aggregate_each(c->api, more_group, &m);
     json_write(out, o);
     buf_putc(out, '\n');
     return 0;
@@ -272,6 +358,10 @@ static int make_group(struct call *c, struct buf *out, void *arg, struct err **e
     json_set_str(p, o, STR("kind"), STR("APIGroup"));
     json_set_str(p, o, STR("apiVersion"), STR("v1"));
     group_row(c, o, gv->group);
+    struct json *alone = json_arr(p);
+    struct more m = {.c = c, .list = alone, .only = gv->group};
+    json_append(alone, o);
+    aggregate_each(c->api, more_group, &m);
     if (json_count(json_get(o, STR("versions"))) == 0)
         return err_set(e, ERR_NOT_FOUND, "the server could not find the requested resource");
     json_write(out, o);
@@ -362,6 +452,9 @@ static int make_aggregated(struct call *c, struct buf *out, void *arg, struct er
         last = r->group;
         aggregated_group(c, items, last);
     }
+    struct more m = {.c = c, .list = items};
+    if (!core)
+        aggregate_each(c->api, more_aggregated, &m);
     json_write(out, o);
     buf_putc(out, '\n');
     return 0;

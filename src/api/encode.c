@@ -29,7 +29,7 @@ static int convert_custom(struct call *c, const struct schema_resource *from, co
 {
     if (from == to && !to->type->cr->reread)
         return 0;
-    if (conv_by_webhook(from, to))
+    if (conv_by_webhook(from, to) && !str_eq(json_get_str(*doc, "apiVersion"), api_version(c->pool, to->group, to->version)))
         return conv_convert(c, from, to, doc, e);
     json_set_str(c->pool, *doc, STR("apiVersion"), api_version(c->pool, to->group, to->version));
     if (schema_decode(to, to->type, c->pool, *doc, NULL, e) < 0)

@@ -19,6 +19,7 @@ struct recorder;  /* event.c */
 struct crds;      /* crd.h */
 struct hooks;
 struct remote;
+struct aggregates; /* aggregate.h */
 
 #define API_ROUTES 32
 
@@ -49,6 +50,7 @@ struct api {
     struct discovery *discovery;
     struct bootstrap *bootstrap;
     struct quota *quota;
+    struct aggregates *aggregates; /* from api_start */
     struct hooks *hooks;   /* hooks.h */
     struct remote *remote; /* remote.h */
     struct crds *crds;     /* from api_start */

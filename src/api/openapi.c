@@ -1,3 +1,4 @@
+#include "api/aggregate.h"
 #include "api/impl.h"
 
 /* OpenAPI documents, made by the schema, kept with their hash (discovery.c). /openapi/v3 is an index of group versions with the hash in
@@ -55,6 +56,16 @@ static uint64_t stamp_of(struct call *c, struct str path, size_t i)
     return h;
 }
 
+/* The far side's own document, fetched through this server. */
+static void index_aggregated(void *arg, struct str group, struct str version, const struct json *resources)
+{
+    struct buf *out = arg, list = BUF_INIT;
+    json_write(&list, resources);
+    buf_printf(out, ",\"apis/%.*s/%.*s\":{\"serverRelativeURL\":\"/openapi/v3/apis/%.*s/%.*s?hash=%016" PRIx64 "\"}", STR_ARG(group), STR_ARG(version), STR_ARG(group),
+        STR_ARG(version), str_hash(buf_str(&list)));
+    buf_clear(&list);
+}
+
 /* Hashing every document for the index would make all of them: the index names the registry's generation instead until a document was made.
  */
 static int make_index(struct call *c, struct buf *out, void *arg, struct err **e)
@@ -74,6 +85,7 @@ static int make_index(struct call *c, struct buf *out, void *arg, struct err **e
         buf_printf(out, "%s\"%.*s\":{\"serverRelativeURL\":\"/openapi/v3/%.*s?hash=%016" PRIx64 "\"}", n++ ? "," : "", STR_ARG(path),
             STR_ARG(path), stamp_of(c, path, i));
     }
+    aggregate_each(c->api, index_aggregated, out);
     buf_puts(out, "}}\n");
     return 0;
 }

@@ -518,7 +518,7 @@ static void front_message(struct relay *r, struct msg *m)
 
 static bool passed_on(struct str n, bool upgrade)
 {
-    if (str_eqz(n, "authorization") || str_starts(n, STR("impersonate-")) || str_eqz(n, "host") || str_eqz(n, "cookie"))
+    if (str_eqz(n, "authorization") || str_starts(n, STR("x-remote-")) || str_starts(n, STR("impersonate-")) || str_eqz(n, "host") || str_eqz(n, "cookie"))
         return false;
     if (!upgrade && str_starts(n, STR("sec-websocket-")))
         return false;

@@ -39,7 +39,9 @@ int write_read_old(struct call *c, struct err **e)
     }
     c->w.old_obj = o;
     pool_hold_obj(c->pool, obj_ref(o));
-    return obj_parse(o, c->pool, &c->w.old, e) < 0 ? -(*e)->code : 0;
+    if (obj_parse(o, c->pool, &c->w.old, e) < 0)
+        return -(*e)->code;
+    return crd_row(c->stored) ? encode_between(c, c->stored, c->stored, &c->w.old, e) : 0; /* it may stand there as an older schema left it */
 }
 
 /* Kinds that take no update without a resourceVersion (AllowUnconditionalUpdate of their strategies). */
