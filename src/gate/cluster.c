@@ -222,6 +222,7 @@ static struct json *status_tree(struct node_link *l, struct pool *p)
     json_set_int(p, json_put_obj(p, json_put_obj(p, status, STR("daemonEndpoints")), STR("kubeletEndpoint")), STR("Port"), 10250);
     info(l->gate, p, status);
     images(l->gate, p, status);
+    json_set_bool(p, json_put_obj(p, status, STR("features")), STR("supplementalGroupsPolicy"), true);
     return status;
 }
 

@@ -471,6 +471,7 @@ static int resolve_container(struct gate *g, struct gpod *gp, struct pool *p, co
     c->termination_policy = json_get_str(container, "terminationMessagePolicy");
     c->restart_policy = json_get_str(container, "restartPolicy");
     resolve_rules(p, container, c);
+    c->target = json_get_str(container, "targetContainerName");
     c->startup_probe = kind == CON_SIDECAR && json_get(container, STR("startupProbe"));
     c->spec_hash = 0;
     for (size_t i = 0; i < c->image_ref.n; i++) /* FNV-1a: the same after a restart, unlike str_hash */
@@ -554,6 +555,7 @@ static void host_aliases(struct pool *p, const struct json *spec, struct node_po
 static void security_of_pod(struct pool *p, const struct json *spec, struct node_pod *out)
 {
     const struct json *psc = json_get(spec, STR("securityContext")), *groups = json_get(psc, STR("supplementalGroups")), *sysctls = json_get(psc, STR("sysctls"));
+    out->strict_groups = str_eqz(json_get_str(psc, "supplementalGroupsPolicy"), "Strict");
     out->fs_group = json_get_int(psc, "fsGroup", -1);
     out->fs_group_on_mismatch = str_eqz(json_get_str(psc, "fsGroupChangePolicy"), "OnRootMismatch");
     out->supplemental_groups = pool_array(p, struct str, json_count(groups) + 1);

@@ -277,7 +277,7 @@ static int identity(struct fill *f, int root_fd, struct str *home, struct err **
     const struct pod *p = f->p;
     uint32_t *groups = pool_array(f->pool, uint32_t, u.ngroups + p->spec.nsupplemental + 2);
     size_t n = 0;
-    for (size_t i = 0; i < u.ngroups; i++)
+    for (size_t i = 0; i < u.ngroups && !p->spec.strict_groups; i++)
         groups[n++] = u.groups[i];
     for (size_t i = 0; i < p->spec.nsupplemental; i++) {
         uint64_t gid;
@@ -347,6 +347,18 @@ static int profile(struct fill *f, struct err **e)
     return 0;
 }
 
+/* An ephemeral container that is to see another's processes joins its process namespace. */
+static int target_pids(struct fill *f, struct err **e)
+{
+    const struct container *t = str_empty(f->nc->target) ? NULL : pod_container(f->p, f->nc->target);
+    if (str_empty(f->nc->target) || f->p->spec.host_pid || f->p->spec.share_pids)
+        return 0;
+    if (!t || t->state != CON_RUNNING || t->pid <= 1 || process_start_time(t->pid) != t->pid_start)
+        return err_set(e, ERR_UNAVAILABLE, "config: target container \"%.*s\" is not running", STR_ARG(f->nc->target));
+    f->out->pid_ns = pool_printf(f->pool, "/proc/%d/ns/pid", (int)t->pid).p;
+    return 0;
+}
+
 static void namespaces(struct fill *f)
 {
     const struct pod *p = f->p;
@@ -413,6 +425,8 @@ int con_fill(void *con, struct pool *pool, int root_fd, struct oci_spec *out, st
         return err_set(e, ERR_INVALID, "config: workingDir \"%.*s\" must be absolute", STR_ARG(out->cwd));
     make_cwd(root_fd, out->cwd, out->uid, out->gid);
     namespaces(&f);
+    if ((r = target_pids(&f, e)) < 0)
+        return r;
     out->cgroup = pool_printf(pool, "/%s/%s", c->pod->cgroup, c->id).p;
     out->limits = (struct cgroup_limits){c->spec->cpu_request_milli, c->spec->cpu_limit_milli, c->spec->memory_limit, c->spec->pids_limit};
     out->oom_score_adj = possible_score(con_oom_score(c->pod, c->spec));

@@ -99,7 +99,7 @@ FIELDS(node_container) = {WIRE_STR(struct node_container, name, NAME), WIRE_ENUM
     WIRE_STR(struct node_container, restart_policy, 32), WIRE_LIST(struct node_container, ports, nports, &node_port_type, 256),
     WIRE_U64(struct node_container, spec_hash), WIRE_LIST(struct node_container, rules, nrules, &node_restart_rule_type, 64),
     WIRE_BOOL(struct node_container, startup_probe), WIRE_BOOL(struct node_container, resize_restarts_cpu),
-    WIRE_BOOL(struct node_container, resize_restarts_memory), WIRE_END};
+    WIRE_BOOL(struct node_container, resize_restarts_memory), WIRE_STR(struct node_container, target, NAME), WIRE_END};
 SUBTYPE(node_container);
 FIELDS(node_pod) = {WIRE_STR(struct node_pod, uid, NAME), WIRE_STR(struct node_pod, ns, NAME), WIRE_STR(struct node_pod, name, NAME),
     WIRE_STR(struct node_pod, hostname, NAME), WIRE_STR(struct node_pod, subdomain, NAME), WIRE_STR(struct node_pod, service_account, NAME),
@@ -113,7 +113,7 @@ FIELDS(node_pod) = {WIRE_STR(struct node_pod, uid, NAME), WIRE_STR(struct node_p
     WIRE_LIST(struct node_pod, volumes, nvolumes, &node_volume_type, 512),
     WIRE_LIST(struct node_pod, containers, ncontainers, &node_container_type, 512), WIRE_STR(struct node_pod, ip, IP),
     WIRE_STR(struct node_pod, cgroup_parent, NAME), WIRE_BOOL(struct node_pod, mirror_static),
-    WIRE_BOOL(struct node_pod, policed), WIRE_END};
+    WIRE_BOOL(struct node_pod, policed), WIRE_BOOL(struct node_pod, strict_groups), WIRE_END};
 TYPE(node_pod);
 FIELDS(node_pod_stop) = {WIRE_STR(struct node_pod_stop, uid, NAME), WIRE_I64(struct node_pod_stop, grace_s),
     WIRE_STR(struct node_pod_stop, reason, TEXT), WIRE_END};

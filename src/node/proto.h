@@ -168,6 +168,7 @@ struct node_container {
     struct node_port *ports; size_t nports;
     uint64_t spec_hash;                      /* changes when the container must be made again (image) */
     struct node_restart_rule *rules; size_t nrules;
+    struct str target;                       /* EPHEMERAL: the container whose processes it shall see; empty: none */
     bool resize_restarts_cpu, resize_restarts_memory; /* resizePolicy RestartContainer */
     bool startup_probe;                      /* gate will say NODE_STARTED of each run; asked of sidecars only */
 };
@@ -191,6 +192,7 @@ struct node_pod {
     struct str ip;                           /* address it had before (from the mirror's status), to be given again; may be empty */
     struct str cgroup_parent;
     bool mirror_static;                      /* a static pod of this node */
+    bool strict_groups;                      /* supplementalGroupsPolicy Strict: none of what the image says of its user */
     bool policed;                            /* a NetworkPolicy selects it: no network before NODE_POLICIES named it */
 };
 struct node_pod_stop { struct str uid; int64_t grace_s; struct str reason; };

@@ -324,3 +324,87 @@ spec:
     wait_for("pod and mirror are gone", lambda: not server.pods(ns, "app=keeper"))
     assert "static pod wrong.yaml" in server.log()
     os.unlink(os.path.join(folder, "wrong.yaml"))
+
+
+def test_debug_sees_the_processes_of_its_target_and_the_folders_of_a_node(server, ns):
+    server.apply(f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: patient, labels: {{app: patient}}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {{name: c, image: "{IMAGE}", command: ["sleep", "98765"]}}
+""", "-n", ns)
+    server.wait_pods_ready(ns, "app=patient", 1)
+    server.kubectl("debug", "pod/patient", "-n", ns, f"--image={IMAGE}", "--target=c", "-c", "doctor", "--profile=general", "--", "ps")
+    wait_for("it looked", lambda: "sleep 98765" in server.kubectl("logs", "patient", "-c", "doctor", "-n", ns))
+    status = server.get("pod", "patient", "-n", ns)["status"]
+    assert status["phase"] == "Running" and status["ephemeralContainerStatuses"][0]["name"] == "doctor"
+    server.kubectl("debug", "node/a", "-n", ns, f"--image={IMAGE}", "--profile=sysadmin", "--", "ls", "/host")
+    name = next(p["metadata"]["name"] for p in server.pods(ns) if p["metadata"]["name"].startswith("node-debugger-a-"))
+    wait_for("it saw the node's root", lambda: {"etc", "proc", "usr"} <= set(server.kubectl("logs", name, "-n", ns).split()))
+
+
+def test_a_runtime_class_names_the_oci_runtime(server, ns):
+    for name, handler in (("usual", "crun"), ("none", "nosuch")):
+        server.apply(f"apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {{name: {name}-{ns}}}\nhandler: {handler}\noverhead: {{podFixed: {{cpu: 10m}}}}\n")
+        server.apply(f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: {name}}}}}
+spec:
+  runtimeClassName: {name}-{ns}
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {{name: c, image: "{IMAGE}", command: ["sleep", "1000"]}}
+""", "-n", ns)
+    server.wait_pods_ready(ns, "app=usual", 1)
+    assert server.get("pod", "usual", "-n", ns)["spec"]["overhead"] == {"cpu": "10m"}
+    wait_for("the reason is told", lambda: 'no runtime for "nosuch" is configured' in server.kubectl("get", "events", "-n", ns, "--field-selector", "involvedObject.name=none"))
+    server.kubectl("delete", "pod", "none", "-n", ns, "--timeout=30s")
+    server.kubectl("delete", "runtimeclass", f"usual-{ns}", f"none-{ns}")
+
+
+def test_a_resize_that_fits_is_done_and_one_that_does_not_is_told(server, ns):
+    server.apply(f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: elastic, labels: {{app: elastic}}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: c
+    image: "{IMAGE}"
+    command: ["sleep", "1000"]
+    resources: {{requests: {{cpu: 10m, memory: 16Mi}}, limits: {{cpu: 20m, memory: 32Mi}}}}
+    resizePolicy: [{{resourceName: memory, restartPolicy: RestartContainer}}]
+""", "-n", ns)
+    server.wait_pods_ready(ns, "app=elastic", 1)
+
+    def resize(resources):
+        server.kubectl("patch", "pod", "elastic", "-n", ns, "--subresource=resize", "-p", json.dumps({"spec": {"containers": [{"name": "c", "resources": resources}]}}))
+
+    def status():
+        return server.get("pod", "elastic", "-n", ns)["status"]
+
+    def of_c():
+        return next(c for c in status()["containerStatuses"] if c["name"] == "c")
+
+    resize({"limits": {"cpu": "30m"}})
+    wait_for("more cpu without a restart", lambda: of_c()["resources"]["limits"]["cpu"] == "30m" and of_c()["restartCount"] == 0)
+    resize({"limits": {"memory": "48Mi"}})
+    wait_for("more memory by a restart", lambda: of_c()["resources"]["limits"]["memory"] == "48Mi" and of_c()["restartCount"] == 1)
+    resize({"requests": {"cpu": "900"}, "limits": {"cpu": "900"}})
+    wait_for("Infeasible", lambda: any(c["type"] == "PodResizePending" and c["reason"] == "Infeasible" for c in status()["conditions"]))
+    assert of_c()["allocatedResources"]["cpu"] == "10m" and of_c()["resources"]["limits"]["cpu"] == "30m"
+    server.apply(f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: reaching}}
+spec:
+  securityContext: {{sysctls: [{{name: kernel.msgmax, value: "65536"}}]}}
+  containers:
+  - {{name: c, image: "{IMAGE}", command: ["sleep", "1000"]}}
+""", "-n", ns)
+    wait_for("a sysctl beyond the safe ones is refused", lambda: server.get("pod", "reaching", "-n", ns)["status"].get("reason") == "SysctlForbidden")
