@@ -73,6 +73,8 @@ static bool split_resource(struct str key, const char **list, struct str *name)
     return true;
 }
 
+#define CLASS_KEY ".storageclass.storage.k8s.io/"
+
 /* false: the key does not speak of this resource. */
 static bool usage(struct str group, struct str res, const struct json *doc, struct str key, int64_t *out)
 {
@@ -93,6 +95,15 @@ static bool usage(struct str group, struct str res, const struct json *doc, stru
     if (pod && !str_eqz(key, "requests.storage") && split_resource(key, &list, &name)) {
         *out = pod_ended(doc) ? 0 : pod_amount(spec, list, name);
         return true;
+    }
+    ssize_t by_class = core && str_eqz(res, "persistentvolumeclaims") ? str_find(key, STR(CLASS_KEY)) : -1;
+    if (by_class > 0) { /* <class>.storageclass.storage.k8s.io/<resource> */
+        struct str what = str_sub(key, (size_t)by_class + sizeof CLASS_KEY - 1, key.n);
+        if (!str_eq(json_get_str(spec, "storageClassName"), str_sub(key, 0, (size_t)by_class)))
+            *out = 0;
+        else if (str_eqz(what, "requests.storage"))
+            *out = amount(json_path(spec, "resources", "requests", "storage", NULL));
+        return str_eqz(what, "requests.storage") || str_eqz(what, "persistentvolumeclaims");
     }
     if (core && str_eqz(res, "persistentvolumeclaims") && str_eqz(key, "requests.storage")) {
         *out = amount(json_path(spec, "resources", "requests", "storage", NULL));

@@ -28,7 +28,7 @@ static void closedirp(DIR **d)
 
 static uint32_t mode_of(const struct volume_file *f, int64_t gid)
 {
-    return (f->mode & 0777) | (gid >= 0 && f->uid < 0 ? 0440 : 0);
+    return (f->mode & 0777) | (gid >= 0 ? 0440 : 0);
 }
 
 /* Whether the file behind ..data is as f says. */

@@ -79,6 +79,34 @@ TEST(a_pod_is_given_its_service_accounts_token)
     fixture_free(f);
 }
 
+TEST(a_quota_counts_claims_by_class_and_pods_that_look_into_other_namespaces)
+{
+    struct fixture *f = fixture_new();
+    const char *quotas = "/api/v1/namespaces/default/resourcequotas", *claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    want(f, 201, "POST", "/api/v1/namespaces/default/serviceaccounts", "{\"metadata\":{\"name\":\"default\"}}");
+    want(f, 201, "POST", quotas,
+        "{\"metadata\":{\"name\":\"q\"},\"spec\":{\"hard\":{\"gold.storageclass.storage.k8s.io/requests.storage\":\"3Gi\","
+        "\"gold.storageclass.storage.k8s.io/persistentvolumeclaims\":\"1\"}}}");
+    struct str gold = pool_printf(f->pool, "{\"metadata\":{\"generateName\":\"c-\"},\"spec\":{\"storageClassName\":\"gold\",\"accessModes\":"
+                                           "[\"ReadWriteOnce\"],\"resources\":{\"requests\":{\"storage\":\"2Gi\"}}}}");
+    struct str tin = pool_printf(f->pool, "{\"metadata\":{\"generateName\":\"c-\"},\"spec\":{\"storageClassName\":\"tin\",\"accessModes\":"
+                                          "[\"ReadWriteOnce\"],\"resources\":{\"requests\":{\"storage\":\"2Gi\"}}}}");
+    want(f, 201, "POST", claims, gold.p);
+    struct json *o = want(f, 403, "POST", claims, gold.p);
+    OK(str_find(at(o, "message"), STR("gold.storageclass.storage.k8s.io/persistentvolumeclaims=1")) > 0);
+    want(f, 201, "POST", claims, tin.p);
+    want(f, 201, "POST", quotas,
+        "{\"metadata\":{\"name\":\"abroad\"},\"spec\":{\"hard\":{\"pods\":\"0\"},\"scopeSelector\":{\"matchExpressions\":[{\"scopeName\":"
+        "\"CrossNamespacePodAffinity\",\"operator\":\"Exists\"}]}}}");
+    const char *pod = "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}],\"affinity\":{\"podAntiAffinity\":"
+                      "{\"requiredDuringSchedulingIgnoredDuringExecution\":[{\"topologyKey\":\"z\",\"namespaces\":[\"other\"]}]}}}}";
+    want(f, 403, "POST", PODS, pod);
+    want(f, 201, "POST", PODS,
+        "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}],\"affinity\":{\"podAntiAffinity\":"
+        "{\"requiredDuringSchedulingIgnoredDuringExecution\":[{\"topologyKey\":\"z\"}]}}}}");
+    fixture_free(f);
+}
+
 TEST(a_quota_counts_what_is_there_and_what_comes)
 {
     struct fixture *f = fixture_new();
@@ -160,5 +188,26 @@ TEST(an_eviction_asks_the_disruption_budget)
     OK(at(want(f, 200, "GET", PODS "/p", NULL), "metadata.deletionTimestamp").n > 0);
     EQ_STR(
         at(want(f, 200, "GET", "/apis/policy/v1/namespaces/default/poddisruptionbudgets/b", NULL), "status.disruptionsAllowed"), STR("0"));
+    fixture_free(f);
+}
+
+TEST(a_nodes_late_report_leaves_the_conditions_of_others_alone)
+{
+    struct fixture *f = fixture_new();
+    want(f, 201, "POST", "/api/v1/nodes", "{\"metadata\":{\"name\":\"n\"}}");
+    want(f, 201, "POST", "/api/v1/namespaces/default/serviceaccounts", "{\"metadata\":{\"name\":\"default\"}}");
+    want(f, 201, "POST", PODS, "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n\",\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}");
+    f->content_type = "application/strategic-merge-patch+json";
+    want(f, 200, "PATCH", PODS "/p/status", "{\"status\":{\"conditions\":[{\"type\":\"example.com/gate\",\"status\":\"True\"}]}}");
+    f->user = "system:node:n";
+    f->content_type = "application/merge-patch+json";
+    struct json *o = want(f, 200, "PATCH", PODS "/p/status",
+        "{\"status\":{\"phase\":\"Running\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"},{\"type\":\"example.com/gate\",\"status\":\"False\"}]}}");
+    f->user = NULL;
+    f->content_type = NULL;
+    EQ(json_count(json_path(o, "status", "conditions", NULL)), 2);
+    EQ_STR(at(o, "status.conditions.0.type"), STR("Ready"));
+    EQ_STR(at(o, "status.conditions.1.type"), STR("example.com/gate"));
+    EQ_STR(at(o, "status.conditions.1.status"), STR("True"));
     fixture_free(f);
 }

@@ -27,7 +27,7 @@ def sampan(*words, env=None, timeout=30):
     (["server", "--node-name", "UPPER"], 'invalid value "UPPER" for --node-name'),
     (["server", "--node-taint", "a=b:Never"], "effect must be NoSchedule, PreferNoSchedule or NoExecute"),
     (["server", "--flannel-backend", "ipsec"], "must be vxlan, host-gw or none"),
-    (["server", "--kubelet-arg", "x=y"], "--kubelet-arg is not supported: there is no kubelet inside"),
+    (["server", "--kubelet-arg", "x=y"], "there is no kubelet inside"),
     (["server", "--kube-apiserver-arg", "x=y"], "this flag of kube-apiserver has no meaning here"),
     (["server", "--kube-apiserver-arg", "max-requests-inflight=0"], "must be a number from 1 to 1000000"),
     (["server", "extra"], 'unexpected argument "extra"'),
