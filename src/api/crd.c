@@ -258,6 +258,26 @@ static bool taken(const struct map *used, struct str want, struct str have)
     return !str_eq(want, have) && map_get(used, want);
 }
 
+static void accept_short_names(struct pool *p, const struct json *want, struct json *accepted, const struct names *used, const char **reason, struct str *message)
+{
+    const struct json *shorts = json_get(want, STR("shortNames"));
+    bool clash = false;
+    json_for (shorts, s) {
+        bool mine = false;
+        json_for (json_get(accepted, STR("shortNames")), m)
+            mine |= str_eq(json_as_str(m), json_as_str(s));
+        if (mine || !map_get(&used->resources, json_as_str(s)))
+            continue;
+        clash = true;
+        *reason = "ShortNamesConflict";
+        *message = pool_printf(p, "\"%.*s\" is already in use", STR_ARG(json_as_str(s)));
+    }
+    if (!clash && shorts)
+        json_set(p, accepted, STR("shortNames"), json_clone(p, shorts));
+    else if (!shorts)
+        json_del(accepted, STR("shortNames"));
+}
+
 /* apiextensions' naming controller. Changes status. */
 static void accept_names(struct crds *c, struct pool *p, struct store_view *v, const struct obj *o, struct json *doc)
 {
@@ -266,7 +286,7 @@ static void accept_names(struct crds *c, struct pool *p, struct store_view *v, c
         bool kind;
     } rows[] = {{"plural", "PluralConflict", false}, {"singular", "SingularConflict", false}, {"kind", "KindConflict", true}, {"listKind", "ListKindConflict", true}};
     struct json *status = json_put_obj(p, doc, STR("status")), *accepted = json_put_obj(p, status, STR("acceptedNames"));
-    const struct json *want = json_path(doc, "spec", "names", NULL), *shorts = json_get(want, STR("shortNames")), *cats = json_get(want, STR("categories"));
+    const struct json *want = json_path(doc, "spec", "names", NULL), *cats = json_get(want, STR("categories"));
     struct names used = {0};
     const char *reason = NULL;
     struct str message = STR_NULL;
@@ -275,6 +295,8 @@ static void accept_names(struct crds *c, struct pool *p, struct store_view *v, c
     names_of_group(c, v, json_str_at(doc, "spec", "group", NULL), o->name, &used);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct str w = json_get_str(want, rows[i].member), have = json_get_str(accepted, rows[i].member);
+        if (i == 2) /* between resources and kinds, as Kubernetes does: the last conflict is the one that is told */
+            accept_short_names(p, want, accepted, &used, &reason, &message);
         if (taken(rows[i].kind ? &used.kinds : &used.resources, w, have)) {
             reason = rows[i].reason;
             message = pool_printf(p, "\"%.*s\" is already in use", STR_ARG(w));
@@ -282,21 +304,6 @@ static void accept_names(struct crds *c, struct pool *p, struct store_view *v, c
             json_set_str(p, accepted, str_of(rows[i].member), w);
         }
     }
-    bool short_taken = false;
-    json_for (shorts, s) {
-        bool mine = false;
-        json_for (json_get(accepted, STR("shortNames")), m)
-            mine |= str_eq(json_as_str(m), json_as_str(s));
-        if (mine || !map_get(&used.resources, json_as_str(s)))
-            continue;
-        short_taken = true;
-        reason = "ShortNamesConflict";
-        message = pool_printf(p, "\"%.*s\" is already in use", STR_ARG(json_as_str(s)));
-    }
-    if (!short_taken && shorts)
-        json_set(p, accepted, STR("shortNames"), json_clone(p, shorts));
-    else if (!shorts)
-        json_del(accepted, STR("shortNames"));
     if (cats)
         json_set(p, accepted, STR("categories"), json_clone(p, cats));
     else
