@@ -394,6 +394,17 @@ static void report_one(struct gpod *p)
         delete_object(p);
 }
 
+/* Pods that should run here and could not be resolved (a CSI driver is not registered yet, a Secret is missing): should node run them, it goes on. */
+static void keep_unresolved(struct gate *g)
+{
+    map_for(&g->pods, it) {
+        struct gpod *p = it->value;
+        struct node_uid m = {p->uid};
+        if (p->object && !p->sent && !p->deleting && !p->gone && !finished(gpod_tree(p)))
+            wire_send(g->node, NODE_POD_KEEP, 0, &node_uid_type, &m, NULL, 0);
+    }
+}
+
 void pods_work(struct gate *g)
 {
     bool node = g->node && g->hello.cpus && g->images_known;
@@ -406,6 +417,7 @@ void pods_work(struct gate *g)
         g->all_dirty = false;
         if (!g->synced) {
             struct node_empty none = {0};
+            keep_unresolved(g);
             wire_send(g->node, NODE_SYNCED, 0, &node_empty_type, &none, NULL, 0);
             g->synced = true;
             csi_synced(g);

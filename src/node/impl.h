@@ -116,6 +116,7 @@ struct pod {
     struct sandbox *sandbox;
     struct process pause;       /* as journalled */
     struct container **c; size_t nc;
+    bool kept;                  /* gate wants it, and cannot say yet in which form */
     bool stop, synced, deadline_passed, evicted, logged_wait;
     int64_t grace_ns, stop_until, started, setup_delay;
     char *reason, *message, *handler;

@@ -32,7 +32,7 @@ void node_link(struct node *n, int fd)
         return;
     }
     map_for(&n->pods, it)
-        ((struct pod *)it->value)->synced = false;
+        ((struct pod *)it->value)->synced = ((struct pod *)it->value)->kept = false;
     host_hello(n);
     pressure_send(n);
     images_send(n);

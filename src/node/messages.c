@@ -43,12 +43,25 @@ static void on_synced(struct node *n, struct wire_msg *m)
 {
     map_for(&n->pods, it) {
         struct pod *p = it->value;
-        if (!p->synced && !p->stop) {
+        if (!p->synced && !p->kept && !p->stop) {
             log_info("pod=%.*s/%.*s is not wanted any more", STR_ARG(p->spec.ns), STR_ARG(p->spec.name));
             pod_stop(p, p->spec.grace_s, STR_NULL);
         }
     }
     reply_to(n, m, NULL);
+}
+
+static void on_keep(struct node *n, struct wire_msg *m)
+{
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct node_uid x;
+    struct err *e = NULL;
+    if (wire_decode(&node_uid_type, m->body, p, &x, &e) == 0) {
+        struct pod *pod = node_pod_by_uid(n, x.uid);
+        if (pod)
+            pod->kept = true;
+    }
+    reply_to(n, m, e);
 }
 
 static void on_restart(struct node *n, struct wire_msg *m)
@@ -132,6 +145,7 @@ static const struct { void (*fn)(struct node *n, struct wire_msg *m);
     [NODE_IMAGE_REMOVE] = {images_remove},
     [NODE_VOLUME] = {on_volume},
     [NODE_STORAGE_REMOVE] = {storage_remove},
+    [NODE_POD_KEEP] = {on_keep},
     [NODE_PLUGIN_CONNECT] = {plugins_connect},
     [NODE_CSI_DIR] = {plugins_dir},
     [NODE_STATS] = {on_stats},

@@ -45,6 +45,7 @@ enum node_msg {
     NODE_IMAGE_REMOVE, /* struct node_image_ref → NODE_REPLY */
     NODE_VOLUME,       /* struct node_volume_update: new contents of a running pod's configMap, secret, projected or downward volume */
     NODE_STORAGE_REMOVE, /* struct node_storage: a provisioned volume's folder and all in it → NODE_REPLY, ERR_CONFLICT while a pod has it */
+    NODE_POD_KEEP,       /* struct node_uid: this pod is wanted, but its NODE_POD cannot be told yet: NODE_SYNCED does not mean it */
     NODE_PLUGIN_CONNECT, /* struct node_storage: a plugin's socket below the kubelet's folder → NODE_REPLY with a descriptor */
     NODE_CSI_DIR,        /* struct node_csi_dir: a folder that a CSI plugin mounts on → NODE_REPLY */
     NODE_STATS,        /* struct node_empty → NODE_STATS_DATA */

@@ -294,6 +294,10 @@ static int check_possible(struct pod *p, struct err **e)
 {
     if (!p->spec.host_users) /* crun 1.8 predates id-mapped root file systems */
         return err_set(e, ERR_NOT_IMPLEMENTED, "hostUsers: false: user namespaces are not supported by this node's OCI runtime");
+    /* after a reboot nothing is mounted where a plugin had published it, and the folder may be there all the same: only gate knows */
+    for (size_t i = 0; i < p->spec.nvolumes && !p->synced; i++)
+        if (p->spec.volumes[i].kind == VOL_CSI)
+            return err_set(e, ERR_UNAVAILABLE, "volume \"%.*s\": its plugin has not published it yet", STR_ARG(p->spec.volumes[i].name));
     return pod_handler(p, e) ? 0 : -ERR_INVALID;
 }
 

@@ -226,3 +226,26 @@ def test_a_volume_that_grew_is_expanded_on_the_node_and_its_claim_says_so(server
     calls = plugin.calls("expand")
     assert len(calls) == 1 and calls[0]["bytes"] == 2 << 30 and calls[0]["mounted"] and calls[0]["handle"] == "handle-grow"
     server.kubectl("delete", "pod", "p", "-n", ns)
+
+
+def test_after_a_reboot_volumes_are_staged_and_published_anew(server, ns, plugin):
+    """The server's next start gets a mount namespace without the plugin's mounts, and the file says another boot: as after a reboot."""
+    volume(server, ns, "boot")
+    server.apply(pod("p", "true", "{name: d, mountPath: /d}", "{name: d, persistentVolumeClaim: {claimName: boot}}"), "-n", ns)
+    ready(server, ns, "p")
+    plugin.stop()
+    server.stop()
+    path = server.data + "/agent/gate/csi"
+    with open(path) as f:
+        kept = json.load(f)
+    assert [v["handle"] for v in kept["volumes"]] == ["handle-boot"]
+    owner = os.stat(path)
+    with open(path, "w") as f:
+        json.dump(dict(kept, boot="00000000-0000-4000-8000-000000000000"), f)
+    os.chown(path, owner.st_uid, owner.st_gid)
+    before = len(plugin.calls())
+    server.start()
+    plugin.start()
+    wait_for("it is staged and published again", lambda: [c["call"] for c in plugin.calls()[before:] if c["call"] != "registered"][:2] == ["stage", "publish"], 90)
+    server.kubectl("delete", "pod", "p", "-n", ns)
+    assert [c["call"] for c in plugin.calls()[before:] if c["call"] != "registered"] == ["stage", "publish", "unpublish", "unstage"]

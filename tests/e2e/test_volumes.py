@@ -197,3 +197,23 @@ def test_a_token_is_the_pods_users_and_several_sources_may_share_a_path(server, 
     assert sh(server, ns, "t", "cat /p/k /p/sub/l /p/name; wc -c < /p/token").split()[0] == "firstmoret" + sh(server, ns, "t", "wc -c < /p/token").strip()
     server.kubectl("create", "configmap", "absent", "-n", ns, "--from-literal=late=came")
     wait_for("the optional source comes", lambda: sh(server, ns, "t", "cat /p/late", check=False).strip() == "came", 90)
+
+
+def test_a_node_that_was_away_removes_the_folder_when_it_is_back(lab, server, ns):
+    agent = lab.agent("b", server)
+    server.wait_node_ready("b")
+    server.apply(CLAIM.format(name="far", mode="ReadWriteOncePod"), "-n", ns)
+    server.apply(pod("p", "echo far > /d/f", "{name: d, mountPath: /d}", "{name: d, persistentVolumeClaim: {claimName: far}}",
+                     "nodeSelector: {kubernetes.io/hostname: b}", grace=1), "-n", ns)
+    ready(server, ns, "p")
+    pv = server.get("pv", server.get("pvc", "far", "-n", ns)["spec"]["volumeName"])
+    assert pv["metadata"]["annotations"]["local.path.provisioner/selected-node"] == "b"
+    path = pv["spec"]["hostPath"]["path"]
+    server.kubectl("delete", "pod", "p", "-n", ns)
+    agent.stop()
+    server.kubectl("delete", "pvc", "far", "-n", ns)
+    wait_for("the volume is released", lambda: server.get("pv", pv["metadata"]["name"])["status"]["phase"] == "Released")
+    assert os.path.exists(path + "/f")
+    agent.start()
+    wait_for("the volume is deleted", lambda: "NotFound" in server.kubectl("get", "pv", pv["metadata"]["name"], check=False), 60)
+    assert not os.path.exists(path)
