@@ -3,7 +3,7 @@ BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config python3 libssl-dev li
   libzstd-dev libseccomp-dev libnftnl-dev libmnl-dev libcap-dev libargon2-dev linux-libc-dev"
 RUN_PACKAGES="crun conmon iproute2 busybox-static ca-certificates"
 TEST_PACKAGES="libcap2-bin zstd python3-pytest python3-kubernetes python3-yaml nftables skopeo umoci docker-registry dnsutils curl unzip openssl procps iputils-ping
-  libjansson-dev python3-grpcio"
+  libjansson-dev python3-grpcio cppcheck"
 
 # need_packages "a b c": installs those that are missing, and says so.
 need_packages() {

@@ -10,6 +10,7 @@ import sys
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ENV = dict(os.environ, ASAN_OPTIONS="abort_on_error=0:detect_leaks=1:strict_string_checks=1", UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
 
 
@@ -47,6 +48,15 @@ def unit(build):
     return total
 
 
+def lint(build):
+    """Static analysis, counted as one test."""
+    done = subprocess.run([os.path.join(TOP, "tools", "lint.sh"), os.path.join(build, "cppcheck"), os.path.join(build, "inc", "all")], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace")
+    good = done.returncode == 0
+    print(f"{'ok  ' if good else 'FAIL'} lint: cppcheck" + ("" if good else "\n" + done.stdout), flush=True)
+    return [int(good), int(not good), 0]
+
+
 def e2e(build, words):
     report = os.path.join(build, "e2e.xml")
     if os.path.exists(report):
@@ -73,6 +83,7 @@ def main():
     a = args.parse_args()
     total = [0, 0, 0]
     if a.what in ("all", "unit"):
+        total = [x + y for x, y in zip(total, lint(a.build))]
         total = [x + y for x, y in zip(total, unit(a.build))]
     if a.what in ("all", "e2e"):
         total = [x + y for x, y in zip(total, e2e(a.build, a.words))]

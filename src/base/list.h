@@ -28,8 +28,12 @@ static inline void list_remove(struct list *n)
 }
 #define list_entry(ptr, type, member) container_of(ptr, type, member)
 #define list_first(head, type, member) (list_empty(head) ? NULL : list_entry((head)->next, type, member))
+#ifdef __CPPCHECK__ /* which cannot follow the other */
+#define list_for(head, it, member) for ((it) = (void *)(head)->next; (it); (it) = (void *)(it)->member.next)
+#else
 #define list_for(head, it, member)                                                                \
     for (__typeof__(it) it##_nx_ = (it = list_entry((head)->next, __typeof__(*it), member),        \
                                     list_entry(it->member.next, __typeof__(*it), member));         \
          &it->member != (head); it = it##_nx_, it##_nx_ = list_entry(it->member.next, __typeof__(*it), member))
+#endif
 /* list_for is safe against removal of the current element, not of others. `it` is a variable declared before. */

@@ -274,8 +274,10 @@ static void try_next(struct dial *d, int errnum)
 static void on_lookup(struct watch *w, uint32_t events)
 {
     struct dial *d = container_of(w, struct dial, lookup_watch);
-    watch_del(w);
     struct lookup *k = d->lookup;
+    uint64_t n;
+    watch_del(w);
+    (void)!read(k->fd, &n, sizeof n); /* and with that, what the thread wrote before it wrote this */
     if (k->rc != 0) {
         struct err *e = NULL;
         err_set(&e, ERR_IO, "resolve %s: %s", k->host, gai_strerror(k->rc));

@@ -110,7 +110,7 @@ static int on_inventory_frame(struct uplink_peer *p, struct str body, struct err
         p->inventory[p->ninventory++] = (struct mirror_item){m.items[i].key, m.items[i].uid, m.items[i].rev, NULL};
     if (!m.last)
         return 0;
-    _cleanup_(pool_freep) struct pool *keep = TAKE(p->inventory_pool);
+    _cleanup_(pool_freep) _unused_ struct pool *keep = TAKE(p->inventory_pool); /* of the items, until they were handed over */
     struct mirror_item *items = TAKE(p->inventory);
     size_t n = p->ninventory;
     p->ninventory = 0;

@@ -147,7 +147,7 @@ static int copy_alias(struct reader *r, const struct json *j, size_t depth, stru
         c->first = c->last = NULL;
         c->n = 0;
         json_for (j, m) {
-            struct json *mc;
+            struct json *mc = NULL;
             if ((rc = copy_alias(r, m, depth + 1, &mc)) < 0)
                 return rc;
             json_append(c, mc);
