@@ -130,28 +130,35 @@ static void name_end(void *arg, const struct err *e)
     over = true;
 }
 
-/* The list of one: gives a name, and says how large an object is. */
-static void find_name(struct load *l)
+static struct json *get_json(struct load *l, struct pool *p, const char *path)
 {
     static const struct http_call_events ev = {NULL, name_data, NULL, name_end};
     struct buf b = BUF_INIT;
-    struct pool *p = pool_new();
     struct json *doc = NULL;
-    struct http_request r = {
-        .method = STR("GET"), .path = STR(MAPS "?limit=1&labelSelector=app%3Dbench"), .headers = json, .nheaders = 2};
-    if (some_name)
-        return;
+    struct http_request r = {.method = STR("GET"), .path = str_of(path), .headers = json, .nheaders = 2};
     over = false;
     http_call(l->lanes[0].client, &r, &ev, &b);
     while (!over)
         loop_step(l->loop, 100);
-    if (json_parse(p, buf_str(&b), NULL, &doc, NULL) < 0 || !json_get(doc, STR("items")) || !json_get(doc, STR("items"))->first) {
+    if (json_parse(p, buf_to_pool(&b, p), NULL, &doc, NULL) < 0) {
+        fprintf(stderr, "bench: %s is no JSON\n", path);
+        exit(1);
+    }
+    return doc;
+}
+
+static void find_name(struct load *l)
+{
+    struct pool *p = pool_new();
+    if (some_name)
+        return;
+    struct json *items = json_get(get_json(l, p, MAPS "?limit=1&labelSelector=app%3Dbench"), STR("items"));
+    if (!json_count(items)) {
         fprintf(stderr, "bench: no ConfigMap with app=bench: run `create` first\n");
         exit(1);
     }
-    some_name = xasprintf(MAPS "/%.*s", STR_ARG(json_str_at(json_get(doc, STR("items"))->first, "metadata", "name", NULL)));
+    some_name = xasprintf(MAPS "/%.*s", STR_ARG(json_str_at(items->first, "metadata", "name", NULL)));
     pool_free(p);
-    buf_clear(&b);
 }
 
 static void do_get(struct load *l)
@@ -199,10 +206,20 @@ static void watch_end(void *arg, const struct err *e)
     if (e)
         die("watch", e);
 }
+static char *watch_path; /* from now on */
+static void watch_from_now(struct load *l)
+{
+    struct pool *p = pool_new();
+    struct str rv = json_str_at(get_json(l, p, MAPS "?limit=1"), "metadata", "resourceVersion", NULL);
+    free(watch_path);
+    watch_path = xasprintf(MAPS "?watch=1&resourceVersion=%.*s&labelSelector=app%%3Dwatched", STR_ARG(rv));
+    pool_free(p);
+}
+
 static struct http_call *watch_open(struct load *l, struct http_client *c, struct watcher *w)
 {
     static const struct http_call_events ev = {NULL, watch_data, NULL, watch_end};
-    struct http_request r = {.method = STR("GET"), .path = STR(MAPS "?watch=1&labelSelector=app%3Dwatched"),
+    struct http_request r = {.method = STR("GET"), .path = str_of(watch_path),
         .headers = json, .nheaders = 2, .timeout_ms = -1};
     (void)l;
     return http_call(c, &r, &ev, w);
@@ -226,6 +243,7 @@ static void do_watch(struct load *l)
     size_t events = 0;
     int64_t at = 0, *took = xcalloc(N, sizeof *took);
     struct watcher w = {.load = l, .at = &at, .events = &events};
+    watch_from_now(l);
     struct http_call *k = watch_open(l, l->lanes[1].client, &w);
     settle(l, 300);
     ask(l, "POST", MAPS, json, false);
@@ -253,6 +271,7 @@ static void do_watchers(struct load *l)
     int64_t at = 0;
     struct watcher *w = xcalloc(WATCHERS, sizeof *w);
     struct http_call **k = xcalloc(WATCHERS, sizeof *k);
+    watch_from_now(l);
     long before = server_pss(l);
     for (size_t i = 0; i < WATCHERS; i++) {
         w[i] = (struct watcher){.load = l, .at = &at, .events = &events};
