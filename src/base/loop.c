@@ -1,5 +1,6 @@
 #include "base/loop.h"
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -308,12 +309,42 @@ int loop_step(struct loop *l, int timeout_ms)
     return handled + run_defers(l);
 }
 
+/* glibc keeps what was freed, for ever: after a burst of work a process would stay as large as it ever was (800 MiB after a thousand watchers that
+ * caught up). So, when a loop that had work comes to rest, or has not rested for a minute, free pages go back to the system. A loop that rests
+ * is woken once more for it and then no more. */
+#define TRIM_TURNS 256
+#define REST_MS 2000
+#define NO_REST_NS (60 * NS_PER_S)
+
+static void trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
 int loop_run(struct loop *l)
 {
-    while (!atomic_load(&l->stopped))
-        loop_step(l, -1);
+    unsigned turns = 0;
+    int64_t trimmed = l->now;
+    while (!atomic_load(&l->stopped)) {
+        bool worked = turns > TRIM_TURNS;
+        int handled = loop_step(l, worked ? REST_MS : -1);
+        turns += handled > 0;
+        if (worked && (!handled || l->now - trimmed > NO_REST_NS)) {
+            trim();
+            trimmed = l->now;
+            turns = 0;
+        }
+    }
     atomic_store(&l->stopped, false);
     return atomic_load(&l->code);
+}
+
+void loop_settle(struct loop *l)
+{
+    for (int i = 0; i < 16 && run_defers(l); i++)
+        ;
 }
 
 void loop_stop(struct loop *l, int code)

@@ -15,6 +15,7 @@ struct loop *loop_new(struct err **e);
 void loop_free(struct loop *l);
 DEFINE_CLEANUP(struct loop *, loop_free)
 int loop_run(struct loop *l);        /* until loop_stop; returns the code given to it */
+void loop_settle(struct loop *l); /* runs what is deferred and nothing else: things that end free themselves so. Before loop_free, while what they look at still stands */
 void loop_stop(struct loop *l, int code);
 int loop_step(struct loop *l, int timeout_ms); /* one turn, for tests: number of events handled */
 int64_t loop_now(const struct loop *l); /* CLOCK_BOOTTIME ns at the start of this turn */

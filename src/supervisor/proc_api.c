@@ -450,6 +450,8 @@ static void end(struct api_proc *p)
     }
     for (size_t i = 0; i < p->nio; i++)
         http_server_free(p->io[i].server);
+    for (size_t i = 0; i < p->nio; i++)
+        loop_settle(p->io[i].loop); /* connections that were cut free themselves */
     hub_free(p->hub);
     encrypt_free(p->encrypt);
     api_free(p->api);
