@@ -10,7 +10,7 @@
  *      DOOR ──→ INITIAL ──→ LIVE ──→ (timeout, ERROR, peer gone) end
  */
 
-#define WATCH_QUEUE ((size_t)1 << 20) /* bytes queued to one client before it is left behind in the ring */
+#define WATCH_QUEUE ((size_t)128 << 10) /* bytes queued to one client before it is left behind in the ring */
 #define WATCH_BOOKMARK (60 * NS_PER_S)
 
 enum watch_phase { WATCH_DOOR, WATCH_INITIAL, WATCH_LIVE };
