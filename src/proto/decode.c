@@ -47,8 +47,8 @@ static int moment(struct dec *d, const struct small *m, bool micro, struct json 
     char t[TIME_MAX];
     struct str text;
     int32_t nanos = (int32_t)m->v[2];
-    if (!m->v[1] && !nanos)
-        return 0; /* Go's zero time */
+    if (!m->v[1] && nanos >= 0 && nanos < (micro ? 1000 : 1000000000))
+        return 0; /* Go's zero time: nothing is left of it in the form that is kept */
     if (!time_join((int64_t)m->v[1], nanos, micro, t, &text))
         return bad(d, "a time out of range");
     *out = json_str(d->pool, text);
