@@ -48,6 +48,25 @@ static struct json *endpoint_json(struct pool *p, const struct backend *b)
     return ep;
 }
 
+static void hint(struct pool *p, struct json *endpoint, const char *list, struct str name)
+{
+    struct json *h = json_put_obj(p, endpoint, STR("hints"));
+    json_set_str(p, json_append(json_put_arr(p, h, str_of(list)), json_obj(p)), STR("name"), name);
+}
+
+/* What spec.trafficDistribution asks for (KEP-4444, KEP-3015): an endpoint is for clients of its own zone, and of its own node. */
+static void distribute(struct pool *p, const struct json *spec, const struct backend *b, struct json *endpoint)
+{
+    struct str wish = json_get_str(spec, "trafficDistribution");
+    bool node = str_eqz(wish, "PreferSameNode"), zone = node || str_eqz(wish, "PreferSameZone") || str_eqz(wish, "PreferClose");
+    if (!b->ready)
+        return;
+    if (zone && b->zone.n)
+        hint(p, endpoint, "forZones", b->zone);
+    if (node && b->node.n)
+        hint(p, endpoint, "forNodes", b->node);
+}
+
 static struct json *ports_json(struct pool *p, const struct backend *b)
 {
     struct json *list = json_arr(p);
@@ -93,6 +112,7 @@ static void want_all(struct slices *x)
         if (!list[i].nports && any_ports)
             continue;
         *w = (struct wanted){.b = &list[i], .endpoint = endpoint_json(p, &list[i])};
+        distribute(p, x->svc.spec, &list[i], w->endpoint);
         bool same = before && same_ports(before->b, &list[i]);
         w->ports = same ? before->ports : ports_json(p, &list[i]);
         w->group = same ? before->group : group_of(p, w->ports);

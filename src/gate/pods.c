@@ -217,8 +217,10 @@ void pods_mirror_change(struct gate *g, struct str key, const struct mirror_item
         bool own = str_ends(key, str_of(g->o->node_name)) && key.n == sizeof "/nodes//" - 1 + strlen(g->o->node_name);
         if (!own && g->paths.npaths)
             cluster_node_changed(g); /* who is Ready counts for who should be reached */
-        if (own && after)
+        if (own && after) {
             own_node_changed(g, after);
+            g->services_dirty = true; /* its zone counts */
+        }
     } else if (str_starts(key, STR("storage.k8s.io/"))) {
         g->all_dirty = true;
     } else if (str_starts(key, STR("/services/")) || str_starts(key, STR("discovery.k8s.io/endpointslices/"))) {

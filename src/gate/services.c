@@ -6,6 +6,7 @@
  * (it was restarted, its network is not up yet) the whole list goes again. */
 #include <stdlib.h>
 
+#include "gate/health.h"
 #include "gate/impl.h"
 #include "gate/names.h"
 
@@ -24,6 +25,8 @@ struct services {
     struct gate *gate;
     struct map all;      /* ns/name → struct gsvc */
     struct map slice_of; /* mirror key of a slice → ns/name of its Service (malloc'ed) */
+    struct health *health;
+    char zone[64];       /* of our Node, as it was when the hints were last looked at */
     bool whole;          /* node needs the whole list */
     struct timer retry, peers_retry;
 };
@@ -99,6 +102,7 @@ struct compose {
     struct pool *pool;
     struct json *spec;
     bool publish_not_ready, headless;
+    size_t local_ready; /* endpoints of the first port */
     struct json **slices;
     size_t nslices;
     struct node_service out;
@@ -160,12 +164,57 @@ static const struct json *slice_port(const struct json *slice, struct str name, 
     return NULL;
 }
 
+/* ---- hints: endpoints of the same node or zone are preferred where every ready one says whom it is for, and one is for us (KEP-2433, 3015) ---- */
+
+struct hinted {
+    bool zone, node, for_zone, for_node; /* has such hints; they name us */
+};
+
+static struct hinted hints_of(struct compose *c, const struct json *ep)
+{
+    const struct json *hints = json_get(ep, STR("hints")), *zones = json_get(hints, STR("forZones")), *nodes = json_get(hints, STR("forNodes"));
+    struct hinted h = {.zone = json_count(zones) > 0, .node = json_count(nodes) > 0};
+    json_for (zones, z)
+        h.for_zone |= c->s->zone[0] && str_eqz(json_get_str(z, "name"), c->s->zone);
+    json_for (nodes, n)
+        h.for_node |= str_eqz(json_get_str(n, "name"), c->s->gate->o->node_name);
+    return h;
+}
+
+static void keep_hinted(struct node_service_port *out, const struct hinted *h, bool by_node)
+{
+    size_t k = 0;
+    for (size_t i = 0; i < out->nbackends; i++)
+        if (out->backends[i].serving_only || (by_node ? h[i].for_node : h[i].for_zone))
+            out->backends[k++] = out->backends[i];
+    out->nbackends = k;
+}
+
+static void prefer(struct node_service_port *out, const struct hinted *h)
+{
+    bool zones = true, nodes = true, zone = false, node = false;
+    for (size_t i = 0; i < out->nbackends; i++) {
+        if (out->backends[i].serving_only)
+            continue;
+        zones &= h[i].zone;
+        nodes &= h[i].node;
+        zone |= h[i].for_zone;
+        node |= h[i].for_node;
+    }
+    if (nodes && node)
+        keep_hinted(out, h, true);
+    else if (zones && zone)
+        keep_hinted(out, h, false);
+}
+
 static void backends(struct compose *c, struct node_service_port *out)
 {
+    struct hinted *h;
     size_t cap = 0;
     for (size_t i = 0; i < c->nslices; i++)
         cap += json_count(json_get(c->slices[i], STR("endpoints")));
     out->backends = pool_array(c->pool, struct node_backend, cap + 1);
+    h = pool_array(c->pool, struct hinted, cap + 1);
     for (size_t i = 0; i < c->nslices; i++) {
         const struct json *port = slice_port(c->slices[i], out->name, out->protocol);
         int64_t number = json_get_int(port, "port", 0);
@@ -176,10 +225,13 @@ static void backends(struct compose *c, struct node_service_port *out)
             struct str address = json_as_str(json_at(json_get(ep, STR("addresses")), 0));
             if (!address.n || !endpoint_state(c, ep, address, &st) || (!st.ready && !st.serving))
                 continue;
+            h[out->nbackends] = hints_of(c, ep);
+            c->local_ready += st.local && st.ready && out == &c->out.ports[0];
             out->backends[out->nbackends++] = (struct node_backend){
                 .ip = pool_str(c->pool, st.ip), .port = (uint64_t)number, .local = st.local, .serving_only = !st.ready};
         }
     }
+    prefer(out, h);
 }
 
 static void ports(struct compose *c)
@@ -375,6 +427,7 @@ static bool update(struct services *s, struct gsvc *v, struct batch *b, bool nod
 
     if (!there)
         names_service_gone(s->gate, v->key);
+    health_put(s->health, v->key, there ? (uint16_t)MIN(c.out.health_port, UINT64_C(65535)) : 0, c.local_ready);
     if (!node)
         return there;
     if (wanted) {
@@ -401,9 +454,22 @@ static void again(struct timer *t)
     gate_turn(s->gate);
 }
 
+/* Hints count for the zone we are in: when that changes, all Services are composed anew. */
+static void look_zone(struct services *s)
+{
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    struct str zone = json_get_str(json_path(cluster_node_tree(s->gate, p), "metadata", "labels", NULL), "topology.kubernetes.io/zone");
+    if (str_eqz(zone, s->zone) || zone.n >= sizeof s->zone)
+        return;
+    snprintf(s->zone, sizeof s->zone, "%.*s", STR_ARG(zone));
+    map_for (&s->all, it)
+        ((struct gsvc *)it->value)->dirty = true;
+}
+
 void services_work(struct gate *g)
 {
     struct services *s = g->services;
+    look_zone(s);
     bool node = g->node && g->hello.cpus && g->pod_cidr[0];
     struct batch b = {.pool = pool_new(), .whole = node && s->whole};
 
@@ -533,6 +599,7 @@ int services_open(struct gate *g, struct err **e)
     g->services = xcalloc(1, sizeof *g->services);
     g->services->gate = g;
     g->services->whole = true;
+    g->services->health = health_new(g->loop);
     return 0;
 }
 
@@ -545,5 +612,6 @@ void services_close(struct gate *g)
     timer_del(&s->peers_retry);
     map_clear(&s->all, svc_free);
     map_clear(&s->slice_of, free);
+    health_free(s->health);
     free(TAKE(g->services));
 }

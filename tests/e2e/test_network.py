@@ -153,8 +153,25 @@ spec: {type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: web}, p
     for node in ("a", "b"):
         wait_for("it answers", lambda: page(outside, f"http://{lab.host(node).ip}:8088/") == f"web-{node}")
         assert inside(nodes, "client-a", "wget", "-qO-", f"http://{lab.host(node).ip}:8088/").strip() in ("web-a", "web-b")
+    health = nodes.get("service", "lb", "-n", "net")["spec"]["healthCheckNodePort"]
+    for node in ("a", "b"):
+        assert '"localEndpoints":1' in page(outside, f"http://{lab.host(node).ip}:{health}/healthz")
     nodes.kubectl("delete", "service", "lb", "-n", "net")
+    wait_for("nobody checks any more", lambda: page_fails(outside, f"http://{lab.host('a').ip}:{health}/"))
     wait_for("it is gone", lambda: page_fails(outside, f"http://{lab.host('a').ip}:8088/"))
+
+
+def test_endpoints_of_the_same_node_are_preferred_where_a_service_asks_for_it(nodes):
+    nodes.apply("""
+apiVersion: v1
+kind: Service
+metadata: {name: kin}
+spec: {trafficDistribution: PreferSameNode, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+""", "-n", "net")
+    wait_for("both endpoints", lambda: len(endpoints(nodes, "kin")) == 2)
+    for node in ("a", "b"):
+        wait_for("our own", lambda: {inside(nodes, f"client-{node}", "wget", "-qO-", "http://kin/").strip() for _ in range(6)} == {f"web-{node}"})
+    nodes.kubectl("delete", "service", "kin", "-n", "net")
 
 
 def test_affinity_keeps_a_client_at_one_endpoint(nodes):
