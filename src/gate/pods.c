@@ -379,7 +379,9 @@ static void report_one(struct gpod *p)
         json_set_str(pool, meta, STR("uid"), uid);
         json_set(pool, patch, STR("status"), status);
         json_write(&b, patch);
-        if (uid.n && (!p->reported || !str_eq(bytes_str(p->reported), buf_str(&b)))) {
+        /* The cluster says that a node is out of reach by writing into its pods that they are not ready: what it was told before has to be told again. */
+        bool overridden = status_pod_ready(json_get(gpod_tree(p), STR("status"))) != status_pod_ready(status);
+        if (uid.n && (!p->reported || overridden || !str_eq(bytes_str(p->reported), buf_str(&b)))) {
             struct outbox_entry x = {
                 .key = pool_printf(pool, "status/%.*s", STR_ARG(uid)),
                 .method = STR("PATCH"),
