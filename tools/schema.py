@@ -15,8 +15,17 @@ import sys
 KINDS = ['string', 'int32', 'int64', 'bool', 'double', 'bytes', 'object', 'array', 'map', 'quantity', 'intstr', 'time', 'microtime',
          'duration', 'fields', 'any']
 KIND = {n: i for i, n in enumerate(KINDS)}
-# What every kind has, said once.
+# What every kind has, said once: metadata, spec and status.
 META_DOC = {'meta.v1.ObjectMeta': 'name, labels, annotations and what the server keeps of the object', 'meta.v1.ListMeta': 'revision and continuation of the list'}
+PART_DOC = {'spec': 'what is wanted', 'status': 'what there is'}
+
+
+def default_doc(row):
+    """Of a field line without words of its own: (_, name, number, type, ...)."""
+    own = row[1] in PART_DOC and row[3].lower().endswith(row[1])
+    return META_DOC.get(row[3], '') or (PART_DOC[row[1]] if own else '')
+
+
 FLAGS = {n: 1 << i for i, n in enumerate(['required', 'pointer', 'omitempty', 'nullable', 'immutable', 'map', 'set', 'atomic', 'merge',
                                           'retainKeys', 'replace', 'preserve', 'embedded', 'inline', 'listed', 'open'])}
 VERBS = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection']
@@ -294,7 +303,7 @@ class Compiler:
                 else:
                     out += self.rows(inc, (r[3], r[2]))
             else:
-                out.append(self.field(t, r[1], r[2], r[3], r[4], r[5] or META_DOC.get(r[3], ''), via))
+                out.append(self.field(t, r[1], r[2], r[3], r[4], r[5] or default_doc(r), via))
         return out
 
     def run(self):
