@@ -100,12 +100,19 @@ static void list_drop(struct json *arr, const char *s)
             json_remove(arr, it);
 }
 
+/* Deleted without a word about their pods, these two leave them: what the first clients of Kubernetes relied on (DefaultGarbageCollectionPolicy
+ * of their strategies). kubectl and our own controllers always say what they want. */
+static bool orphans_by_default(const struct call *c)
+{
+    return !c->in && (str_eqz(c->stored->storage, "/replicationcontrollers") || str_eqz(c->stored->storage, "batch/jobs"));
+}
+
 /* orphan and foregroundDeletion are finalizers that the garbage collector answers to. true: something changed. */
 static bool policy_finalizers(struct call *c, struct json *meta, const struct delete_options *opt)
 {
     struct json *f = json_get(meta, STR("finalizers"));
     bool orphan = list_has(f, "orphan"), fore = list_has(f, "foregroundDeletion");
-    bool want_orphan = opt->policy_set ? opt->orphan : orphan, want_fore = opt->policy_set ? opt->foreground : fore;
+    bool want_orphan = opt->policy_set ? opt->orphan : orphan || (!fore && orphans_by_default(c)), want_fore = opt->policy_set ? opt->foreground : fore;
     if (want_orphan == orphan && want_fore == fore)
         return false;
     if (!f)

@@ -269,3 +269,18 @@ TEST(an_events_fields_are_owned_in_the_words_of_its_api)
     EQ_STR(owned(f, o, "s", "v1"), STR("{\"f:message\":{}}"));
     fixture_free(f);
 }
+
+TEST(jobs_and_replication_controllers_leave_their_pods_unless_told_otherwise)
+{
+    struct fixture *f = fixture_new();
+    const char *rcs = "/api/v1/namespaces/default/replicationcontrollers", *one = "/api/v1/namespaces/default/replicationcontrollers/r";
+    const char *body = "{\"metadata\":{\"name\":\"r\"},\"spec\":{\"replicas\":0,\"selector\":{\"a\":\"b\"},\"template\":{\"metadata\":{\"labels\":{\"a\":"
+                       "\"b\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}";
+    want(f, 201, "POST", rcs, body);
+    want(f, 200, "DELETE", one, "{\"propagationPolicy\":\"Background\"}");
+    want(f, 404, "GET", one, NULL);
+    want(f, 201, "POST", rcs, body);
+    want(f, 200, "DELETE", one, NULL);
+    EQ_STR(at(want(f, 200, "GET", one, NULL), "metadata.finalizers.0"), STR("orphan"));
+    fixture_free(f);
+}
