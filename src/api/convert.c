@@ -25,6 +25,9 @@ struct conversions {
     void (*done)(void *arg);
     void *arg;
     struct defer failed;
+    struct store_wait wait; /* what is asked about is durable before it leaves */
+    int64_t rev;
+    bool waiting;
 };
 
 bool conv_by_webhook(const struct schema_resource *from, const struct schema_resource *to)
@@ -38,6 +41,8 @@ static void conversions_free(void *p)
     struct conversions *k = p;
     remote_cancel(&k->rc);
     defer_del(k->c->loop, &k->failed);
+    if (k->waiting)
+        store_wait_cancel(k->c->api->store, &k->wait);
     map_clear(&k->items, NULL);
     pool_free(k->pool);
     k->c->conversions = NULL;
@@ -69,6 +74,9 @@ int conv_convert(struct call *c, const struct schema_resource *from, const struc
         i->doc = json_clone(k->pool, *doc);
         i->next = k->wanted;
         k->wanted = i;
+        uint64_t rev = 0;
+        if (str_to_u64(json_str_at(*doc, "metadata", "resourceVersion", NULL), &rev))
+            k->rev = MAX(k->rev, (int64_t)rev);
         map_put(&k->items, i->key, i);
     }
     buf_clear(&b);
@@ -228,9 +236,27 @@ static void next_review(struct conversions *k)
     remote_post(&k->rc);
 }
 
+static void durable(struct store_wait *w, int result)
+{
+    struct conversions *k = container_of(w, struct conversions, wait);
+    (void)result;
+    k->waiting = false;
+    next_review(k);
+}
+
+/* A document from outside may carry any number. */
+static int64_t newest(struct call *c)
+{
+    _cleanup_(store_view_unrefp) struct store_view *v = store_view(c->api->store);
+    return view_rev(v);
+}
+
 void conv_begin(struct call *c, void (*done)(void *arg), void *arg)
 {
-    c->conversions->done = done;
-    c->conversions->arg = arg;
-    next_review(c->conversions);
+    struct conversions *k = c->conversions;
+    k->done = done;
+    k->arg = arg;
+    k->waiting = k->rev > 0 && !store_wait(c->api->store, MIN(k->rev, newest(c)), &k->wait, c->loop, durable);
+    if (!k->waiting)
+        next_review(k);
 }

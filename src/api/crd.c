@@ -55,7 +55,7 @@ struct crd_watch *crd_watch_add(struct api *a, struct str storage, struct loop *
 {
     struct crds *c = a->crds;
     struct crd_watch *w = xcalloc(1, sizeof *w);
-    *w = (struct crd_watch){.refs = 1, .storage = str_dup(storage), .loop = l, .gone = gone, .arg = arg};
+    *w = (struct crd_watch){.refs = 2 /* the list's, or a post's, and the caller's */, .storage = str_dup(storage), .loop = l, .gone = gone, .arg = arg};
     pthread_mutex_lock(&c->lock);
     w->next = c->watches;
     c->watches = w;
@@ -84,7 +84,7 @@ void crd_watch_drop(struct api *a, struct crd_watch *w)
     w->gone = NULL;
     if (linked)
         watch_unref(w);
-    /* else a post is on its way, which holds what is left */
+    watch_unref(w); /* a post that is on its way holds its own */
 }
 
 static void watch_post(struct post *p)

@@ -32,6 +32,7 @@ struct watching {
     struct store_event *held; /* waits for a webhook to convert it */
     const struct obj *held_obj; /* INITIAL: the same */
     bool converting;
+    bool leaving; /* its custom resource went; waits for the door */
     struct crd_watch *custom; /* of a custom resource: tells when that goes */
 };
 
@@ -39,6 +40,9 @@ static void watch_clear(struct watching *w)
 {
     timer_del(&w->timer);
     crd_watch_drop(w->c->api, TAKE(w->custom));
+    if (w->leaving)
+        store_wait_cancel(w->c->api->store, &w->c->wait);
+    w->leaving = false;
     store_watch_close(TAKE(w->watch));
     store_view_unref(TAKE(w->view));
     store_event_unref(TAKE(w->held));
@@ -269,16 +273,16 @@ static bool watch_ready(struct watching *w, const struct obj *a, const struct ob
     return false;
 }
 
-static void watch_notify(void *arg)
+/* false: the watch has ended. */
+static bool deliver(struct watching *w)
 {
-    struct watching *w = arg;
     struct err *e = NULL;
     struct store_event *ev;
     while (http_queued(w->c->rq) < WATCH_QUEUE && (ev = w->held ? TAKE(w->held) : store_watch_next(w->watch, &e))) {
         bool resync = ev->type == STORE_RESYNC;
         if (!resync && !watch_ready(w, ev->obj, ev->before)) {
             w->held = ev;
-            return;
+            return true;
         }
         if (!resync)
             event_send(w, ev);
@@ -289,10 +293,16 @@ static void watch_notify(void *arg)
             break;
         }
     }
-    if (e) {
-        watch_error(w, e);
-        err_free(e);
-    }
+    if (!e)
+        return true;
+    watch_error(w, e);
+    err_free(e);
+    return false;
+}
+
+static void watch_notify(void *arg)
+{
+    (void)deliver(arg);
 }
 
 static bool watch_live(struct watching *w)
@@ -357,12 +367,23 @@ static void watch_timer(struct timer *t)
     timer_set(w->c->loop, t, w->bookmarks ? MIN(w->end, now + WATCH_BOOKMARK) : w->end, watch_timer);
 }
 
+static void watch_custom_durable(struct store_wait *sw, int result)
+{
+    struct watching *w = container_of(sw, struct call, wait)->extra;
+    (void)result;
+    w->leaving = false;
+    if (w->phase != WATCH_LIVE || deliver(w))
+        watch_end(w);
+}
+
+/* The resource went: the deletions of its last objects are sent when they are on disk, and then the watch ends. */
 static void watch_custom_gone(void *arg)
 {
     struct watching *w = arg;
-    if (w->phase == WATCH_LIVE) /* the last events first */
-        watch_notify(w);
-    watch_end(w);
+    _cleanup_(store_view_unrefp) struct store_view *v = store_view(w->c->api->store);
+    w->leaving = true;
+    if (store_wait(w->c->api->store, view_res_rev(v, w->c->sres), &w->c->wait, w->c->loop, watch_custom_durable))
+        watch_custom_durable(&w->c->wait, 0);
 }
 
 static void watch_begin(struct watching *w)

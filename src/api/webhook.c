@@ -19,6 +19,7 @@ struct hook_run { /* c->hook_run: while webhooks are asked */
     struct hook_request rq;
     struct asked *list;
     size_t n, at, open;
+    bool doored; /* what it tells of is on disk */
     bool mutating, second; /* second: the round of reinvocations */
     size_t objects;        /* of a collection: how many are through */
 };
@@ -389,8 +390,37 @@ static int validate_on(struct hook_run *run, struct err **e)
     return 0;
 }
 
+static void door_open(struct store_wait *w, int result)
+{
+    struct call *c = container_of(w, struct call, wait);
+    (void)result; /* taken back: the store will say so when it comes to writing */
+    c->on_gone = NULL;
+    call_resume(c);
+}
+
+static void door_gone(struct call *c)
+{
+    store_wait_cancel(c->api->store, &c->wait);
+}
+
+/* A question leaves the process: not before what it tells of is durable. */
+static bool passes_door(struct call *c)
+{
+    struct hook_run *run = c->hook_run;
+    const struct obj *old = c->w.old_obj;
+    if (run->doored)
+        return true;
+    run->doored = true;
+    if (!old || old->soft || store_wait(c->api->store, old->rev, &c->wait, c->loop, door_open))
+        return true;
+    c->on_gone = door_gone;
+    return false;
+}
+
 static int run_on(struct call *c, struct err **e)
 {
+    if (!passes_door(c))
+        return CALL_WAIT;
     int r = c->hook_run->mutating ? mutate_on(c->hook_run, e) : validate_on(c->hook_run, e);
     if (r != CALL_WAIT)
         c->hook_run = NULL;
