@@ -165,3 +165,32 @@ spec:
     server.wait_node_ready("b")
     pod = server.wait_pods_ready(ns, "app=db", 1)[0]
     assert pod["metadata"]["uid"] == uid and pod["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+def test_an_autoscaler_follows_what_pods_really_use(server, ns):
+    """Figures from the node's cgroups, through metrics.k8s.io."""
+    server.apply(f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: burn}}
+spec:
+  selector: {{matchLabels: {{app: burn}}}}
+  template:
+    metadata: {{labels: {{app: burn}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {{name: c, image: "{IMAGE}", command: ["sh", "-c", "trap exit TERM; while true; do :; done"], resources: {{requests: {{cpu: 20m}}, limits: {{cpu: 60m}}}}}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {{name: burn}}
+spec:
+  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: burn}}
+  maxReplicas: 2
+  metrics: [{{type: Resource, resource: {{name: cpu, target: {{type: Utilization, averageUtilization: 50}}}}}}]
+""", "-n", ns)
+    wait_for("a second replica", lambda: server.get("deploy", "burn", "-n", ns)["spec"]["replicas"] == 2, 150)
+    described = server.kubectl("describe", "hpa", "burn", "-n", ns)
+    assert "SuccessfulRescale" in described and "New size: 2; reason: cpu resource utilization (percentage of request) above target" in described
+    wait_for("figures in the status", lambda: (server.get("hpa", "burn", "-n", ns)["status"].get("currentMetrics") or [{}])[0].get("resource", {}).get("current", {}).get("averageUtilization", 0) > 50, 60)
