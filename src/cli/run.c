@@ -56,6 +56,7 @@ static const struct flag cluster_flags[] = {
     {"cluster-init", 0, FLAG_REFUSED, 0, NULL, NULL, "this version runs one server on embedded SQLite"},
     {"datastore-endpoint", 0, FLAG_REFUSED, 0, NULL, NULL, "this version runs one server on embedded SQLite"},
     {"secrets-encryption", 0, FLAG_BOOL, AT(secrets_encryption), NULL, NULL, "Seal Secrets at rest (AES-GCM)"},
+    {"scheduler-name", 0, FLAG_STRS, AT(scheduler_name), NULL, NULL, "Further spec.schedulerName that the scheduler serves beside default-scheduler", check_node_name},
     {"disable", 0, FLAG_STRS, AT(disable), NULL, NULL, "Packaged component, or manifest by its name, that is not deployed, and removed where it was", check_node_name},
     {"default-local-storage-path", 0, FLAG_STR, AT(local_storage_path), NULL, NULL, "Folder for volumes of the class local-path, on every node (default: <data-dir>/storage)", check_absolute},
     {"kube-apiserver-arg", 0, FLAG_STRS, AT(apiserver_arg), NULL, NULL, "A flag of kube-apiserver, of those that docs/flags.md names", check_apiserver_arg},
@@ -67,6 +68,7 @@ static const struct flag cluster_flags[] = {
 static const struct flag node_flags[] = {
     {"node-name", 0, FLAG_STR, AT(node_name), NULL, NULL, "Name of this node (default: the host's name)", check_node_name},
     {"node-ip", 'i', FLAG_STR, AT(node_ip), NULL, NULL, "Address that this node tells the cluster", check_ip},
+    {"autonomous", 0, FLAG_BOOL, AT(autonomous), NULL, NULL, "This node keeps its pods while it is out of reach: none is evicted or made elsewhere (label node.sampan.io/autonomous=true)"},
     {"node-label", 0, FLAG_STRS, AT(node_label), NULL, NULL, "Label that this node registers with", check_label},
     {"node-taint", 0, FLAG_STRS, AT(node_taint), NULL, NULL, "Taint that this node registers with", check_taint},
     {"flannel-backend", 0, FLAG_STR, AT(flannel_backend), NULL, "vxlan", "How pods reach other nodes: vxlan, host-gw or none", check_backend},
@@ -186,6 +188,10 @@ static void fill_between(struct options *o, const struct run_command *rc)
 {
     char host[256] = "";
     put_default(&o->write_kubeconfig, rc->kubeconfig);
+    if (o->autonomous) {
+        o->node_label.v = xrealloc(o->node_label.v, (o->node_label.n + 1) * sizeof *o->node_label.v);
+        o->node_label.v[o->node_label.n++] = xstrdup("node.sampan.io/autonomous=true");
+    }
     /* outside a pod and with none named, the cluster is the one of this machine's own server */
     if (o->role == ROLE_CONNECT && !o->kubeconfig && !file_exists("/var/run/secrets/kubernetes.io/serviceaccount/token") && file_exists("/etc/sampan/sampan.yaml"))
         o->kubeconfig = xstrdup("/etc/sampan/sampan.yaml");

@@ -31,6 +31,7 @@ void options_clear(struct options *o)
     strs_clear(&o->disable);
     strs_clear(&o->apiserver_arg);
     strs_clear(&o->node_label);
+    strs_clear(&o->scheduler_name);
     strs_clear(&o->kubelet_arg);
     strs_clear(&o->unsafe_sysctls);
     free(o->static_pods);

@@ -21,7 +21,8 @@ struct options {
     bool disable_agent, secrets_encryption, disable_network_policy;
     /* agent side */
     char *server, *node_name, *node_ip, *flannel_backend, *resolv_conf, *private_registry, *cgroup_root, *kubelet_dir;
-    struct strs node_label, node_taint;
+    struct strs node_label, node_taint, scheduler_name;
+    bool autonomous;
     struct strs kubelet_arg, unsafe_sysctls;
     struct node_settings settings; /* of kubelet_arg */
     char *static_pods;             /* folder of manifests, from kubelet_arg; else the default below data_dir */

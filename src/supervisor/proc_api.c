@@ -190,7 +190,12 @@ static int start_control(struct api_proc *p, struct err **e)
         return err_wrap(e, "controllers");
     if (p->o->role == ROLE_HUB)
         return hub_start(p->hub, p->control, e);
-    struct scheduler_config sc = {.api = p->api, .loop = p->control, .clock = p->clock};
+    const struct strs *more = &p->o->scheduler_name;
+    _cleanup_(freep) struct str *names = xcalloc(more->n + 1, sizeof *names);
+    names[0] = STR("default-scheduler");
+    for (size_t i = 0; i < more->n; i++)
+        names[i + 1] = str_of(more->v[i]);
+    struct scheduler_config sc = {.api = p->api, .loop = p->control, .clock = p->clock, .names = names, .nnames = more->n + 1};
     return scheduler_start(&sc, &p->scheduler, e) < 0 ? err_wrap(e, "scheduler") : 0;
 }
 

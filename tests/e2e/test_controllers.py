@@ -104,7 +104,7 @@ def done(server, ns, value):
 
 @pytest.fixture(scope="module")
 def agent(lab, server):
-    a = lab.agent("b", server, "--node-label", "node.sampan.io/autonomous=true")
+    a = lab.agent("b", server, "--autonomous")
     server.wait_node_ready("b")
     return a
 

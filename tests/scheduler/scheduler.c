@@ -559,3 +559,13 @@ TEST(a_pod_that_names_its_node_is_told_what_is_wrong_there)
             "for scheduling."));
     close_world(&w);
 }
+
+TEST(a_pod_with_a_device_claim_waits_rather_than_run_without_its_device)
+{
+    struct world w;
+    open_world(&w);
+    node(&w, "n1", "", "");
+    pod(&w, "p", "", "", ",\"resourceClaims\":[{\"name\":\"gpu\",\"resourceClaimName\":\"c\"}]");
+    EQ_STR(why(&w, "p"), STR("0/1 nodes are available: pod has resource claims, which this scheduler cannot allocate."));
+    close_world(&w);
+}
