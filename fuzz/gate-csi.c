@@ -12,7 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct csi_node_info node;
     if (csi_read_plugin_info(in, &info) && (!info.name.n || info.name.n > 253))
         abort();
-    if (csi_read_node_info(p, in, &node) && (!node.node_id.n || node.node_id.n > 256 || node.max_volumes < 0 || json_count(node.topology) > 64))
+    if (csi_read_node_info(p, in, &node) &&
+        (!node.node_id.n || node.node_id.n > 256 || node.max_volumes < 0 || json_count(node.topology) > 64))
         abort();
     (void)csi_read_stages(in);
     (void)csi_read_multi_writer(in);

@@ -1,5 +1,5 @@
-/* sampan image: the images on this node. Works on the store on disk, beside a running node process, which sees the change. Verbs and flags as ctr, crictl and
- * nerdctl have them where they mean the same. */
+/* sampan image: the images on this node. Works on the store on disk, beside a running node process, which sees the change. Verbs and flags
+ * as ctr, crictl and nerdctl have them where they mean the same. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,13 +19,15 @@ static const struct flag flags[] = {
     {"data-dir", 'd', FLAG_STR, AT(data_dir), NULL, "/var/lib/sampan", "Folder of the server or agent"},
     {"user", 0, FLAG_STR, AT(user), NULL, "sampan", "User that images are fetched and parsed as"},
     {"quiet", 'q', FLAG_BOOL, AT(quiet), NULL, NULL, "Ids only"},
-    {"output", 'o', FLAG_STR, AT(output), "SAMPAN_IMAGE_OUTPUT", NULL, "ls: table or json; export: file to write (default: standard output)"},
+    {"output", 'o', FLAG_STR, AT(output), "SAMPAN_IMAGE_OUTPUT", NULL,
+        "ls: table or json; export: file to write (default: standard output)"},
     {"digests", 0, FLAG_BOOL, AT(digests), NULL, NULL, "ls: digests too"},
     {"no-trunc", 0, FLAG_BOOL, AT(no_trunc), NULL, NULL, "ls: whole ids"},
     {"all", 'a', FLAG_BOOL, AT(all), NULL, NULL, "prune: every image that no pod of this node uses"},
     {"pinned", 0, FLAG_BOOL, AT(pinned), NULL, NULL, "import, pull: never removed by itself"},
     {"name", 0, FLAG_STR, AT(name), "SAMPAN_IMAGE_NAME", NULL, "import: name of an image that carries none"},
-    {"creds", 0, FLAG_STR, AT(creds), "SAMPAN_REGISTRY_CREDS", NULL, "pull: USER:PASSWORD for the registry; better in the environment or registries.yaml"},
+    {"creds", 0, FLAG_STR, AT(creds), "SAMPAN_REGISTRY_CREDS", NULL,
+        "pull: USER:PASSWORD for the registry; better in the environment or registries.yaml"},
     {"private-registry", 0, FLAG_STR, AT(registries), NULL, "/etc/sampan/registries.yaml", "pull: registry configuration file"},
     FLAG_END,
 };
@@ -84,9 +86,9 @@ static int export(struct image_store *s, const struct image_options *o, const st
     int fd = file ? open(o->output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : 1;
     for (size_t i = 1; i < refs->n; i++)
         list[i - 1] = str_of(refs->v[i]);
-    int r = fd < 0                     ? err_errno(e, errno, "%s", o->output)
-            : !file && isatty(1)       ? err_set(e, ERR_USAGE, "an archive is not for a terminal: give --output FILE")
-                                       : image_export(s, list, refs->n - 1, fd, e);
+    int r = fd < 0               ? err_errno(e, errno, "%s", o->output)
+            : !file && isatty(1) ? err_set(e, ERR_USAGE, "an archive is not for a terminal: give --output FILE")
+                                 : image_export(s, list, refs->n - 1, fd, e);
     free(list);
     if (file && fd >= 0)
         close(fd);
@@ -107,7 +109,13 @@ static void size_text(int64_t bytes, char out[24])
     snprintf(out, 24, u ? "%.1f%s" : "%.0f%s", v, units[u]);
 }
 
-struct listing { const struct image_options *o; struct pool *p; struct json *list; struct str only; size_t n; };
+struct listing {
+    const struct image_options *o;
+    struct pool *p;
+    struct json *list;
+    struct str only;
+    size_t n;
+};
 
 static bool asked_for(const struct listing *l, const struct image *i)
 {
@@ -206,7 +214,12 @@ static int rm(struct image_store *s, const struct image_options *o, const struct
     return 0;
 }
 
-struct pruning { const struct image_options *o; const struct image_uses *uses; struct strs ids; int64_t bytes; };
+struct pruning {
+    const struct image_options *o;
+    const struct image_uses *uses;
+    struct strs ids;
+    int64_t bytes;
+};
 
 static void choose(void *arg, const struct image *i)
 {

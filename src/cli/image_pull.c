@@ -1,4 +1,5 @@
-/* sampan image pull: the registry client of gate, in a process of the unprivileged user, into a folder of its own; then an import like any. */
+/* sampan image pull: the registry client of gate, in a process of the unprivileged user, into a folder of its own; then an import like any.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -21,7 +22,12 @@
 #define INDEX_DEPTH 4
 #define SHOW_NS (1 * NS_PER_S)
 
-struct part { struct puller *pl; struct registry_blob blob; struct blob_fetch *fetch; bool done; };
+struct part {
+    struct puller *pl;
+    struct registry_blob blob;
+    struct blob_fetch *fetch;
+    bool done;
+};
 struct puller {
     struct loop *loop;
     struct clock *clock;
@@ -102,7 +108,10 @@ static void start_parts(struct puller *pl)
         loop_stop(pl->loop, 0);
 }
 
-struct layer_search { struct str digest; bool found; };
+struct layer_search {
+    struct str digest;
+    bool found;
+};
 static void search_layer(void *arg, const struct image *i)
 {
     struct layer_search *s = arg;
@@ -130,7 +139,8 @@ static void ask(struct puller *pl, struct str what);
 static int take_document(struct puller *pl, struct err **e)
 {
     char hex[HASH_HEX + 1];
-    struct str text = pool_str(pl->pool, buf_str(&pl->body)), digest = pool_printf(pl->pool, "sha256:%.*s", STR_ARG(hash_sha256_hex(text, hex)));
+    struct str text = pool_str(pl->pool, buf_str(&pl->body)),
+               digest = pool_printf(pl->pool, "sha256:%.*s", STR_ARG(hash_sha256_hex(text, hex)));
     struct registry_manifest m;
     if (pl->expected.n && !str_eq(pl->expected, digest))
         return err_set(e, ERR_INVALID, "manifest: its digest is %.*s, not %.*s", STR_ARG(digest), STR_ARG(pl->expected));
@@ -207,7 +217,8 @@ static void ask(struct puller *pl, struct str what)
 static int become(const struct passwd *pw, struct err **e)
 {
     if (setgroups(0, NULL) < 0 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 || setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0 ||
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) < 0)
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
+        prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) < 0)
         return err_errno(e, errno, "become user %s", pw->pw_name);
     return 0;
 }

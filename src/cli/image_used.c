@@ -5,7 +5,9 @@
 #include "cli/image.h"
 #include "node/proto.h"
 
-struct image_uses { struct map pods; /* image id → "namespace/name" */ };
+struct image_uses {
+    struct map pods; /* image id → "namespace/name" */
+};
 
 static void add(struct image_uses *u, struct str id, const struct node_pod *p)
 {

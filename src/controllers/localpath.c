@@ -93,11 +93,12 @@ static struct json *volume_for(struct claim *c, struct str name, struct str node
     json_set_str(p, ann, STR(ANN_PROVISIONED_BY), STR(LOCAL_PATH_PROVISIONER));
     json_set_str(p, ann, STR(LOCAL_PATH_NODE), node);
     json_set_str(p, ann, STR(LOCAL_PATH_MANAGED), STR("true"));
-    json_set_str(p, path, STR("path"),
-        pool_printf(p, "%s/%.*s_%.*s_%.*s", base_of(c->s), STR_ARG(name), STR_ARG(c->o->ns), STR_ARG(c->o->name)));
+    json_set_str(
+        p, path, STR("path"), pool_printf(p, "%s/%.*s_%.*s_%.*s", base_of(c->s), STR_ARG(name), STR_ARG(c->o->ns), STR_ARG(c->o->name)));
     json_set_str(p, path, STR("type"), STR("DirectoryOrCreate"));
     json_set(p, spec, STR("accessModes"), json_clone(p, json_get(c->spec, STR("accessModes"))));
-    json_set(p, json_put_obj(p, spec, STR("capacity")), STR("storage"), json_clone(p, json_path(c->spec, "resources", "requests", "storage", NULL)));
+    json_set(p, json_put_obj(p, spec, STR("capacity")), STR("storage"),
+        json_clone(p, json_path(c->spec, "resources", "requests", "storage", NULL)));
     json_set(p, spec, STR("claimRef"), claim_ref(c));
     json_set_str(p, spec, STR("persistentVolumeReclaimPolicy"), policy.n ? policy : STR("Delete"));
     json_set_str(p, spec, STR("storageClassName"), c->class);

@@ -26,11 +26,13 @@ static void save(struct csi *s)
     _cleanup_(err_freep) struct err *e = NULL;
     struct json *doc = json_obj(p), *list = json_put_arr(p, doc, STR("volumes"));
     json_set_str(p, doc, STR("boot"), s->gate->hello.boot_id);
-    map_for(&s->mounts, it) {
+    map_for (&s->mounts, it) {
         const struct csi_mount *m = it->value;
         struct json *o = json_append(list, json_obj(p));
-        const struct { const char *key, *value; } texts[] = {{"uid", m->uid}, {"volume", m->volume}, {"driver", m->driver}, {"handle", m->handle},
-            {"staging", m->staging}, {"target", m->target}};
+        const struct {
+            const char *key, *value;
+        } texts[] = {{"uid", m->uid}, {"volume", m->volume}, {"driver", m->driver}, {"handle", m->handle}, {"staging", m->staging},
+            {"target", m->target}};
         for (size_t i = 0; i < ARRAY_LEN(texts); i++)
             put_text(p, o, texts[i].key, texts[i].value);
         if (m->state == CSI_PUBLISHED)
@@ -84,7 +86,7 @@ static void load(struct csi *s)
         return;
     }
     s->boot = str_dup(json_get_str(doc, "boot"));
-    json_for(json_get(doc, STR("volumes")), o) {
+    json_for (json_get(doc, STR("volumes")), o) {
         struct csi_mount *m = mount_new(s, json_get_str(o, "uid"), json_get_str(o, "volume"));
         m->driver = str_dup(json_get_str(o, "driver"));
         m->handle = str_dup(json_get_str(o, "handle"));
@@ -100,7 +102,7 @@ static void check_boot(struct csi *s)
     if (!s->boot || !s->gate->hello.boot_id.n)
         return;
     if (!str_eqz(s->gate->hello.boot_id, s->boot))
-        map_for(&s->mounts, it)
+        map_for (&s->mounts, it)
             ((struct csi_mount *)it->value)->state = CSI_WAITING;
     free(TAKE(s->boot));
 }
@@ -163,7 +165,7 @@ static void finished(struct csi_mount *m)
     map_del(&s->mounts, str_of(m->key));
     mount_free(m);
     save(s);
-    map_for(&s->mounts, it)
+    map_for (&s->mounts, it)
         if (strcmp(((struct csi_mount *)it->value)->uid, uid) == 0)
             return;
     pods_gone(s->gate, str_of(uid));
@@ -245,7 +247,8 @@ static void on_republished(void *arg, const struct err *e, struct str answer)
         return;
     }
     if (e && gp) /* the pod goes on with what it has */
-        event_pod(gp, STR_NULL, true, "FailedMount", "MountVolume.SetUp failed for volume \"%s\" : NodePublishVolume failed: %s", m->volume, err_msg(e));
+        event_pod(gp, STR_NULL, true, "FailedMount", "MountVolume.SetUp failed for volume \"%s\" : NodePublishVolume failed: %s", m->volume,
+            err_msg(e));
     m->again_at = loop_now(m->csi->gate->loop) + REPUBLISH_NS;
     timer_in(m->csi->gate->loop, &m->retry, REPUBLISH_NS, on_again);
 }
@@ -258,7 +261,7 @@ static void tell_size(struct csi_mount *m)
     struct json *patch = json_obj(p), *status = json_put_obj(p, patch, STR("status")), *kept = json_put_arr(p, status, STR("conditions"));
     const struct json *claim = mirror_tree(g, p, "/persistentvolumeclaims", str_of(m->claim_ns), str_of(m->claim));
     json_set_str(p, json_put_obj(p, status, STR("capacity")), STR("storage"), str_of(m->size));
-    json_for(json_path(claim, "status", "conditions", NULL), c) {
+    json_for (json_path(claim, "status", "conditions", NULL), c) {
         struct str type = json_get_str(c, "type");
         if (!str_eqz(type, "FileSystemResizePending") && !str_eqz(type, "Resizing") && !str_eqz(type, "NodeResizeError"))
             json_append(kept, json_clone(p, c));
@@ -283,7 +286,8 @@ static void on_expanded(void *arg, const struct err *e, struct str answer)
     if (!e)
         tell_size(m);
     if (gp && e)
-        event_pod(gp, STR_NULL, true, "VolumeResizeFailed", "NodeExpandVolume.NodeExpandVolume failed for volume \"%s\" : %s", m->volume, err_msg(e));
+        event_pod(gp, STR_NULL, true, "VolumeResizeFailed", "NodeExpandVolume.NodeExpandVolume failed for volume \"%s\" : %s", m->volume,
+            err_msg(e));
     else if (gp)
         event_pod(gp, STR_NULL, false, "FileSystemResizeSuccessful", "MountVolume.NodeExpandVolume succeeded for volume \"%s\"", m->volume);
     if (m->released)
@@ -292,7 +296,8 @@ static void on_expanded(void *arg, const struct err *e, struct str answer)
         timer_in(m->csi->gate->loop, &m->retry, REPUBLISH_NS, on_again);
 }
 
-void csi_expand(struct csi_mount *m, const struct csi_driver *d, const struct csi_volume *v, struct str ns, struct str claim, struct str size, int64_t bytes)
+void csi_expand(struct csi_mount *m, const struct csi_driver *d, const struct csi_volume *v, struct str ns, struct str claim,
+    struct str size, int64_t bytes)
 {
     _cleanup_(buf_clear) struct buf b = BUF_INIT;
     if (m->call || m->released || m->expand_at > loop_now(m->csi->gate->loop))
@@ -371,7 +376,7 @@ static void on_unstaged(void *arg, const struct err *e, struct str answer)
 /* Somebody else of this node's has the same volume staged, or is about to. */
 static bool shared(const struct csi_mount *m)
 {
-    map_for(&m->csi->mounts, it) {
+    map_for (&m->csi->mounts, it) {
         const struct csi_mount *x = it->value;
         if (x != m && strcmp(x->staging, m->staging) == 0 && x->state != CSI_UNSTAGING)
             return true;
@@ -454,7 +459,7 @@ bool csi_release(struct gate *g, struct str uid)
     bool any = false;
     struct csi_mount *found[64];
     size_t n = 0;
-    map_for(&g->csi->mounts, it) {
+    map_for (&g->csi->mounts, it) {
         struct csi_mount *m = it->value;
         if (!str_eqz(uid, m->uid))
             continue;
@@ -470,7 +475,7 @@ bool csi_release(struct gate *g, struct str uid)
 void csi_synced(struct gate *g)
 {
     check_boot(g->csi);
-    map_for(&g->csi->mounts, it) {
+    map_for (&g->csi->mounts, it) {
         struct csi_mount *m = it->value;
         struct node_pod_stop stop = {.uid = str_of(m->uid), .reason = STR("deleted")};
         if (!m->released && !pods_find(g, str_of(m->uid))) /* node answers that it is gone, now or when it is */

@@ -32,14 +32,14 @@ struct csi_mount {
     struct csi *csi;
     char *key, *uid, *volume, *driver, *handle, *staging /* "": none */, *target, *why;
     enum csi_state state;
-    bool released;      /* the pod is gone: out again as soon as nothing is under way */
-    int64_t again_at;   /* mono ns; 0: as soon as it is looked at (after a restart of ours) */
+    bool released;    /* the pod is gone: out again as soon as nothing is under way */
+    int64_t again_at; /* mono ns; 0: as soon as it is looked at (after a restart of ours) */
     bool staged, unpublished, unstaged, dir_done;
     struct csi_rpc *call;
-    uint64_t asked;     /* of node: a folder */
+    uint64_t asked; /* of node: a folder */
     struct buf stage_request, publish_request;
     char *claim_ns, *claim, *size; /* while it is being expanded: whose status is to say so */
-    int64_t expand_at;  /* mono ns: not before, after a failure */
+    int64_t expand_at;             /* mono ns: not before, after a failure */
     struct timer retry;
     int64_t delay;
 };
@@ -50,7 +50,8 @@ struct csi_mount *csi_mount_new(struct csi *s, struct str uid, struct str volume
 void csi_begin(struct csi_mount *m, const struct csi_driver *d, const struct csi_volume *stage, const struct csi_volume *publish);
 void csi_let_go(struct csi_mount *m);
 /* The volume became larger than its claim's status says; tells the claim when the plugin has made its file system so. */
-void csi_expand(struct csi_mount *m, const struct csi_driver *d, const struct csi_volume *v, struct str ns, struct str claim, struct str size, int64_t bytes);
+void csi_expand(struct csi_mount *m, const struct csi_driver *d, const struct csi_volume *v, struct str ns, struct str claim,
+    struct str size, int64_t bytes);
 /* CSIDriver.spec.requiresRepublish: whether it is time to publish a published volume once more, so that its plugin can renew what it shows
  * (tokens, secrets). Then csi_begin does. */
 bool csi_wants_again(struct csi_mount *m, bool required);

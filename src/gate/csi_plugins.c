@@ -35,7 +35,7 @@ void csi_plugins_free(struct csi *s)
 
 const struct csi_driver *csi_driver(struct csi *s, struct str name)
 {
-    map_for(&s->plugins, it) {
+    map_for (&s->plugins, it) {
         const struct csi_plugin *pl = it->value;
         if (pl->driver && str_eqz(name, pl->driver->name))
             return pl->driver;
@@ -51,7 +51,7 @@ static struct json *driver_json(struct pool *p, const struct csi_driver *d)
     json_set_str(p, o, STR("name"), str_of(d->name));
     json_set_str(p, o, STR("nodeID"), str_of(d->node_id));
     struct json *keys = json_count(d->topology) ? json_put_arr(p, o, STR("topologyKeys")) : NULL;
-    json_for(d->topology, it)
+    json_for (d->topology, it)
         json_append(keys, json_str_view(p, json_key(it)));
     if (d->max_volumes)
         json_set_int(p, json_put_obj(p, o, STR("allocatable")), STR("count"), d->max_volumes);
@@ -60,7 +60,8 @@ static struct json *driver_json(struct pool *p, const struct csi_driver *d)
 
 static void put_out(struct gate *g, struct pool *p, const char *key, struct str path, const char *type, const struct json *body)
 {
-    struct outbox_entry x = {.key = str_of(key), .method = STR("PATCH"), .path = path, .content_type = str_of(type), .body = json_to_pool(p, body)};
+    struct outbox_entry x = {
+        .key = str_of(key), .method = STR("PATCH"), .path = path, .content_type = str_of(type), .body = json_to_pool(p, body)};
     outbox_put(g->outbox, &x, 0);
 }
 
@@ -68,9 +69,9 @@ static void put_out(struct gate *g, struct pool *p, const char *key, struct str 
 static void report_topology(struct gate *g, struct pool *p)
 {
     struct json *patch = json_obj(p), *labels = json_put_obj(p, json_put_obj(p, patch, STR("metadata")), STR("labels"));
-    map_for(&g->csi->plugins, it) {
+    map_for (&g->csi->plugins, it) {
         const struct csi_plugin *pl = it->value;
-        json_for(pl->driver ? pl->driver->topology : NULL, t)
+        json_for (pl->driver ? pl->driver->topology : NULL, t)
             json_set_str(p, labels, json_key(t), json_as_str(t));
     }
     if (json_count(labels))
@@ -95,7 +96,7 @@ static void report(struct csi *s)
         json_set_str(p, owner, STR("uid"), uid);
     }
     struct json *drivers = json_put_arr(p, json_put_obj(p, o, STR("spec")), STR("drivers"));
-    map_for(&s->plugins, it) {
+    map_for (&s->plugins, it) {
         const struct csi_plugin *pl = it->value;
         if (pl->driver)
             json_append(drivers, driver_json(p, pl->driver));
@@ -220,7 +221,7 @@ void csi_plugins(struct gate *g, struct str body)
         log_error("from node: %s", err_msg(e));
         return;
     }
-    map_for(&s->plugins, it)
+    map_for (&s->plugins, it)
         ((struct csi_plugin *)it->value)->seen = false;
     for (size_t i = 0; i < m.nsockets && i < PLUGINS_MAX; i++) {
         struct csi_plugin *pl = map_get(&s->plugins, m.sockets[i]);
@@ -233,7 +234,7 @@ void csi_plugins(struct gate *g, struct str body)
         }
         pl->seen = true;
     }
-    map_for(&s->plugins, it) {
+    map_for (&s->plugins, it) {
         struct csi_plugin *pl = it->value;
         if (pl->seen)
             continue;

@@ -143,8 +143,12 @@ static void begin(struct csi_rpc *c, struct stream *s)
 {
     static const struct http_call_events events = {on_head, on_data, NULL, on_end};
     static const struct http_header headers[] = {{{"content-type", 12}, {"application/grpc", 16}}, {{"te", 2}, {"trailers", 8}}};
-    struct http_request rq = {.method = STR("POST"), .path = str_of(c->method), .headers = headers, .nheaders = ARRAY_LEN(headers),
-        .body = buf_str(&c->request), .timeout_ms = -1};
+    struct http_request rq = {.method = STR("POST"),
+        .path = str_of(c->method),
+        .headers = headers,
+        .nheaders = ARRAY_LEN(headers),
+        .body = buf_str(&c->request),
+        .timeout_ms = -1};
     c->client = http_client_over(s, NULL, on_closed, c);
     c->call = http_call(c->client, &rq, &events, c);
 }
@@ -233,9 +237,18 @@ static bool has_capability(struct str in, uint64_t type)
     return false;
 }
 
-bool csi_read_stages(struct str capabilities) { return has_capability(capabilities, 1); }
-bool csi_read_expands(struct str capabilities) { return has_capability(capabilities, 3); }
-bool csi_read_multi_writer(struct str capabilities) { return has_capability(capabilities, 5); }
+bool csi_read_stages(struct str capabilities)
+{
+    return has_capability(capabilities, 1);
+}
+bool csi_read_expands(struct str capabilities)
+{
+    return has_capability(capabilities, 3);
+}
+bool csi_read_multi_writer(struct str capabilities)
+{
+    return has_capability(capabilities, 5);
+}
 
 /* ---- writing ---- */
 
@@ -247,7 +260,7 @@ static void put(struct buf *out, uint32_t number, struct str s)
 
 static void put_map(struct buf *out, uint32_t number, const struct json *map)
 {
-    json_for(map, it) {
+    json_for (map, it) {
         _cleanup_(buf_clear) struct buf b = BUF_INIT;
         wire_bytes(&b, 1, json_key(it));
         wire_bytes(&b, 2, json_as_str(it));
@@ -261,7 +274,7 @@ static void put_capability(struct buf *out, uint32_t number, const struct csi_vo
     _cleanup_(buf_clear) struct buf capability = BUF_INIT, kind = BUF_INIT, mode = BUF_INIT;
     if (!v->block) {
         put(&kind, 1, v->fs_type);
-        json_for(v->mount_flags, flag)
+        json_for (v->mount_flags, flag)
             put(&kind, 2, json_as_str(flag));
     }
     wire_bytes(&capability, v->block ? 1 : 2, buf_str(&kind));

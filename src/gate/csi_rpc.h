@@ -9,18 +9,25 @@
 #define CSI_ANSWER_MAX (1u << 20)
 
 struct csi_rpc;
-/* method: "/csi.v1.Node/NodeGetInfo". request: the message. done: once, never from within csi_call; the call is gone then. e: ERR_UNAVAILABLE
- * nobody answers, ERR_TIMEOUT, else what the plugin said ("rpc error: code = ... desc = ..."). answer: the message, valid during done. */
+/* method: "/csi.v1.Node/NodeGetInfo". request: the message. done: once, never from within csi_call; the call is gone then. e:
+ * ERR_UNAVAILABLE nobody answers, ERR_TIMEOUT, else what the plugin said ("rpc error: code = ... desc = ..."). answer: the message, valid
+ * during done. */
 struct csi_rpc *csi_call(struct gate *g, const char *socket, const char *method, struct str request,
     void (*done)(void *arg, const struct err *e, struct str answer), void *arg);
 void csi_call_cancel(struct csi_rpc *c); /* NULL is fine */
 
-struct csi_plugin_info { struct str type, name, endpoint; };
+struct csi_plugin_info {
+    struct str type, name, endpoint;
+};
 bool csi_read_plugin_info(struct str in, struct csi_plugin_info *out);
-struct csi_node_info { struct str node_id; int64_t max_volumes; struct json *topology; /* {key: value}, in p */ };
+struct csi_node_info {
+    struct str node_id;
+    int64_t max_volumes;
+    struct json *topology; /* {key: value}, in p */
+};
 bool csi_read_node_info(struct pool *p, struct str in, struct csi_node_info *out);
-bool csi_read_stages(struct str capabilities); /* STAGE_UNSTAGE_VOLUME is among them */
-bool csi_read_expands(struct str capabilities); /* EXPAND_VOLUME is */
+bool csi_read_stages(struct str capabilities);       /* STAGE_UNSTAGE_VOLUME is among them */
+bool csi_read_expands(struct str capabilities);      /* EXPAND_VOLUME is */
 bool csi_read_multi_writer(struct str capabilities); /* SINGLE_NODE_MULTI_WRITER is */
 
 /* What stage and publish say of a volume; maps are JSON objects of strings, NULL: empty. */

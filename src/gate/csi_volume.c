@@ -4,7 +4,13 @@
 #include "crypto/jwt.h"
 #include "schema/quantity.h"
 
-enum mode { SINGLE_NODE_WRITER = 1, MULTI_NODE_READER_ONLY = 3, MULTI_NODE_MULTI_WRITER = 5, SINGLE_NODE_SINGLE_WRITER = 6, SINGLE_NODE_MULTI_WRITER = 7 };
+enum mode {
+    SINGLE_NODE_WRITER = 1,
+    MULTI_NODE_READER_ONLY = 3,
+    MULTI_NODE_MULTI_WRITER = 5,
+    SINGLE_NODE_SINGLE_WRITER = 6,
+    SINGLE_NODE_MULTI_WRITER = 7
+};
 
 struct wish {
     struct gate *g;
@@ -18,7 +24,7 @@ struct wish {
 static int mode_of(const struct wish *w)
 {
     struct str first = STR_NULL;
-    json_for(json_path(w->pv, "spec", "accessModes", NULL), m)
+    json_for (json_path(w->pv, "spec", "accessModes", NULL), m)
         first = first.n ? first : json_as_str(m);
     if (str_eqz(first, "ReadWriteMany"))
         return MULTI_NODE_MULTI_WRITER;
@@ -41,7 +47,7 @@ static int secret_of(const struct wish *w, const char *ref, const struct json **
     secret = mirror_tree(w->g, w->p, "/secrets", ns.n ? ns : w->gp->ns, name);
     if (!secret)
         return err_set(e, ERR_UNAVAILABLE, "secret \"%.*s\" not found", STR_ARG(name));
-    json_for(json_get(secret, STR("data")), it) {
+    json_for (json_get(secret, STR("data")), it) {
         struct buf b = BUF_INIT;
         if (!buf_unbase64(&b, json_as_str(it))) {
             buf_clear(&b);
@@ -61,11 +67,12 @@ static int add_tokens(const struct wish *w, struct json *context, struct err **e
     struct json *tokens = json_obj(w->p);
     if (!json_count(list))
         return 0;
-    json_for(list, one) {
+    json_for (list, one) {
         struct str audience = json_get_str(one, "audience"), token;
         struct jwt jwt;
         char when[TIME_MAX];
-        if (tokens_get(w->g, w->gp, account.n ? account : STR("default"), audience, json_get_int(one, "expirationSeconds", 3600), w->p, &token, e) < 0)
+        if (tokens_get(w->g, w->gp, account.n ? account : STR("default"), audience, json_get_int(one, "expirationSeconds", 3600), w->p,
+                &token, e) < 0)
             return -(int)(*e)->code;
         struct json *o = json_put_obj(w->p, tokens, audience.n ? audience : STR(""));
         json_set_str(w->p, o, STR("token"), token);
@@ -106,7 +113,8 @@ static void paths(const struct wish *w, struct csi_volume *v)
     struct str pv = json_str_at(w->pv, "metadata", "name", NULL), name = pv.n ? pv : w->volume;
     if (v->block) {
         v->staging = pool_printf(w->p, "%s/plugins/kubernetes.io/csi/volumeDevices/staging/%.*s", root, STR_ARG(name));
-        v->target = pool_printf(w->p, "%s/plugins/kubernetes.io/csi/volumeDevices/publish/%.*s/%.*s", root, STR_ARG(name), STR_ARG(w->gp->uid));
+        v->target =
+            pool_printf(w->p, "%s/plugins/kubernetes.io/csi/volumeDevices/publish/%.*s/%.*s", root, STR_ARG(name), STR_ARG(w->gp->uid));
         return;
     }
     v->staging = w->pv ? pool_printf(w->p, "%s/plugins/kubernetes.io/csi/%.*s/%.*s/globalmount", root, STR_ARG(w->driver),
@@ -117,7 +125,10 @@ static void paths(const struct wish *w, struct csi_volume *v)
 
 /* ---- attachment ---- */
 
-struct attachment { const struct wish *w; const struct json *found; };
+struct attachment {
+    const struct wish *w;
+    const struct json *found;
+};
 
 static bool look_at(void *arg, const struct mirror_item *it)
 {
@@ -126,7 +137,8 @@ static bool look_at(void *arg, const struct mirror_item *it)
     pool_hold(a->w->p, bytes_ref(it->bytes));
     if (json_parse(a->w->p, bytes_str(it->bytes), &(struct json_limits){.view = true}, &o, NULL) == 0 &&
         str_eq(json_str_at(o, "spec", "source", "persistentVolumeName", NULL), json_str_at(a->w->pv, "metadata", "name", NULL)) &&
-        str_eqz(json_str_at(o, "spec", "nodeName", NULL), a->w->g->o->node_name) && str_eq(json_str_at(o, "spec", "attacher", NULL), a->w->driver))
+        str_eqz(json_str_at(o, "spec", "nodeName", NULL), a->w->g->o->node_name) &&
+        str_eq(json_str_at(o, "spec", "attacher", NULL), a->w->driver))
         a->found = o;
     return a->found == NULL;
 }
@@ -175,7 +187,7 @@ static bool gives_group(const struct wish *w)
 {
     struct str policy = json_str_at(w->driver_object, "spec", "fsGroupPolicy", NULL);
     bool once = false;
-    json_for(json_path(w->pv, "spec", "accessModes", NULL), m)
+    json_for (json_path(w->pv, "spec", "accessModes", NULL), m)
         once = once || str_eqz(json_as_str(m), "ReadWriteOnce");
     if (str_eqz(policy, "File"))
         return true;
@@ -195,14 +207,16 @@ static int begin(const struct wish *w, const struct csi_volume *v, struct csi_mo
         publish.staging = STR("");
     m = m ? m : csi_mount_new(w->g->csi, w->gp->uid, w->volume, w->driver, v);
     csi_begin(m, w->d, &stage, &publish);
-    return m->why ? err_set(e, ERR_UNAVAILABLE, "%s", m->why) : err_set(e, ERR_UNAVAILABLE, "it is being mounted by driver %.*s", STR_ARG(w->driver));
+    return m->why ? err_set(e, ERR_UNAVAILABLE, "%s", m->why)
+                  : err_set(e, ERR_UNAVAILABLE, "it is being mounted by driver %.*s", STR_ARG(w->driver));
 }
 
 /* Made larger in the cluster (spec.capacity of the volume) and not yet here (status.capacity of its claim). */
 static void expand(const struct wish *w, struct csi_mount *m)
 {
     const struct json *ref = json_path(w->pv, "spec", "claimRef", NULL);
-    struct str ns = json_get_str(ref, "namespace"), name = json_get_str(ref, "name"), want = json_str_at(w->pv, "spec", "capacity", "storage", NULL);
+    struct str ns = json_get_str(ref, "namespace"), name = json_get_str(ref, "name"),
+               want = json_str_at(w->pv, "spec", "capacity", "storage", NULL);
     const struct json *claim = w->pv && w->d && w->d->expands ? mirror_tree(w->g, w->p, "/persistentvolumeclaims", ns, name) : NULL;
     struct str have = json_str_at(claim, "status", "capacity", "storage", NULL);
     struct quantity a, b;
@@ -216,7 +230,11 @@ static void expand(const struct wish *w, struct csi_mount *m)
 int csi_volume(struct gate *g, struct gpod *gp, const struct json *pv, const struct json *volume, struct node_volume *out, struct err **e)
 {
     _cleanup_(pool_freep) struct pool *p = pool_new();
-    struct wish w = {.g = g, .gp = gp, .p = p, .pv = pv, .src = pv ? json_path(pv, "spec", "csi", NULL) : json_get(volume, STR("csi")),
+    struct wish w = {.g = g,
+        .gp = gp,
+        .p = p,
+        .pv = pv,
+        .src = pv ? json_path(pv, "spec", "csi", NULL) : json_get(volume, STR("csi")),
         .volume = out->name};
     struct csi_mount *m = csi_mount_of(g->csi, gp->uid, out->name);
     struct csi_volume v;

@@ -1,6 +1,6 @@
-/* An archive of images that docker, podman, containerd and `sampan image import` read ("docker save"'s form): manifest.json, configs, layers.
- * The store keeps layers unpacked, so they are packed anew: the same files, owners, capabilities and whiteouts, but other bytes, and with
- * these other digests and another image id than the registry's. */
+/* An archive of images that docker, podman, containerd and `sampan image import` read ("docker save"'s form): manifest.json, configs,
+ * layers. The store keeps layers unpacked, so they are packed anew: the same files, owners, capabilities and whiteouts, but other bytes,
+ * and with these other digests and another image id than the registry's. */
 #include <archive.h>
 #include <archive_entry.h>
 #include <dirent.h>
@@ -55,7 +55,8 @@ static void copy_xattrs(int at, const char *name, struct archive_entry *x)
     _cleanup_(freep) char *path = xasprintf("/proc/self/fd/%d/%s", at, name);
     ssize_t n = llistxattr(path, names, sizeof names);
     for (char *one = names; n > 0 && one < names + n; one += strlen(one) + 1) {
-        ssize_t len = strncmp(one, "user.", 5) == 0 || strcmp(one, "security.capability") == 0 ? lgetxattr(path, one, value, sizeof value) : -1;
+        ssize_t len =
+            strncmp(one, "user.", 5) == 0 || strcmp(one, "security.capability") == 0 ? lgetxattr(path, one, value, sizeof value) : -1;
         if (len >= 0)
             archive_entry_xattr_add_entry(x, one, value, (size_t)len);
     }
@@ -151,7 +152,9 @@ static int put_one(struct packing *k, int at, const char *dir, const char *name,
 static int put_folder(struct packing *k, int dir, const char *above, int depth)
 {
     _cleanup_(closedirp) DIR *d = fdopendir(dir);
-    int r = !d ? err_errno(k->e, errno, "%s", above) : depth > DEPTH_MAX ? err_set(k->e, ERR_LIMIT, "folders nested more than %d deep", DEPTH_MAX) : 0;
+    int r = !d                  ? err_errno(k->e, errno, "%s", above)
+            : depth > DEPTH_MAX ? err_set(k->e, ERR_LIMIT, "folders nested more than %d deep", DEPTH_MAX)
+                                : 0;
     for (struct dirent *x; r == 0 && (x = readdir(d));)
         if (!str_eqz(STR("."), x->d_name) && !str_eqz(STR(".."), x->d_name))
             r = put_one(k, dirfd(d), above, x->d_name, depth);
@@ -186,7 +189,8 @@ static int pack_layer(struct image_store *s, struct str digest, int to, char hex
 
 /* ---- the archive around them ---- */
 
-struct export {
+struct export
+{
     struct image_store *s;
     struct pool *p;
     struct archive *a;
@@ -246,7 +250,10 @@ static struct str config_text(struct pool *p, const struct image *i, const struc
 {
     const struct image_config *c = &i->config;
     struct json *doc = json_obj(p), *config = json_put_obj(p, doc, STR("config")), *rootfs = json_put_obj(p, doc, STR("rootfs"));
-    const struct { const char *key; struct str value; } texts[] = {{"WorkingDir", c->working_dir}, {"User", c->user}, {"StopSignal", c->stop_signal}};
+    const struct {
+        const char *key;
+        struct str value;
+    } texts[] = {{"WorkingDir", c->working_dir}, {"User", c->user}, {"StopSignal", c->stop_signal}};
     json_set_str(p, doc, STR("os"), c->os.n ? c->os : STR("linux"));
     json_set_str(p, doc, STR("architecture"), c->arch);
     put_strings(p, config, "Entrypoint", c->entrypoint, c->nentrypoint);
@@ -286,7 +293,8 @@ static int put_all(struct export *x, const struct str *refs, size_t n, struct er
         _cleanup_(buf_clear) struct buf name = BUF_INIT;
         if (!i)
             return err_set(e, ERR_NOT_FOUND, "image \"%.*s\" is not here", STR_ARG(refs[k]));
-        bool by_name = image_ref_normalize(refs[k], &name, NULL) == 0 && map_get(&x->s->by_name, buf_str(&name)) && str_chr(buf_str(&name), '@') < 0;
+        bool by_name =
+            image_ref_normalize(refs[k], &name, NULL) == 0 && map_get(&x->s->by_name, buf_str(&name)) && str_chr(buf_str(&name), '@') < 0;
         int r = put_image(x, i, by_name ? pool_str(x->p, buf_str(&name)) : STR_NULL, e);
         if (r < 0)
             return err_wrap(e, "%.*s", STR_ARG(refs[k])), r;

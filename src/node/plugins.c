@@ -5,8 +5,8 @@
  *     <root>/plugins/kubernetes.io/csi/...          staging folders and block devices
  *     <root>/pods/<uid>/volumes/kubernetes.io~csi/<volume>/mount
  *
- * node speaks to none of them: it connects sockets for gate, which speaks gRPC, and makes and removes the (empty) folders that plugins mount
- * on. Everything stays below <root>, and no link in it is followed. */
+ * node speaks to none of them: it connects sockets for gate, which speaks gRPC, and makes and removes the (empty) folders that plugins
+ * mount on. Everything stays below <root>, and no link in it is followed. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -31,7 +31,7 @@ int storage_provide(struct pod *p, struct err **e)
 
 static bool in_use(struct node *n, struct str path)
 {
-    map_for(&n->pods, it) {
+    map_for (&n->pods, it) {
         const struct pod *p = it->value;
         for (size_t i = 0; p->state != PS_GONE && i < p->spec.nvolumes; i++)
             if (p->spec.volumes[i].kind == VOL_PROVISIONED && str_eq(p->spec.volumes[i].path, path))

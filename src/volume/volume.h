@@ -20,7 +20,8 @@ struct volume_file { struct str path, data; uint32_t mode; int64_t uid; /* -1: r
 struct volume {
     struct str name;
     enum volume_kind kind;
-    struct str path, path_type;      /* HOST_PATH, LOCAL, PROVISIONED, CSI: absolute, no ".."; EMPTY_DIR: path_type HugePages-<size> */
+    /* HOST_PATH, LOCAL, PROVISIONED, CSI: absolute, no ".."; EMPTY_DIR: path_type HugePages-<size> */
+    struct str path, path_type;
     bool in_memory;                  /* EMPTY_DIR, FILES */
     bool give;                       /* CSI: fs_group is for it too */
     bool on_mismatch;                /* LOCAL, CSI: fs_group is given to all of it only when its top folder has another */

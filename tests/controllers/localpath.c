@@ -41,7 +41,8 @@ TEST(a_claim_with_a_node_gets_a_folder_tied_to_it_and_is_bound)
     _cleanup_(freep) char *want = xasprintf("pvc-%s", uid), *path = xasprintf("/base/pvc-%s_default_c", uid);
     EQ_Z(name, want);
     EQ_STR(world_str(&w, "/persistentvolumes", "", name, "/spec/hostPath/path"), str_of(path));
-    EQ_STR(world_str(&w, "/persistentvolumes", "", name, "/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0/values/0"), STR("n1"));
+    EQ_STR(world_str(&w, "/persistentvolumes", "", name, "/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0/values/0"),
+        STR("n1"));
     EQ_STR(world_str(&w, "/persistentvolumes", "", name, "/status/phase"), STR("Bound"));
     OK(world_event(&w, "default", "ProvisioningSucceeded"));
     /* released: its node removes it; once the node is no more nobody else could */

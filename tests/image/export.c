@@ -11,10 +11,13 @@
 TEST(an_exported_image_is_the_same_when_it_is_imported_again)
 {
     const char *dir = image_test_dir();
-    image_test_sh("cd %s && mkdir -p r/d/e r/tmp && echo hello > r/file && ln r/file r/hard && ln -s ../file r/d/link && touch r/.wh.gone r/d/e/.wh..wh..opq && "
-                  "cp /bin/true r/ping && chown 5:6 r/ping && chmod 4755 r/ping && chmod 1777 r/tmp && setcap cap_net_raw+ep r/ping && mkfifo r/fifo && "
+    image_test_sh("cd %s && mkdir -p r/d/e r/tmp && echo hello > r/file && ln r/file r/hard && ln -s ../file r/d/link && touch r/.wh.gone "
+                  "r/d/e/.wh..wh..opq && "
+                  "cp /bin/true r/ping && chown 5:6 r/ping && chmod 4755 r/ping && chmod 1777 r/tmp && setcap cap_net_raw+ep r/ping && "
+                  "mkfifo r/fifo && "
                   "tar --format=pax --xattrs --xattrs-include='*' -C r -cf l.tar . && "
-                  "%s/tests/image/mkimage.sh a.tar from:1 l.tar '{\"Entrypoint\":[\"/ping\"],\"Env\":[\"A=b\"],\"User\":\"5\",\"WorkingDir\":\"/d\"}'",
+                  "%s/tests/image/mkimage.sh a.tar from:1 l.tar "
+                  "'{\"Entrypoint\":[\"/ping\"],\"Env\":[\"A=b\"],\"User\":\"5\",\"WorkingDir\":\"/d\"}'",
         dir, SAMPAN_SOURCE);
     _cleanup_(image_store_freep) struct image_store *s = image_test_store(dir);
     image_test_import(s, "a.tar", NULL);

@@ -10,8 +10,8 @@
 
 TEST(only_paths_with_the_name_of_a_provisioned_volume_are_touched)
 {
-    static const char *const bad[] = {"", "/", "/etc", "/a/../" NAME, NAME, "/s/pvc-x_default_data", "/s/" NAME "/more", "/s/pvc-0A1B2C3D-0000-4000-8000-0123456789ab_a_b",
-        "/s/pvc-0a1b2c3d-0000-4000-8000-0123456789ab", "/s/./" NAME};
+    static const char *const bad[] = {"", "/", "/etc", "/a/../" NAME, NAME, "/s/pvc-x_default_data", "/s/" NAME "/more",
+        "/s/pvc-0A1B2C3D-0000-4000-8000-0123456789ab_a_b", "/s/pvc-0a1b2c3d-0000-4000-8000-0123456789ab", "/s/./" NAME};
     OK(volume_provisioned_path_ok(STR("/var/lib/sampan/storage/" NAME)));
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         _cleanup_(err_freep) struct err *e = NULL, *e2 = NULL;
@@ -25,8 +25,9 @@ TEST(only_paths_with_the_name_of_a_provisioned_volume_are_touched)
 TEST(a_folder_is_made_once_for_everybody_and_removed_with_what_is_in_it)
 {
     _cleanup_(err_freep) struct err *e = NULL;
-    _cleanup_(freep) char *base = xasprintf("%s/storage", test_tmpdir()), *path = xasprintf("%s/" NAME, base), *file = xasprintf("%s/f", path),
-                          *out = xasprintf("%s/kept", test_tmpdir()), *link = xasprintf("%s/link", path), *inside = xasprintf("%s/x", out);
+    _cleanup_(freep) char *base = xasprintf("%s/storage", test_tmpdir()), *path = xasprintf("%s/" NAME, base),
+                          *file = xasprintf("%s/f", path), *out = xasprintf("%s/kept", test_tmpdir()), *link = xasprintf("%s/link", path),
+                          *inside = xasprintf("%s/x", out);
     bool fresh = false, limited = true;
     struct stat st;
     FINE(volume_provision(str_of(path), 0, &fresh, &limited, &e), e);
