@@ -196,6 +196,20 @@ int node_proxy(struct call *c, struct err **e)
     return to_node(c, name, STR_NULL, rest_of(c), true, e);
 }
 
+/* A page asked for at ".../proxy" is at ".../proxy/", else its relative links would lead beside it. As the API server does it, for GET and HEAD. */
+static bool to_folder(struct call *c)
+{
+    bool read = str_eqz(c->rq->method, "GET") || str_eqz(c->rq->method, "HEAD");
+    if (!read || c->rq->protocol.n || !str_ends(c->rq->path, STR("/proxy")))
+        return false;
+    struct str to = pool_printf(
+        c->rq->pool, "%.*s/%s%.*s", STR_ARG(c->rq->path), c->rq->query.n ? "?" : "", STR_ARG(c->rq->query));
+    metrics_count(c->api, c, 301);
+    struct http_req *rq = call_hand_over(c);
+    http_reply(rq, 301, &(struct http_header){STR("location"), to}, 1, NULL);
+    return true;
+}
+
 /* "[https:]name[:port]" */
 static void split_target(struct str s, struct str *scheme, struct str *name, struct str *port)
 {
@@ -252,6 +266,8 @@ int pod_proxy(struct call *c, struct err **e)
     if (read_pod(c, &o, &pod, e) < 0)
         return -(*e)->code;
     struct str ip = json_str_at(pod, "status", "podIP", NULL), node = json_str_at(pod, "spec", "nodeName", NULL);
+    if (to_folder(c))
+        return CALL_WAIT;
     if (str_empty(ip) || str_empty(node))
         return err_set(e, ERR_BAD_REQUEST, "address not allowed");
     if (proxy_path(c, scheme, ip, named_port(pod, port), &path, e) < 0)
@@ -299,6 +315,8 @@ int service_proxy(struct call *c, struct err **e)
     struct json *svc;
     if (!o)
         return call_not_found(c, c->ri.name, e);
+    if (to_folder(c))
+        return CALL_WAIT;
     pool_hold_obj(c->pool, obj_ref(o));
     if (obj_parse(o, c->pool, &svc, e) < 0)
         return -(*e)->code;
