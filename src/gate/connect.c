@@ -215,7 +215,7 @@ static void on_trust(void *arg, const struct endpoint *ep, const struct err *why
         .info = STR("{\"version\":\"" SAMPAN_VERSION "\"}"),
         .handler = handle,
         .handler_arg = c,
-        .idle_ns = 10 * NS_PER_S,
+        .idle_ns = (g->o->hub_heartbeat_s ? g->o->hub_heartbeat_s : 10) * NS_PER_S,
         .on_state = on_state,
         .arg = c,
     };

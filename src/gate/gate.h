@@ -30,6 +30,7 @@ struct gate_options {
     /* the hub, if one was joined */
     const char *hub;             /* https://host[:port] */
     struct str hub_token;
+    int64_t hub_heartbeat_s;     /* how long the uplink to it may be silent; 0: 10 s */
     const char *kubeconfig;      /* connect: of the cluster; NULL: the service account of the pod we run in, or api_socket */
     const char *user;            /* whose rights are left after start; NULL: stay */
 };

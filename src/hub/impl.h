@@ -15,6 +15,7 @@ struct link {
     struct hub *hub;
     struct uplink_peer *peer;
     struct loop *loop;
+    pthread_t thread;           /* that runs it */
     char *cluster;
     char *version;              /* of its Kubernetes, from its /version; NULL: not known yet */
     struct http_call *asking;

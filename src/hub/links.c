@@ -54,7 +54,10 @@ struct http_client *links_client(struct hub *h, struct str cluster, struct loop 
         client = uplink_peer_client(k->peer);
         *loop = k->loop;
     }
+    bool ours = client && pthread_equal(k->thread, pthread_self());
     pthread_mutex_unlock(&h->lock);
+    if (ours) /* nobody else ends it meanwhile */
+        uplink_peer_probe(k->peer);
     return client;
 }
 
@@ -264,7 +267,7 @@ static void on_hello(void *arg, struct uplink_peer *peer, const struct uplink_wh
         return;
     }
     struct link *k = xcalloc(1, sizeof *k);
-    *k = (struct link){.hub = h, .peer = peer, .loop = stream_loop(who->conn), .cluster = str_dup(cluster)};
+    *k = (struct link){.hub = h, .peer = peer, .loop = stream_loop(who->conn), .thread = pthread_self(), .cluster = str_dup(cluster)};
     uplink_peer_set_user(peer, k);
     if (bind)
         bind_key(k, pool_str(p, who->key_id));

@@ -13,7 +13,7 @@ struct options {
     char *config, *data_dir, *run_dir, *log_level, *user;
     /* server and hub */
     char *bind_address, *advertise_address, *write_kubeconfig, *write_kubeconfig_mode, *write_kubeconfig_group;
-    int64_t https_listen_port;
+    int64_t https_listen_port, hub_heartbeat;
     struct strs tls_san, disable, apiserver_arg;
     char *local_storage_path;
     char *cluster_cidr, *service_cidr, *cluster_dns, *cluster_domain;

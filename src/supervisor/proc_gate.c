@@ -87,6 +87,7 @@ int proc_gate(const struct options *o, const struct layout *l, const struct proc
         .mirrors_only = o->disable_default_registry_endpoint,
         .hub = o->hub,
         .hub_token = str_of(o->hub_token),
+        .hub_heartbeat_s = o->hub_heartbeat,
         .kubeconfig = kubeconfig,
     };
     return gate_main(&g, lock, &ld);

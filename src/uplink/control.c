@@ -97,7 +97,7 @@ static void on_timer(struct timer *t)
 
 void control_probe(struct control *c)
 {
-    if (c->gone)
+    if (c->gone || c->probing)
         return;
     struct loop *l = stream_loop(c->stream);
     c->probing = true;

@@ -9,7 +9,9 @@
 
 #define MESSAGE_MAX (1u << 20)
 #define HANDSHAKE_LIMIT (15 * NS_PER_S)
-#define IDLE_NS (12 * NS_PER_S)
+#define IDLE_NS (12 * NS_PER_S) /* of a lower side that says nothing about it */
+#define IDLE_MOST_MS 600000
+#define PROBE_AFTER (5 * NS_PER_S)
 #define ACTIVE_NS (5 * NS_PER_S)
 #define INVENTORY_MAX 1000000
 #define EXPORTER_LABEL "EXPORTER-sampan-uplink"
@@ -40,6 +42,7 @@ struct uplink_peer {
     size_t ninventory;
     struct pool *inventory_pool;
     void (*on_drain)(void *arg, struct uplink_peer *p);
+    int64_t idle;  /* how long it may say nothing */
     int64_t heard; /* of a link that has ended */
     bool told;     /* on_hello was called, so on_closed is owed */
 };
@@ -197,7 +200,7 @@ static void on_control_open(void *arg, struct stream *s, const struct http_respo
         return;
     }
     timer_del(&p->timer);
-    p->control = control_new(s, IDLE_NS, ACTIVE_NS, &ops, p);
+    p->control = control_new(s, p->idle, ACTIVE_NS, &ops, p);
     p->state = PEER_CONNECTED;
     p->c.on_connected(p->c.arg, p);
 }
@@ -257,6 +260,13 @@ static int send_answer(struct uplink_peer *p, struct err **e)
     return 0;
 }
 
+/* The lower side speaks at least that often; a quarter more, and it is asked. So one side pays for the liveness of both. */
+static int64_t idle_of(uint64_t ms)
+{
+    int64_t ns = (int64_t)MIN(ms, (uint64_t)IDLE_MOST_MS) * NS_PER_MS;
+    return ms ? ns + MAX(ns / 4, 2 * NS_PER_S) : IDLE_NS;
+}
+
 static int on_hello(struct uplink_peer *p, struct str body, struct err **e)
 {
     struct up_hello h = {0};
@@ -271,6 +281,7 @@ static int on_hello(struct uplink_peer *p, struct str body, struct err **e)
     if (key_public_bytes(p->c.key, raw, e) < 0)
         return -ERR_INTERNAL;
     random_bytes(nonce, PROOF_NONCE);
+    p->idle = idle_of(h.idle_ms);
     p->key_id = str_dup(key_id(p->key));
     p->who = (struct uplink_who){
         .key_id = str_of(p->key_id), .public_key = h.public_key, .view = h.view, .name = h.name, .info = h.info, .conn = p->below};
@@ -373,6 +384,11 @@ struct http_client *uplink_peer_client(struct uplink_peer *p)
 int64_t uplink_peer_seen(const struct uplink_peer *p)
 {
     return p->control ? control_heard(p->control) : p->heard;
+}
+void uplink_peer_probe(struct uplink_peer *p)
+{
+    if (p->control && loop_now(p->c.loop) - control_heard(p->control) > PROBE_AFTER)
+        control_probe(p->control);
 }
 size_t uplink_peer_queued(const struct uplink_peer *p)
 {

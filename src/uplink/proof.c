@@ -12,6 +12,7 @@ static const struct wire_field hello_fields[] = {
     WIRE_I64(struct up_hello, epoch),
     WIRE_I64(struct up_hello, rev),
     WIRE_BOOL(struct up_hello, bound),
+    WIRE_U64(struct up_hello, idle_ms),
     WIRE_END,
 };
 const struct wire_type up_hello_type = {"hello", sizeof(struct up_hello), hello_fields};

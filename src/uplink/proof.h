@@ -19,6 +19,7 @@ struct up_hello {
     struct str public_key, nonce, view, name, info, store_uid;
     int64_t epoch, rev;
     bool bound;
+    uint64_t idle_ms; /* how long the lower side may say nothing; 0: it does not say (older ones) */
 };
 struct up_answer { uint64_t version; struct str public_key, nonce, store_uid; int64_t epoch, now; struct str signature; };
 struct up_proof { struct str signature, token; };

@@ -497,6 +497,7 @@ static int say_hello(struct uplink *u, struct err **e)
         .epoch = cut.epoch,
         .rev = cut.rev,
         .bound = exporter_of(u, exporter).n != 0,
+        .idle_ms = (uint64_t)(u->c.idle_ns / NS_PER_MS),
     };
     wire_encode(&up_hello_type, &h, &u->hello);
     ws_send(u->ws, WS_BINARY, u->hello.p, u->hello.n);

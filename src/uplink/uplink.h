@@ -105,6 +105,7 @@ struct str uplink_peer_name(const struct uplink_peer *p);             /* as admi
 struct str uplink_peer_key_id(const struct uplink_peer *p);
 struct http_client *uplink_peer_client(struct uplink_peer *p);        /* for requests downwards; NULL before on_connected */
 int64_t uplink_peer_seen(const struct uplink_peer *p);                /* clock_mono of the last sign of life */
+void uplink_peer_probe(struct uplink_peer *p);                        /* before a request goes down a link that was silent for a while: a dead one is found within seconds, not at its next turn */
 size_t uplink_peer_queued(const struct uplink_peer *p);               /* bytes on the control stream: the mirror's sender waits above 256 KiB */
 void uplink_peer_on_drain(struct uplink_peer *p, void (*fn)(void *arg, struct uplink_peer *p));
 
