@@ -65,7 +65,8 @@ int volume_provision(struct str path, int64_t size, bool *fresh, bool *limited, 
 /* With all that is in it, not across mounts, not through links. Blocking. What is not there is fine. */
 int volume_unprovision(struct str path, struct err **e) _must_check_;
 
-/* Below base, never out of it whatever links stand there: a descriptor (O_PATH, through no link at all); folders, mode 0750; the removal of an empty folder (or of the file that a device
+/* Below base, never out of it whatever links stand there: a descriptor (O_PATH, through no link at all); folders, mode 0750; the removal of
+ * an empty folder (or of the file that a device
  * was shown at) and of the folders around it that are empty then, but for the first below base. What is not there is removed already. */
 int volume_open_beneath(const char *base, struct str path, struct err **e) _must_check_;
 int volume_make_beneath(const char *base, struct str path, struct err **e) _must_check_;
