@@ -11,7 +11,7 @@ enum { SLICE = 200 /* instances deleted in one turn */ };
 struct entry { /* one CRD that is served */
     struct schema_pack *pack;
     struct str storage; /* in the pack */
-    int64_t generation;
+    int64_t generation, rev; /* of the CRD that the pack holds */
     bool ending;
 };
 
@@ -152,11 +152,20 @@ static int storage_of(struct crds *c, const struct schema_resource *r, struct er
     return 0;
 }
 
+static bool in_use(const struct schema_pack *p)
+{
+    for (size_t i = 0; i < p->nrows; i++)
+        if (p->types[i]->root)
+            return true;
+    return false;
+}
+
 /* Serves what the CRD says now. */
 static int serve(struct crds *c, const struct obj *o, const struct json *doc, struct err **e)
 {
     struct entry *have = map_get(&c->entries, o->name);
-    if (have && have->generation == o->generation && have->ending == (o->deleted != 0))
+    bool same = have && have->generation == o->generation && have->ending == (o->deleted != 0);
+    if (same && (have->rev == o->rev || in_use(have->pack))) /* an idle pack lets the older copy of the CRD go */
         return 0;
     struct schema_pack *pack = crd_pack_new(o, doc);
     if (!pack)
@@ -166,7 +175,7 @@ static int serve(struct crds *c, const struct obj *o, const struct json *doc, st
         return -(*e)->code;
     }
     struct entry *x = xcalloc(1, sizeof *x);
-    *x = (struct entry){.pack = pack, .storage = pack->rows[0].storage, .generation = o->generation, .ending = o->deleted != 0};
+    *x = (struct entry){.pack = pack, .storage = pack->rows[0].storage, .generation = o->generation, .rev = o->rev, .ending = o->deleted != 0};
     void *old = map_put(&c->entries, o->name, x);
     if (old)
         entry_free(old);
