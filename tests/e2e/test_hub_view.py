@@ -137,6 +137,8 @@ data: {verbs: "get, list, watch", namespaces: "default"}
 
 
 def test_what_was_last_known_answers_while_the_cluster_is_away(hub, site):
+    wait_for("its row", lambda: [r for r in rows(hub, "pods", q="till") if r["state"] == "Running"])
+    wait_for("its sum", lambda: status(hub).get("nodeCount") == 1)
     site.host.cut()
     try:
         wait_for("Disconnected", lambda: any(c["type"] == "Connected" and c["status"] == "False" for c in status(hub)["conditions"]), 40)
