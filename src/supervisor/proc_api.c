@@ -8,6 +8,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/api.h"
@@ -417,7 +418,9 @@ static int prepare_audit(struct api_proc *p, struct err **e)
     if (file_exists(p->audit_folder))
         return 0;
     struct passwd *pw = p->o->user && geteuid() == 0 ? getpwnam(p->o->user) : NULL;
-    if (dir_make(p->audit_folder, 0700, e) < 0 || (pw && chown(p->audit_folder, pw->pw_uid, pw->pw_gid) < 0))
+    /* the folders above it stay root's, and passable; the log's own is the user's alone */
+    if (dir_make(p->audit_folder, 0755, e) < 0 || chmod(p->audit_folder, 0700) < 0 ||
+        (pw && chown(p->audit_folder, pw->pw_uid, pw->pw_gid) < 0))
         return e && *e ? err_wrap(e, "--kube-apiserver-arg: audit-log-path") : err_errno(e, errno, "%s", p->audit_folder);
     return 0;
 }

@@ -24,7 +24,7 @@ def audited(lab, tmp_path_factory):
     policy = tmp_path_factory.mktemp("policy") / "audit.yaml"
     policy.write_text(POLICY)
     os.chmod(policy, 0o600)
-    log = os.path.join(lab.folder, "audit-logs", "audit.log")
+    log = os.path.join(lab.folder, "logs", "audit", "audit.log")
     args = [f"audit-policy-file={policy}", f"audit-log-path={log}", "audit-log-maxsize=1", "audit-log-maxbackup=1"]
     server = lab.server("aud", "--disable-agent", *[f"--kube-apiserver-arg={a}" for a in args], image=False)
 
