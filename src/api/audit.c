@@ -21,19 +21,17 @@ struct audit {
     pthread_mutex_t lock;
     char *path;
     int fd;
-    int64_t size, limit, max_age, complained;
+    int64_t limit, max_age, complained;
     unsigned backups;
 };
 
 static int reopen(struct audit *a, struct err **e)
 {
-    struct stat st;
     if (a->fd >= 0)
         close(a->fd);
     a->fd = open(a->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (a->fd < 0)
         return err_errno(e, errno, "--audit-log-path: %s", a->path);
-    a->size = fstat(a->fd, &st) == 0 ? st.st_size : 0;
     return 0;
 }
 
@@ -127,12 +125,11 @@ static void put_aside(struct audit *a)
 static void put_line(struct audit *a, struct str line)
 {
     pthread_mutex_lock(&a->lock);
-    if (a->size && a->size + (int64_t)line.n > a->limit)
+    struct stat st;
+    if (a->fd >= 0 && fstat(a->fd, &st) == 0 && st.st_size && (int64_t)st.st_size + (int64_t)line.n > a->limit)
         put_aside(a);
     ssize_t n = a->fd >= 0 ? write(a->fd, line.p, line.n) : -1;
     int why = errno;
-    if (n > 0)
-        a->size += n;
     int64_t now = clock_mono(a->clock);
     bool tell = n != (ssize_t)line.n && (!a->complained || now - a->complained > 60 * NS_PER_S);
     if (tell)
