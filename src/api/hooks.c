@@ -14,9 +14,22 @@ struct config {
 
 struct hooks {
     pthread_mutex_t lock;
+    struct store_res *_Atomic res[HOOK_SOURCES]; /* found once: every write asks for their revisions */
     struct config *config;
     struct policies *policies;
 };
+
+struct store_res *hooks_source(struct api *a, enum hook_source i)
+{
+    static const char *const names[HOOK_SOURCES] = {"mutatingwebhookconfigurations", "validatingwebhookconfigurations", "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings"};
+    struct store_res *r = a->hooks->res[i];
+    char name[96];
+    if (r)
+        return r;
+    snprintf(name, sizeof name, "admissionregistration.k8s.io/%s", names[i]);
+    return a->hooks->res[i] = store_find(a->store, str_of(name));
+}
 
 struct policies **hooks_policies(struct hooks *h)
 {
@@ -133,9 +146,6 @@ static void hook_compile(struct pool *p, const struct json *w, struct str config
     h->nconditions = hook_conditions_compile(p, json_get(w, STR("matchConditions")), &h->conditions);
 }
 
-static const char *const sources[] = {
-    "admissionregistration.k8s.io/mutatingwebhookconfigurations", "admissionregistration.k8s.io/validatingwebhookconfigurations"};
-
 static void config_add(struct config *k, struct store_view *v, struct store_res *res, bool mutating, size_t *cap)
 {
     struct store_iter it;
@@ -160,7 +170,7 @@ static void config_add(struct config *k, struct store_view *v, struct store_res 
 static struct config *config_now(struct call *c)
 {
     struct hooks *h = c->api->hooks;
-    struct store_res *res[2] = {store_find(c->api->store, str_of(sources[0])), store_find(c->api->store, str_of(sources[1]))};
+    struct store_res *res[2] = {hooks_source(c->api, HOOK_MUTATING), hooks_source(c->api, HOOK_VALIDATING)};
     if (!res[0] || !res[1])
         return NULL;
     _cleanup_(store_view_unrefp) struct store_view *v = store_view(c->api->store);

@@ -14,6 +14,9 @@
 #include "api/impl.h"
 
 struct hooks;
+/* What configures them; NULL: this registry has none (the hub). */
+enum hook_source { HOOK_MUTATING, HOOK_VALIDATING, HOOK_VALIDATING_POLICIES, HOOK_VALIDATING_BINDINGS, HOOK_MUTATING_POLICIES, HOOK_MUTATING_BINDINGS, HOOK_SOURCES };
+struct store_res *hooks_source(struct api *a, enum hook_source i);
 struct hooks *hooks_new(void);
 void hooks_free(struct hooks *h);
 

@@ -45,9 +45,6 @@ struct policies {
     size_t n;
 };
 
-static const char *const sources[] = {"admissionregistration.k8s.io/validatingadmissionpolicies", "admissionregistration.k8s.io/validatingadmissionpolicybindings",
-    "admissionregistration.k8s.io/mutatingadmissionpolicies", "admissionregistration.k8s.io/mutatingadmissionpolicybindings"};
-
 /* ---- compiling ---- */
 
 static void free_cel(void *c)
@@ -161,7 +158,7 @@ static struct policies *policies_now(struct call *c)
     int64_t revs[4];
     bool any = false;
     for (size_t i = 0; i < 4; i++)
-        if (!(res[i] = store_find(c->api->store, str_of(sources[i]))))
+        if (!(res[i] = hooks_source(c->api, HOOK_VALIDATING_POLICIES + i)))
             return NULL;
     _cleanup_(store_view_unrefp) struct store_view *v = store_view(c->api->store);
     for (size_t i = 0; i < 4; i++)
