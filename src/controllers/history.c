@@ -20,13 +20,17 @@ static void read_revision(struct sync *s, struct revision *r, const struct obj *
     r->hash = obj_label(o, HASH_LABEL);
 }
 
-/* What is kept: the template, to be put in the place of another as a whole. */
+/* What is kept: the template, to be put in the place of another as a whole. Members stand in order of their keys, byte for byte as
+ * kube-controller-manager writes them: clients compare the bytes. */
 static struct json *data_of(struct sync *s, const struct json *tree)
 {
     struct json *data = json_obj(s->pool), *spec = json_put_obj(s->pool, data, STR("spec"));
     struct json *template = json_set(s->pool, spec, STR("template"), json_clone(s->pool, json_path(tree, "spec", "template", NULL)));
+    struct buf text = BUF_INIT;
+    struct json *sorted;
     json_set_str(s->pool, template, STR("$patch"), STR("replace"));
-    return data;
+    json_sorted(&text, data);
+    return json_parse(s->pool, buf_to_pool(&text, s->pool), NULL, &sorted, NULL) == 0 ? sorted : data;
 }
 
 static int make(struct sync *s, enum ctl_resource kind, const struct obj *owner, const struct json *tree, int64_t number, bool full_name,

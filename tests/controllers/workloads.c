@@ -91,6 +91,9 @@ TEST(a_daemon_set_puts_one_pod_on_each_node_that_may_have_it)
     world_run(&w);
     EQ(world_count(&w, "/pods", "default"), 2);
     EQ(world_int(&w, "apps/daemonsets", "default", "d", "/status/desiredNumberScheduled"), 2);
+    struct str revision = world_nth(&w, "apps/controllerrevisions", "default", 0)->json;
+    OK(str_find(revision, STR("\"data\":{\"spec\":{\"template\":{\"$patch\":\"replace\",\"metadata\":{\"labels\":{\"app\":\"d\"}},\"spec\":{\"containers\":[{\"image\":\"a:1\","
+                                    "\"imagePullPolicy\":\"IfNotPresent\",\"name\":\"c\",\"resources\":{},")) >= 0); /* as Go writes it: clients compare bytes */
     struct str text = world_nth(&w, "/pods", "default", 0)->json;
     OK(str_find(text, STR("\"matchFields\":[{\"key\":\"metadata.name\",\"operator\":\"In\",\"values\":[\"n")) >= 0);
     world_node(&w, "n3", true);
