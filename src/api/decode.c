@@ -27,7 +27,7 @@ int decode_options(struct call *c, struct err **e)
         return invalid_option(e, "fieldValidation", fv, "\"Ignore\", \"Strict\", \"Warn\"");
     struct str timeout = call_query(c, "timeout");
     int64_t ns;
-    if (!str_empty(timeout) && c->ri.verb != VERB_WATCH && c->ri.resource && !(c->sub && !c->sub->type) &&
+    if (!str_empty(timeout) && c->ri.verb != VERB_WATCH && !(c->sub && !c->sub->type) &&
         (!proto_duration_parse(timeout, &ns) || ns < 0))
         return err_set(e, ERR_BAD_REQUEST, "invalid timeout specified in the request URL: \"%.*s\"", STR_ARG(timeout));
     if (manager.n > 128)

@@ -16,7 +16,7 @@ static struct str resource_of(struct pool *p, struct str key)
     }
     if (str_starts(key, STR("services.")))
         return STR("/services");
-    if (str_ends(key, STR("requests.storage")))
+    if (str_ends(key, STR("requests.storage")) || str_find(key, STR(".storageclass.storage.k8s.io/")) > 0)
         return STR("/persistentvolumeclaims");
     if (str_starts(key, STR("requests.")) || str_starts(key, STR("limits.")) || str_eqz(key, "cpu") || str_eqz(key, "memory") ||
         str_eqz(key, "ephemeral-storage"))
