@@ -26,7 +26,7 @@ void admission_expression(struct str text, const struct json *old, const char *c
         ferr_required(e, at, "");
         return;
     }
-    for (; vars[n] && n < VARS_MAX; n++)
+    for (; n < VARS_MAX && vars[n]; n++)
         decl[n] = (struct cel_decl){str_of(vars[n]), NULL};
     if (cel_parse(text, &c, &why) < 0 || cel_check(c, decl, n, NULL, &why) < 0) {
         struct buf b = BUF_INIT;
