@@ -119,8 +119,12 @@ static int on_addresses(struct gate *g, struct str body, struct err **e)
         kept[i] = pool_str(g->hello_pool, m.addresses[i]);
     g->hello.addresses = kept;
     g->hello.naddresses = m.naddresses;
-    if (!g->o->node_ip && m.naddresses)
+    if (!g->o->node_ip && m.naddresses) {
+        bool other = !str_eqz(m.addresses[0], g->host_ip);
         snprintf(g->host_ip, sizeof g->host_ip, "%.*s", STR_ARG(m.addresses[0]));
+        if (other && g->uplink && !g->o->api_socket)
+            uplink_redial(g->uplink, NULL); /* the connection from the old address is dead, and would be noticed only after its silence */
+    }
     g->config_dirty = g->all_dirty = true;
     cluster_node_changed(g);
     return 0;
@@ -256,7 +260,7 @@ static void send_config(struct gate *g)
         return;
     struct node_config c = {
         .node_name = str_of(o->node_name),
-        .node_ip = str_of(o->node_ip),
+        .node_ip = str_of(g->host_ip), /* --node-ip, or what the host has now: the overlay starts from it */
         .pod_cidr = str_of(g->pod_cidr),
         .cluster_cidr = str_of(o->cluster_cidr),
         .service_cidr = str_of(o->service_cidr),

@@ -3,7 +3,7 @@ import os
 import time
 
 import pytest
-from lab.lab import wait_for
+from lab.lab import Process, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +261,28 @@ def test_a_cut_way_between_nodes_is_told_and_a_narrow_one_measured(lab, nodes):
         wait_for("a smaller MTU on the route", lambda: "mtu 1370" in lab.host("a").run("ip", "route", "show", "10.42.1.0/24"), 90)
     finally:
         host.run("nft", "delete", "table", "inet", "narrow")
+
+
+def test_a_node_without_a_given_address_finds_its_own_and_all_follow_when_it_changes(lab, nodes):
+    host, new = lab.host("c"), lab.host("c").ip.rsplit(".", 1)[0] + ".199"
+    c = Process(lab, host, "agent", ["--server", f"https://{nodes.host.ip}:6443", "--token", nodes.token(), "--node-name", "c", "--cgroup-root", f"sampan-{lab.tag}-c"])
+    c.put_image(lab.image)
+    c.start()
+    nodes.wait_node_ready("c")
+    nodes.apply(WEB.format(name="web-c", node="c").replace("app: web", "app: third"), "-n", "net")
+    ip = nodes.wait_pods_ready("net", "app=third", 1)[0]["status"]["podIP"]
+    told = lambda: nodes.get("node", "c")["status"]["addresses"][0]["address"]
+    answers = lambda: page(lab.host("a"), f"http://{ip}:8080/") == "web-c"
+    assert told() == host.ip
+    wait_for("packets to the third node", answers)
+    before = c.children()
+    host.run("ip", "addr", "del", f"{host.ip}/24", "dev", "eth0")
+    host.run("ip", "addr", "add", f"{new}/24", "dev", "eth0")
+    wait_for("the new address", lambda: told() == new)
+    wait_for("packets go there", answers)
+    assert inside(nodes, "client-c", "wget", "-qO-", "http://web/").strip() in ("web-a", "web-b")
+    assert c.children() == before
+    nodes.kubectl("delete", "pod", "web-c", "client-c", "-n", "net", "--wait=false")
 
 
 def test_foreign_rules_are_left_alone_and_connections_survive_a_restart_of_node_and_gate(lab, nodes):
