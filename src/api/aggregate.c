@@ -188,15 +188,18 @@ static void judged(struct probe *k, const struct err *e)
     struct service *s = k->of;
     struct pool *found = pool_new();
     struct json *doc = NULL;
-    bool ok = !e && k->status == 200 && json_parse(found, pool_str(found, buf_str(&k->reply)), NULL, &doc, NULL) == 0 && json_is(doc, JSON_OBJ);
+    bool ok =
+        !e && k->status == 200 && json_parse(found, pool_str(found, buf_str(&k->reply)), NULL, &doc, NULL) == 0 && json_is(doc, JSON_OBJ);
     if (s && !g->stopping) {
-        struct str url = pool_printf(k->pool, "https://%.*s.%.*s.svc:%" PRId64 "/apis/%.*s/%.*s", STR_ARG(s->svc), STR_ARG(s->ns), s->port, STR_ARG(s->group), STR_ARG(s->version));
+        struct str url = pool_printf(k->pool, "https://%.*s.%.*s.svc:%" PRId64 "/apis/%.*s/%.*s", STR_ARG(s->svc), STR_ARG(s->ns), s->port,
+            STR_ARG(s->group), STR_ARG(s->version));
         if (ok)
             set_available(g, s, true, "Passed", STR("all checks passed"));
         else
             set_available(g, s, false, "FailedDiscoveryCheck",
                 e ? pool_printf(k->pool, "failing or missing response from %.*s: %s", STR_ARG(url), err_msg(e))
-                  : pool_printf(k->pool, "failing or missing response from %.*s: bad status from %.*s: %d", STR_ARG(url), STR_ARG(url), k->status));
+                  : pool_printf(
+                        k->pool, "failing or missing response from %.*s: bad status from %.*s: %d", STR_ARG(url), STR_ARG(url), k->status));
         changed(g, s, ok, doc, found);
         found = NULL;
     }
@@ -248,7 +251,8 @@ static void probe(struct aggregates *g, struct service *s)
         return;
     }
     remote_hold(k->client);
-    struct http_header h[] = {{STR("x-remote-user"), STR("system:kube-aggregator")}, {STR("x-remote-group"), STR("system:masters")}, {STR("accept"), STR("application/json")}};
+    struct http_header h[] = {{STR("x-remote-user"), STR("system:kube-aggregator")}, {STR("x-remote-group"), STR("system:masters")},
+        {STR("accept"), STR("application/json")}};
     struct http_request rq = {.method = STR("GET"),
         .path = pool_printf(p, "/apis/%.*s/%.*s", STR_ARG(s->group), STR_ARG(s->version)),
         .headers = h,
@@ -302,7 +306,8 @@ static void take(struct aggregates *g, const struct obj *o, const struct json *d
     } else {
         pool_free(s->pool);
     }
-    now.next = s->next, now.name = s->name, now.available = s->available, now.resources = s->resources, now.found = s->found, now.probe = s->probe;
+    now.next = s->next, now.name = s->name, now.available = s->available, now.resources = s->resources, now.found = s->found,
+    now.probe = s->probe;
     *s = now;
     pthread_mutex_unlock(&g->lock);
 }
@@ -517,7 +522,8 @@ int aggregate_proxy(struct call *c, struct err **e)
     bool ok = s && s->available;
     struct service copy = {0};
     if (s)
-        copy = (struct service){.ns = pool_str(p, s->ns), .svc = pool_str(p, s->svc), .ca = pool_str(p, s->ca), .port = s->port, .insecure = s->insecure};
+        copy = (struct service){
+            .ns = pool_str(p, s->ns), .svc = pool_str(p, s->svc), .ca = pool_str(p, s->ca), .port = s->port, .insecure = s->insecure};
     pthread_mutex_unlock(&g->lock);
     if (!ok || target_of(g, &copy, p, &t, NULL) < 0)
         return err_set(e, ERR_UNAVAILABLE, "service unavailable");

@@ -1,9 +1,10 @@
 /* Aggregated API servers: an APIService that names a Service hands a group version over to it (kube-aggregator).
  *
- * Each such APIService is probed on the control loop (its discovery document, every half minute, and soon after a change of APIServices); what came of it is its
- * Available condition, and the document goes into this server's own discovery. Requests for the group version are authenticated and authorised here and then
- * passed on with the user in X-Remote-User, -Group, -Uid and -Extra-* under a client certificate of the request-header CA, which the ConfigMap
- * kube-system/extension-apiserver-authentication tells to whoever should trust it. Group versions that this server serves itself stay its own.
+ * Each such APIService is probed on the control loop (its discovery document, every half minute, and soon after a change of APIServices);
+ * what came of it is its Available condition, and the document goes into this server's own discovery. Requests for the group version are
+ * authenticated and authorised here and then passed on with the user in X-Remote-User, -Group, -Uid and -Extra-* under a client certificate
+ * of the request-header CA, which the ConfigMap kube-system/extension-apiserver-authentication tells to whoever should trust it. Group
+ * versions that this server serves itself stay its own.
  */
 #pragma once
 #include "api/call.h"

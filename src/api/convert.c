@@ -81,8 +81,8 @@ int conv_convert(struct call *c, const struct schema_resource *from, const struc
     }
     buf_clear(&b);
     if (i->error.n)
-        return err_set(e, ERR_INTERNAL, "conversion webhook for %.*s, Kind=%.*s failed: %.*s", STR_ARG(api_version(c->pool, from->group, from->version)), STR_ARG(from->kind),
-            STR_ARG(i->error));
+        return err_set(e, ERR_INTERNAL, "conversion webhook for %.*s, Kind=%.*s failed: %.*s",
+            STR_ARG(api_version(c->pool, from->group, from->version)), STR_ARG(from->kind), STR_ARG(i->error));
     if (i->result)
         *doc = json_clone(c->pool, i->result);
     return 0;

@@ -10,7 +10,7 @@ enum { SLICE = 200 /* instances deleted in one turn */ };
 
 struct entry { /* one CRD that is served */
     struct schema_pack *pack;
-    struct str storage; /* in the pack */
+    struct str storage;      /* in the pack */
     int64_t generation, rev; /* of the CRD that the pack holds */
     bool ending;
 };
@@ -55,7 +55,8 @@ struct crd_watch *crd_watch_add(struct api *a, struct str storage, struct loop *
 {
     struct crds *c = a->crds;
     struct crd_watch *w = xcalloc(1, sizeof *w);
-    *w = (struct crd_watch){.refs = 2 /* the list's, or a post's, and the caller's */, .storage = str_dup(storage), .loop = l, .gone = gone, .arg = arg};
+    *w = (struct crd_watch){
+        .refs = 2 /* the list's, or a post's, and the caller's */, .storage = str_dup(storage), .loop = l, .gone = gone, .arg = arg};
     pthread_mutex_lock(&c->lock);
     w->next = c->watches;
     c->watches = w;
@@ -175,7 +176,8 @@ static int serve(struct crds *c, const struct obj *o, const struct json *doc, st
         return -(*e)->code;
     }
     struct entry *x = xcalloc(1, sizeof *x);
-    *x = (struct entry){.pack = pack, .storage = pack->rows[0].storage, .generation = o->generation, .rev = o->rev, .ending = o->deleted != 0};
+    *x = (struct entry){
+        .pack = pack, .storage = pack->rows[0].storage, .generation = o->generation, .rev = o->rev, .ending = o->deleted != 0};
     void *old = map_put(&c->entries, o->name, x);
     if (old)
         entry_free(old);
@@ -198,7 +200,8 @@ static bool is_true(const struct json *status, const char *type)
     return str_eqz(json_get_str(condition((struct json *)(uintptr_t)status, str_of(type)), "status"), "True");
 }
 
-static void set_condition(struct api *a, struct pool *p, struct json *status, const char *type, const char *value, const char *reason, struct str message)
+static void set_condition(
+    struct api *a, struct pool *p, struct json *status, const char *type, const char *value, const char *reason, struct str message)
 {
     struct json *c = condition(status, str_of(type));
     char now[TIME_MAX];
@@ -267,7 +270,8 @@ static bool taken(const struct map *used, struct str want, struct str have)
     return !str_eq(want, have) && map_get(used, want);
 }
 
-static void accept_short_names(struct pool *p, const struct json *want, struct json *accepted, const struct names *used, const char **reason, struct str *message)
+static void accept_short_names(
+    struct pool *p, const struct json *want, struct json *accepted, const struct names *used, const char **reason, struct str *message)
 {
     const struct json *shorts = json_get(want, STR("shortNames"));
     bool clash = false;
@@ -293,7 +297,8 @@ static void accept_names(struct crds *c, struct pool *p, struct store_view *v, c
     static const struct {
         const char *member, *reason;
         bool kind;
-    } rows[] = {{"plural", "PluralConflict", false}, {"singular", "SingularConflict", false}, {"kind", "KindConflict", true}, {"listKind", "ListKindConflict", true}};
+    } rows[] = {{"plural", "PluralConflict", false}, {"singular", "SingularConflict", false}, {"kind", "KindConflict", true},
+        {"listKind", "ListKindConflict", true}};
     struct json *status = json_put_obj(p, doc, STR("status")), *accepted = json_put_obj(p, status, STR("acceptedNames"));
     const struct json *want = json_path(doc, "spec", "names", NULL), *cats = json_get(want, STR("categories"));
     struct names used = {0};
@@ -339,10 +344,12 @@ static void approval(struct crds *c, struct pool *p, const struct json *doc, str
         set_condition(c->api, p, status, "KubernetesAPIApprovalPolicyConformant", "False", "UnapprovedAnnotation",
             pool_printf(p, "not approved: \"%.*s\"", STR_ARG(note)));
     else if (note.n)
-        set_condition(c->api, p, status, "KubernetesAPIApprovalPolicyConformant", "True", "ApprovedAnnotation", pool_printf(p, "approved in %.*s", STR_ARG(note)));
+        set_condition(c->api, p, status, "KubernetesAPIApprovalPolicyConformant", "True", "ApprovedAnnotation",
+            pool_printf(p, "approved in %.*s", STR_ARG(note)));
     else
         set_condition(c->api, p, status, "KubernetesAPIApprovalPolicyConformant", "False", "MissingAnnotation",
-            STR("protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111"));
+            STR("protected groups must have approval annotation \"api-approved.kubernetes.io\", see "
+                "https://github.com/kubernetes/enhancements/pull/1111"));
 }
 
 /* ---- writes ---- */
@@ -445,7 +452,8 @@ static void look_again(struct timer *t)
 
 static void finish(struct crds *c, const struct obj *o, struct pool *p, struct json *doc)
 {
-    struct json *meta = json_get(doc, STR("metadata")), *list = json_get(meta, STR("finalizers")), *status = json_put_obj(p, doc, STR("status"));
+    struct json *meta = json_get(doc, STR("metadata")), *list = json_get(meta, STR("finalizers")),
+                *status = json_put_obj(p, doc, STR("status"));
     struct entry *x = map_get(&c->entries, o->name);
     bool ours = false;
     json_for (list, f)
@@ -457,11 +465,13 @@ static void finish(struct crds *c, const struct obj *o, struct pool *p, struct j
     if (x && empty(c, &x->pack->rows[0])) {
         map_put(&c->ending, o->name, c);
         struct err *e = NULL;
-        if (!c->instances && store_watch_open(c->api->store, NULL, store_durable(c->api->store), 0, c->api->control, on_instances, c, &c->instances, &e) < 0)
+        if (!c->instances &&
+            store_watch_open(c->api->store, NULL, store_durable(c->api->store), 0, c->api->control, on_instances, c, &c->instances, &e) < 0)
             timer_in(c->api->control, &c->again, NS_PER_S, look_again);
         err_free(e);
         if (!str_eqz(json_get_str(condition(status, STR("Terminating")), "reason"), "InstanceDeletionInProgress")) {
-            set_condition(c->api, p, status, "Terminating", "True", "InstanceDeletionInProgress", STR("CustomResource deletion is in progress"));
+            set_condition(
+                c->api, p, status, "Terminating", "True", "InstanceDeletionInProgress", STR("CustomResource deletion is in progress"));
             struct writing *w = write_new(c, o, p, doc, "status");
             api_do(c->api, c->api->control, &w->call, written);
             return;

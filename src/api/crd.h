@@ -4,8 +4,8 @@
  *          │               └─→ NamesAccepted False: nothing is served
  *          └─→ deletionTimestamp ──→ no more creations ──→ instances deleted ──→ finalizer removed ──→ gone: rows and watches too
  *
- * All of it runs on the control loop, woken by the store's watch; requests see the published registry (struct call holds a reference). Before Established is
- * written the registry is published, so that whoever sees the condition can use the resource.
+ * All of it runs on the control loop, woken by the store's watch; requests see the published registry (struct call holds a reference).
+ * Before Established is written the registry is published, so that whoever sees the condition can use the resource.
  */
 #pragma once
 #include "api/api.h"
@@ -25,11 +25,14 @@ void crd_watch_drop(struct api *a, struct crd_watch *w); /* on its loop; gone do
 /* What a row of a CRD knows beyond the schema (schema_resource.extension). */
 struct crd_row {
     const struct obj *crd;
-    bool ending;            /* being deleted: nothing new is taken */
-    bool webhook;           /* versions are converted by a webhook */
+    bool ending;                   /* being deleted: nothing new is taken */
+    bool webhook;                  /* versions are converted by a webhook */
     const struct json *conversion; /* spec.conversion */
 };
-static inline const struct crd_row *crd_row(const struct schema_resource *r) { return r->type->cr ? r->extension : NULL; }
+static inline const struct crd_row *crd_row(const struct schema_resource *r)
+{
+    return r->type->cr ? r->extension : NULL;
+}
 
 /* crd_pack.c: the rows of one CRD, or NULL when it has none to serve. o is referenced. */
 struct schema_pack *crd_pack_new(const struct obj *o, const struct json *doc);

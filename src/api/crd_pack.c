@@ -53,8 +53,10 @@ static void columns(struct pool *p, struct schema_resource *r, const struct json
         .type = STR("string"),
         .format = STR("name"),
         .path = STR(".metadata.name"),
-        .doc = STR("Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the "
-                   "generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. "
+        .doc = STR("Name must be unique within a namespace. Is required when creating resources, although some resources may allow a "
+                   "client to request the "
+                   "generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration "
+                   "definition. "
                    "Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names")};
     r->ncolumns = 1;
     if (!n)
@@ -93,8 +95,12 @@ static void subresources(struct pool *p, struct schema_resource *r, const struct
         r->scale_selector = pool_str(p, json_get_str(scale, "labelSelectorPath"));
     }
     if (json_is(json_get(subs, STR("status")), JSON_OBJ)) {
-        s[r->nsubs++] = (struct schema_subresource){
-            .name = STR("status"), .group = r->group, .version = r->version, .kind = r->kind, .type = r->type, .verbs = V_GET | V_UPDATE | V_PATCH};
+        s[r->nsubs++] = (struct schema_subresource){.name = STR("status"),
+            .group = r->group,
+            .version = r->version,
+            .kind = r->kind,
+            .type = r->type,
+            .verbs = V_GET | V_UPDATE | V_PATCH};
         r->has_status = true;
     }
     r->subs = s;
@@ -121,7 +127,8 @@ static void warning(struct pool *p, struct schema_resource *r, const struct json
 
 struct schema_pack *crd_pack_new(const struct obj *o, const struct json *doc)
 {
-    const struct json *spec = json_get(doc, STR("spec")), *names = json_path(doc, "status", "acceptedNames", NULL), *all = json_get(spec, STR("versions"));
+    const struct json *spec = json_get(doc, STR("spec")), *names = json_path(doc, "status", "acceptedNames", NULL),
+                      *all = json_get(spec, STR("versions"));
     size_t n = 0;
     json_for (all, v)
         n += json_get_bool(v, "served", false) || json_get_bool(v, "storage", false);

@@ -30,7 +30,14 @@ static bool ask_authorizer(void *arg, const struct cel_attributes *at, struct st
 {
     struct hook_env *env = arg;
     struct call *c = env->rq->c;
-    struct api_attrs attrs = {.verb = at->verb, .group = at->group, .version = STR("*"), .resource = at->resource, .subresource = at->sub, .ns = at->ns, .name = at->name, .path = at->path};
+    struct api_attrs attrs = {.verb = at->verb,
+        .group = at->group,
+        .version = STR("*"),
+        .resource = at->resource,
+        .subresource = at->sub,
+        .ns = at->ns,
+        .name = at->name,
+        .path = at->path};
     const struct api_user *user = c->user;
     struct buf why = BUF_INIT;
     if (at->user_set) {
@@ -38,7 +45,8 @@ static bool ask_authorizer(void *arg, const struct cel_attributes *at, struct st
         groups[0] = GROUP_SERVICEACCOUNTS;
         groups[1] = pool_printf(c->pool, "%.*s:%.*s", STR_ARG(GROUP_SERVICEACCOUNTS), STR_ARG(at->sa_ns));
         groups[2] = GROUP_AUTHENTICATED;
-        user = user_new(c->pool, pool_printf(c->pool, "system:serviceaccount:%.*s:%.*s", STR_ARG(at->sa_ns), STR_ARG(at->sa_name)), STR_NULL, groups, 3, true);
+        user = user_new(c->pool, pool_printf(c->pool, "system:serviceaccount:%.*s:%.*s", STR_ARG(at->sa_ns), STR_ARG(at->sa_name)),
+            STR_NULL, groups, 3, true);
     }
     bool ok = authz_decide(c->api, user, &attrs, &why) == DECISION_ALLOW;
     *reason = buf_to_pool(&why, c->pool);
@@ -49,7 +57,8 @@ static void authorizer(struct hook_env *env)
 {
     struct pool *p = env->rq->c->pool;
     struct cel_attributes *any = pool_new_of(p, struct cel_attributes), *own = pool_new_of(p, struct cel_attributes);
-    *own = (struct cel_attributes){.group = env->row->group, .resource = env->row->resource, .sub = env->rq->sub, .ns = env->rq->ns, .name = env->rq->name};
+    *own = (struct cel_attributes){
+        .group = env->row->group, .resource = env->row->resource, .sub = env->rq->sub, .ns = env->rq->ns, .name = env->rq->name};
     env->vars[env->n++] = (struct cel_var){.name = STR("authorizer"), .value = {.type = CEL_AUTHZ, .p = any}};
     env->vars[env->n++] = (struct cel_var){.name = STR("authorizer.requestResource"), .value = {.type = CEL_AUTHZ, .p = own}};
 }
@@ -109,7 +118,8 @@ bool hook_conditions_env(const struct hook_condition *list, size_t n, struct hoo
     return false;
 }
 
-bool hook_conditions(const struct hook_condition *list, size_t n, struct hook_request *rq, const struct schema_resource *row, bool *failed, struct err **e)
+bool hook_conditions(
+    const struct hook_condition *list, size_t n, struct hook_request *rq, const struct schema_resource *row, bool *failed, struct err **e)
 {
     struct hook_env *env;
     if (!n)

@@ -21,8 +21,8 @@ struct hooks {
 
 struct store_res *hooks_source(struct api *a, enum hook_source i)
 {
-    static const char *const names[HOOK_SOURCES] = {"mutatingwebhookconfigurations", "validatingwebhookconfigurations", "validatingadmissionpolicies",
-        "validatingadmissionpolicybindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings"};
+    static const char *const names[HOOK_SOURCES] = {"mutatingwebhookconfigurations", "validatingwebhookconfigurations",
+        "validatingadmissionpolicies", "validatingadmissionpolicybindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings"};
     struct store_res *r = a->hooks->res[i];
     char name[96];
     if (r)
@@ -113,8 +113,8 @@ static int selector_of(struct pool *p, const struct json *sel, struct selector *
     return json_is(sel, JSON_OBJ) ? selector_from_json(p, sel, out, e) : 0;
 }
 
-int hook_match_parse(struct pool *p, const struct json *rules, const struct json *excluded, const struct json *ns, const struct json *object,
-    struct str policy, struct hook_match *out, struct err **e)
+int hook_match_parse(struct pool *p, const struct json *rules, const struct json *excluded, const struct json *ns,
+    const struct json *object, struct str policy, struct hook_match *out, struct err **e)
 {
     *out = (struct hook_match){.exact = str_eqz(policy, "Exact")};
     out->rules = rules_of(p, rules, &out->nrules);
@@ -245,7 +245,8 @@ static bool any_fits(const struct hook_rule *r, size_t n, const struct hook_requ
     return false;
 }
 
-static const struct schema_resource *row_of(const struct hook_match *m, const struct hook_rule *rules, size_t n, const struct hook_request *rq)
+static const struct schema_resource *row_of(
+    const struct hook_match *m, const struct hook_rule *rules, size_t n, const struct hook_request *rq)
 {
     const struct schema_resource *r;
     if (any_fits(rules, n, rq, rq->res))

@@ -4,8 +4,8 @@
  *      in-process admission ──→ mutating policies ──→ mutating webhooks (one after the other) ──→ prepare, validate ──→ validating policies
  *                             ──→ validating webhooks (all at once) ──→ quota ──→ store
  *
- * A call waits in its state (ADMIT, or VERB for connections and special subresources) while webhooks are asked; no thread does. Configurations are compiled
- * when the revision of their resources changed, and shared between threads.
+ * A call waits in its state (ADMIT, or VERB for connections and special subresources) while webhooks are asked; no thread does.
+ * Configurations are compiled when the revision of their resources changed, and shared between threads.
  *
  * Sources: k8s.io/apiserver's plugin/webhook and plugin/policy; admission/v1.
  */
@@ -15,7 +15,15 @@
 
 struct hooks;
 /* What configures them; NULL: this registry has none (the hub). */
-enum hook_source { HOOK_MUTATING, HOOK_VALIDATING, HOOK_VALIDATING_POLICIES, HOOK_VALIDATING_BINDINGS, HOOK_MUTATING_POLICIES, HOOK_MUTATING_BINDINGS, HOOK_SOURCES };
+enum hook_source {
+    HOOK_MUTATING,
+    HOOK_VALIDATING,
+    HOOK_VALIDATING_POLICIES,
+    HOOK_VALIDATING_BINDINGS,
+    HOOK_MUTATING_POLICIES,
+    HOOK_MUTATING_BINDINGS,
+    HOOK_SOURCES
+};
 struct store_res *hooks_source(struct api *a, enum hook_source i);
 struct hooks *hooks_new(void);
 void hooks_free(struct hooks *h);
@@ -54,22 +62,24 @@ struct hook_request {
     enum hook_op op;
     const struct schema_resource *res; /* as asked for */
     struct str sub, ns, name;
-    struct json *object, *old;         /* storage version, or the subresource's own document; NULL: none */
-    bool own;                          /* object is the subresource's document (Eviction, PodAttachOptions): of no version but its own */
+    struct json *object, *old; /* storage version, or the subresource's own document; NULL: none */
+    bool own;                  /* object is the subresource's document (Eviction, PodAttachOptions): of no version but its own */
     struct str kind_group, kind_version, kind; /* of object, as asked for */
-    const struct json *namespace_;     /* parsed when first asked for */
+    const struct json *namespace_;             /* parsed when first asked for */
     bool namespace_read;
 };
 /* The row of the version in which rq matches, or NULL. */
 const struct schema_resource *hook_matches(const struct hook_match *m, struct hook_request *rq);
-int hook_match_parse(struct pool *p, const struct json *rules, const struct json *excluded, const struct json *ns, const struct json *object,
-    struct str policy, struct hook_match *out, struct err **e) _must_check_;
+int hook_match_parse(struct pool *p, const struct json *rules, const struct json *excluded, const struct json *ns,
+    const struct json *object, struct str policy, struct hook_match *out, struct err **e) _must_check_;
 size_t hook_conditions_compile(struct pool *p, const struct json *list, struct hook_condition **out); /* hook_cel.c */
 const struct hook *hooks_list(struct call *c, bool mutating, size_t *n); /* of now; they live as long as the call */
 const struct json *hook_namespace(struct hook_request *rq);
 /* Object and old object in the version of row; clones. NULL: none. */
-int hook_document(struct hook_request *rq, const struct schema_resource *row, const struct json *doc, struct json **out, struct err **e) _must_check_;
-struct json *hook_review_request(struct hook_request *rq, const struct schema_resource *row, struct json *object, struct json *old, struct str uid);
+int hook_document(
+    struct hook_request *rq, const struct schema_resource *row, const struct json *doc, struct json **out, struct err **e) _must_check_;
+struct json *hook_review_request(
+    struct hook_request *rq, const struct schema_resource *row, struct json *object, struct json *old, struct str uid);
 /* The document of a mutated request back into the write: decoded, defaulted, in the storage version. */
 int hook_take(struct hook_request *rq, const struct schema_resource *row, struct json *doc, struct err **e) _must_check_;
 
@@ -88,4 +98,5 @@ void hooks_policies_done(struct hooks *h);
 int policies_mutate(struct hook_request *rq, struct err **e) _must_check_;
 int policies_validate(struct hook_request *rq, struct err **e) _must_check_;
 /* hook_cel.c: are all conditions true? *failed: one could not be evaluated (the error says why). */
-bool hook_conditions(const struct hook_condition *list, size_t n, struct hook_request *rq, const struct schema_resource *row, bool *failed, struct err **e);
+bool hook_conditions(
+    const struct hook_condition *list, size_t n, struct hook_request *rq, const struct schema_resource *row, bool *failed, struct err **e);

@@ -71,8 +71,8 @@ static struct json *parse(struct policies *k, const struct obj *o)
 static bool match_of(struct pool *p, const struct json *m, const char *what, struct hook_match *out)
 {
     struct err *e = NULL;
-    bool ok = hook_match_parse(p, json_get(m, STR("resourceRules")), json_get(m, STR("excludeResourceRules")), json_get(m, STR("namespaceSelector")),
-                  json_get(m, STR("objectSelector")), json_get_str(m, "matchPolicy"), out, &e) == 0;
+    bool ok = hook_match_parse(p, json_get(m, STR("resourceRules")), json_get(m, STR("excludeResourceRules")),
+                  json_get(m, STR("namespaceSelector")), json_get(m, STR("objectSelector")), json_get_str(m, "matchPolicy"), out, &e) == 0;
     if (!ok)
         log_warn("%s: %s", what, err_msg(e));
     err_free(e);
@@ -82,7 +82,8 @@ static bool match_of(struct pool *p, const struct json *m, const char *what, str
 static void compile(struct policies *k, const struct json *doc, struct str name, bool mutating, struct policy *x)
 {
     struct pool *p = k->pool;
-    const struct json *spec = json_get(doc, STR("spec")), *all = json_get(spec, STR("validations")), *muts = json_get(spec, STR("mutations"));
+    const struct json *spec = json_get(doc, STR("spec")), *all = json_get(spec, STR("validations")),
+                      *muts = json_get(spec, STR("mutations"));
     *x = (struct policy){.name = name, .mutating = mutating, .ignore = str_eqz(json_get_str(spec, "failurePolicy"), "Ignore")};
     const struct json *kind = json_get(spec, STR("paramKind"));
     x->param_kind = json_is(kind, JSON_OBJ) ? kind : NULL;
@@ -92,8 +93,9 @@ static void compile(struct policies *k, const struct json *doc, struct str name,
     x->nvariables = MIN(hook_conditions_compile(p, json_get(spec, STR("variables")), &x->variables), (size_t)VARIABLES_MAX);
     x->validations = pool_array(p, struct validation, json_count(all) + 1);
     json_for (all, v)
-        x->validations[x->nvalidations++] = (struct validation){program(p, json_get_str(v, "expression")), program(p, json_get_str(v, "messageExpression")),
-            str_trim(json_get_str(v, "expression")), json_get_str(v, "message"), json_get_str(v, "reason")};
+        x->validations[x->nvalidations++] =
+            (struct validation){program(p, json_get_str(v, "expression")), program(p, json_get_str(v, "messageExpression")),
+                str_trim(json_get_str(v, "expression")), json_get_str(v, "message"), json_get_str(v, "reason")};
     x->mutations = pool_array(p, struct mutation, json_count(muts) + 1);
     json_for (muts, m) {
         bool patch = str_eqz(json_get_str(m, "patchType"), "JSONPatch");
@@ -104,7 +106,8 @@ static void compile(struct policies *k, const struct json *doc, struct str name,
 
 static void bind(struct policies *k, const struct json *doc, struct str name, struct policy *x)
 {
-    const struct json *spec = json_get(doc, STR("spec")), *m = json_get(spec, STR("matchResources")), *param = json_get(spec, STR("paramRef"));
+    const struct json *spec = json_get(doc, STR("spec")), *m = json_get(spec, STR("matchResources")),
+                      *param = json_get(spec, STR("paramRef"));
     struct binding *b;
     if ((x->nbindings & (x->nbindings - 1)) == 0)
         x->bindings = pool_grow(k->pool, x->bindings, x->nbindings * sizeof *b, (x->nbindings ? x->nbindings * 2 : 1) * sizeof *b);
@@ -193,8 +196,8 @@ struct params {
 static int params_of(struct hook_request *rq, const struct policy *x, const struct binding *b, struct params *out, struct err **e)
 {
     struct call *c = rq->c;
-    struct str group = STR(""), version = json_get_str(x->param_kind, "apiVersion"), kind = json_get_str(x->param_kind, "kind"), name = json_get_str(b->param, "name"),
-               ns = json_get_str(b->param, "namespace");
+    struct str group = STR(""), version = json_get_str(x->param_kind, "apiVersion"), kind = json_get_str(x->param_kind, "kind"),
+               name = json_get_str(b->param, "name"), ns = json_get_str(b->param, "namespace");
     (void)str_cut(version, '/', &group, &version);
     const struct schema_resource *r = schema_find_kind(c->schema, group, version, kind);
     struct store_res *res = r ? store_find(c->api->store, r->storage) : NULL;
@@ -206,7 +209,8 @@ static int params_of(struct hook_request *rq, const struct policy *x, const stru
     if (r->namespaced && !ns.n)
         ns = rq->ns;
     if (r->namespaced && !ns.n)
-        return err_set(e, ERR_INVALID, "failed to configure binding: cannot use namespaced paramRef in policy binding that matches cluster-scoped resources");
+        return err_set(e, ERR_INVALID,
+            "failed to configure binding: cannot use namespaced paramRef in policy binding that matches cluster-scoped resources");
     if (!r->namespaced)
         ns = STR("");
     if (!name.n && json_is(labels, JSON_OBJ) && selector_from_json(c->pool, labels, &sel, e) < 0)
@@ -224,7 +228,8 @@ static int params_of(struct hook_request *rq, const struct policy *x, const stru
     }
     store_view_unref(v);
     if (!out->n && !b->allow_missing)
-        return err_set(e, ERR_INVALID, "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction");
+        return err_set(
+            e, ERR_INVALID, "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction");
     return 0;
 }
 
@@ -240,7 +245,10 @@ struct verdict {
 
 static enum err_code code_of(struct str reason)
 {
-    return str_eqz(reason, "Forbidden") ? ERR_FORBIDDEN : str_eqz(reason, "Unauthorized") ? ERR_UNAUTHORIZED : str_eqz(reason, "RequestEntityTooLarge") ? ERR_TOO_LARGE : ERR_INVALID;
+    return str_eqz(reason, "Forbidden")               ? ERR_FORBIDDEN
+           : str_eqz(reason, "Unauthorized")          ? ERR_UNAUTHORIZED
+           : str_eqz(reason, "RequestEntityTooLarge") ? ERR_TOO_LARGE
+                                                      : ERR_INVALID;
 }
 
 static void refuse(struct verdict *w, struct str message, struct str reason)
@@ -248,13 +256,15 @@ static void refuse(struct verdict *w, struct str message, struct str reason)
     struct call *c = w->rq->c;
     const char *kind = w->policy->mutating ? "MutatingAdmissionPolicy" : "ValidatingAdmissionPolicy";
     if (w->binding->warn)
-        call_warn(c, "Validation failed for %s '%.*s' with binding '%.*s': %.*s", kind, STR_ARG(w->policy->name), STR_ARG(w->binding->name), STR_ARG(message));
+        call_warn(c, "Validation failed for %s '%.*s' with binding '%.*s': %.*s", kind, STR_ARG(w->policy->name), STR_ARG(w->binding->name),
+            STR_ARG(message));
     if (!w->binding->deny || w->refused)
         return;
     w->refused = true;
-    struct str text = pool_printf(c->pool, "%s '%.*s' with binding '%.*s' denied request: %.*s", kind, STR_ARG(w->policy->name), STR_ARG(w->binding->name), STR_ARG(message));
-    (void)err_set(w->e, code_of(reason), "%.*s%s%.*s%s is forbidden: %.*s", STR_ARG(call_qualified(c)), w->rq->name.n ? " \"" : "", STR_ARG(w->rq->name), w->rq->name.n ? "\"" : "",
-        STR_ARG(text));
+    struct str text = pool_printf(c->pool, "%s '%.*s' with binding '%.*s' denied request: %.*s", kind, STR_ARG(w->policy->name),
+        STR_ARG(w->binding->name), STR_ARG(message));
+    (void)err_set(w->e, code_of(reason), "%.*s%s%.*s%s is forbidden: %.*s", STR_ARG(call_qualified(c)), w->rq->name.n ? " \"" : "",
+        STR_ARG(w->rq->name), w->rq->name.n ? "\"" : "", STR_ARG(text));
     (void)err_cause(w->e, "", STR(""), "%.*s", STR_ARG(text));
 }
 

@@ -183,7 +183,8 @@ int remote_target(struct api *a, struct pool *p, const struct json *config, stru
 
 /* ---- clients ---- */
 
-static struct remote_client *client_make(struct api *a, struct loop *l, const struct remote_target *t, struct str cert, struct str key, struct err **e)
+static struct remote_client *client_make(
+    struct api *a, struct loop *l, const struct remote_target *t, struct str cert, struct str key, struct err **e)
 {
     static const char *const alpn[] = {"h2", "http/1.1", NULL};
     struct remote_client *c = xcalloc(1, sizeof *c);
@@ -219,11 +220,13 @@ static struct remote_client *take_old(struct remote *r, const struct loop *l, bo
     return c;
 }
 
-struct remote_client *remote_client(struct api *a, struct loop *l, const struct remote_target *t, struct str cert, struct str key, struct err **e)
+struct remote_client *remote_client(
+    struct api *a, struct loop *l, const struct remote_target *t, struct str cert, struct str key, struct err **e)
 {
     struct remote *r = a->remote;
     struct buf id = BUF_INIT;
-    buf_printf(&id, "%.*s|%u|%.*s|%d|%016" PRIx64 "|%016" PRIx64, STR_ARG(t->host), t->port, STR_ARG(t->name), t->insecure, str_hash(t->ca), str_hash(cert));
+    buf_printf(&id, "%.*s|%u|%.*s|%d|%016" PRIx64 "|%016" PRIx64, STR_ARG(t->host), t->port, STR_ARG(t->name), t->insecure, str_hash(t->ca),
+        str_hash(cert));
     struct remote_client *c, *old;
     pthread_mutex_lock(&r->lock);
     for (c = r->list; c; c = c->next)
@@ -330,7 +333,8 @@ static void start(struct remote_call *c)
 {
     static const struct http_header h[] = {{STR("content-type"), STR("application/json")}, {STR("accept"), STR("application/json, */*")}};
     static const struct http_call_events ev = {on_head, on_data, NULL, on_end};
-    struct http_request rq = {.method = STR("POST"), .path = c->target.path, .headers = h, .nheaders = ARRAY_LEN(h), .body = c->body, .timeout_ms = -1};
+    struct http_request rq = {
+        .method = STR("POST"), .path = c->target.path, .headers = h, .nheaders = ARRAY_LEN(h), .body = c->body, .timeout_ms = -1};
     c->client_ = remote_client(c->api, c->loop, &c->target, STR_NULL, STR_NULL, &c->err);
     if (!c->client_) {
         loop_defer(c->loop, &c->defer_, failed_later);

@@ -19,7 +19,7 @@ struct hook_run { /* c->hook_run: while webhooks are asked */
     struct hook_request rq;
     struct asked *list;
     size_t n, at, open;
-    bool doored; /* what it tells of is on disk */
+    bool doored;           /* what it tells of is on disk */
     bool mutating, second; /* second: the round of reinvocations */
     size_t objects;        /* of a collection: how many are through */
 };
@@ -65,7 +65,8 @@ static struct json *options_of(struct hook_request *rq)
     return o;
 }
 
-struct json *hook_review_request(struct hook_request *rq, const struct schema_resource *row, struct json *object, struct json *old, struct str uid)
+struct json *hook_review_request(
+    struct hook_request *rq, const struct schema_resource *row, struct json *object, struct json *old, struct str uid)
 {
     static const struct {
         enum hook_op op;
@@ -73,13 +74,15 @@ struct json *hook_review_request(struct hook_request *rq, const struct schema_re
     } ops[] = {{HOOK_CREATE, "CREATE"}, {HOOK_UPDATE, "UPDATE"}, {HOOK_DELETE, "DELETE"}, {HOOK_CONNECT, "CONNECT"}};
     struct pool *p = rq->c->pool;
     struct json *r = json_obj(p);
-    struct str kg = rq->own ? rq->kind_group : row->group, kv = rq->own ? rq->kind_version : row->version, k = rq->own ? rq->kind : row->kind;
+    struct str kg = rq->own ? rq->kind_group : row->group, kv = rq->own ? rq->kind_version : row->version,
+               k = rq->own ? rq->kind : row->kind;
     json_set_str(p, r, STR("uid"), uid);
     json_set(p, r, STR("kind"), gvk(p, kg, kv, k, "kind"));
     json_set(p, r, STR("resource"), gvk(p, row->group, row->version, row->resource, "resource"));
     if (rq->sub.n)
         json_set_str(p, r, STR("subResource"), rq->sub);
-    json_set(p, r, STR("requestKind"), gvk(p, rq->own ? kg : rq->res->group, rq->own ? kv : rq->res->version, rq->own ? k : rq->res->kind, "kind"));
+    json_set(p, r, STR("requestKind"),
+        gvk(p, rq->own ? kg : rq->res->group, rq->own ? kv : rq->res->version, rq->own ? k : rq->res->kind, "kind"));
     json_set(p, r, STR("requestResource"), gvk(p, rq->res->group, rq->res->version, rq->res->resource, "resource"));
     if (rq->sub.n)
         json_set_str(p, r, STR("requestSubResource"), rq->sub);
@@ -157,7 +160,8 @@ static int ask(struct hook_run *run, struct asked *a, struct err **e)
     json_set_str(p, review, STR("apiVersion"), a->hook->v1 ? STR("admission.k8s.io/v1") : STR("admission.k8s.io/v1beta1"));
     json_set(p, review, STR("request"), hook_review_request(&run->rq, a->row, object, old, a->uid));
     remote_cancel(&a->rc);
-    a->rc = (struct remote_call){.api = c->api, .loop = c->loop, .timeout_ns = a->hook->timeout_s * NS_PER_S, .done = asked_done, .arg = run};
+    a->rc =
+        (struct remote_call){.api = c->api, .loop = c->loop, .timeout_ns = a->hook->timeout_s * NS_PER_S, .done = asked_done, .arg = run};
     int r = remote_target(c->api, p, a->hook->client, &a->rc.target, &why);
     if (r < 0) {
         struct str text = pool_printf(p, "failed to call webhook: %s", err_msg(why));
@@ -225,7 +229,13 @@ static int denied(struct call *c, const struct hook *h, const struct json *statu
     json_set_int(p, s, STR("code"), code);
     c->denied = s;
     c->denied_code = (int)code;
-    enum err_code kind = code == 403 ? ERR_FORBIDDEN : code == 404 ? ERR_NOT_FOUND : code == 409 ? ERR_CONFLICT : code == 422 ? ERR_INVALID : code == 429 ? ERR_TOO_MANY : code >= 500 ? ERR_INTERNAL : ERR_BAD_REQUEST;
+    enum err_code kind = code == 403   ? ERR_FORBIDDEN
+                         : code == 404 ? ERR_NOT_FOUND
+                         : code == 409 ? ERR_CONFLICT
+                         : code == 422 ? ERR_INVALID
+                         : code == 429 ? ERR_TOO_MANY
+                         : code >= 500 ? ERR_INTERNAL
+                                       : ERR_BAD_REQUEST;
     return err_set(e, kind, "%.*s", STR_ARG(text));
 }
 
@@ -473,7 +483,9 @@ static struct json *connect_options(struct call *c, struct hook_request *rq)
             continue;
         struct json *o = json_obj(p);
         struct str rest = str_of(rows[i].flags), flag;
-        rq->kind = str_eqz(rq->res->resource, "pods") ? str_of(rows[i].kind) : str_eqz(rq->res->resource, "services") ? STR("ServiceProxyOptions") : STR("NodeProxyOptions");
+        rq->kind = str_eqz(rq->res->resource, "pods")       ? str_of(rows[i].kind)
+                   : str_eqz(rq->res->resource, "services") ? STR("ServiceProxyOptions")
+                                                            : STR("NodeProxyOptions");
         json_set_str(p, o, STR("kind"), rq->kind);
         json_set_str(p, o, STR("apiVersion"), STR("v1"));
         while (rest.n && str_split(&rest, ',', &flag))
@@ -494,7 +506,14 @@ static struct json *connect_options(struct call *c, struct hook_request *rq)
 
 static int connect_request(struct call *c, struct hook_request *rq)
 {
-    *rq = (struct hook_request){.c = c, .res = c->res, .sub = c->ri.sub, .ns = c->ri.ns, .name = c->ri.name, .own = true, .kind_group = STR(""), .kind_version = STR("v1")};
+    *rq = (struct hook_request){.c = c,
+        .res = c->res,
+        .sub = c->ri.sub,
+        .ns = c->ri.ns,
+        .name = c->ri.name,
+        .own = true,
+        .kind_group = STR(""),
+        .kind_version = STR("v1")};
     if (!c->sub->type) {
         rq->op = HOOK_CONNECT;
         rq->object = connect_options(c, rq);

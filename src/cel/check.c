@@ -1,7 +1,7 @@
 #include "cel/inner.h"
 
-/* What can be known before an expression runs: names, and members of values whose shape is declared. Types flow from variables through selection, indexing and
- * the variables of comprehensions; where the shape ends, anything goes. */
+/* What can be known before an expression runs: names, and members of values whose shape is declared. Types flow from variables through
+ * selection, indexing and the variables of comprehensions; where the shape ends, anything goes. */
 
 struct known {
     const struct known *up;
@@ -39,7 +39,8 @@ static const void *bad(struct checker *x, const struct cel_node *n, const char *
 
 static const void *name(struct checker *x, const struct cel_node *n, const struct known *scope)
 {
-    static const char *const types[] = {"bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type", "google", "optional_type"};
+    static const char *const types[] = {
+        "bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type", "google", "optional_type"};
     for (const struct known *k = scope; k; k = k->up)
         if (str_eq(k->name, n->name))
             return k->node;

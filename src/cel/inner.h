@@ -4,21 +4,49 @@
 #include "cel/cel.h"
 
 enum cel_op {
-    OP_LITERAL, OP_IDENT, OP_SELECT, OP_HAS, OP_INDEX, OP_CALL, OP_LIST, OP_MAP, OP_MESSAGE, OP_NOT, OP_NEG, OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_MOD,
-    OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE, OP_IN, OP_AND, OP_OR, OP_IF, OP_FOLD, OP_BIND, OP_OPT_MAP, OP_OPT_FLAT
+    OP_LITERAL,
+    OP_IDENT,
+    OP_SELECT,
+    OP_HAS,
+    OP_INDEX,
+    OP_CALL,
+    OP_LIST,
+    OP_MAP,
+    OP_MESSAGE,
+    OP_NOT,
+    OP_NEG,
+    OP_ADD,
+    OP_SUB,
+    OP_MUL,
+    OP_DIV,
+    OP_MOD,
+    OP_EQ,
+    OP_NE,
+    OP_LT,
+    OP_LE,
+    OP_GT,
+    OP_GE,
+    OP_IN,
+    OP_AND,
+    OP_OR,
+    OP_IF,
+    OP_FOLD,
+    OP_BIND,
+    OP_OPT_MAP,
+    OP_OPT_FLAT
 };
 enum fold { FOLD_ALL, FOLD_EXISTS, FOLD_ONE, FOLD_MAP, FOLD_FILTER, FOLD_LIST /* transformList */, FOLD_MAP_VALUES /* transformMap */ };
 struct cel_fn;
 struct cel_node {
     uint8_t op, fold;
-    bool optional; /* SELECT, INDEX: .?, [?; elements of lists and maps: ?x */
-    uint32_t at;   /* offset in the text */
-    struct str name, name2;      /* IDENT, SELECT, CALL; variables of FOLD, BIND; the type of MESSAGE */
-    struct cel_value value;      /* LITERAL */
-    struct cel_node **kids;      /* operands; CALL: target first when has_target; FOLD: range, then bodies; MAP: key, value, ... */
+    bool optional;          /* SELECT, INDEX: .?, [?; elements of lists and maps: ?x */
+    uint32_t at;            /* offset in the text */
+    struct str name, name2; /* IDENT, SELECT, CALL; variables of FOLD, BIND; the type of MESSAGE */
+    struct cel_value value; /* LITERAL */
+    struct cel_node **kids; /* operands; CALL: target first when has_target; FOLD: range, then bodies; MAP: key, value, ... */
     uint16_t nkids;
     bool has_target;
-    const struct cel_fn *fn;     /* CALL: the first row of its name */
+    const struct cel_fn *fn; /* CALL: the first row of its name */
 };
 struct cel {
     struct pool *pool;

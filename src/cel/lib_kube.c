@@ -6,13 +6,17 @@
 /* Kubernetes' own values: quantities, URLs, semantic versions, named formats, the authorizer. */
 
 #define ARGS struct cel_run *r, struct cel_value *v, size_t n
-#define WANT(cond, name) if (!(cond)) return cel_no_overload(r, name, v, n)
+#define WANT(cond, name)                                                                                                                   \
+    if (!(cond))                                                                                                                           \
+    return cel_no_overload(r, name, v, n)
 #define T(i, t) (v[i].type == (t))
 
 /* ---- quantities: thousand-millionths, in 128 bits ---- */
 
 typedef __int128 wide;
-struct quantity { wide nano; };
+struct quantity {
+    wide nano;
+};
 #define NANO ((wide)1000000000)
 
 static bool quantity_read(struct str s, wide *out)
@@ -20,8 +24,8 @@ static bool quantity_read(struct str s, wide *out)
     static const struct {
         const char *suffix;
         int bin, dec; /* 2^bin, 10^dec */
-    } rows[] = {{"Ki", 10, 0}, {"Mi", 20, 0}, {"Gi", 30, 0}, {"Ti", 40, 0}, {"Pi", 50, 0}, {"Ei", 60, 0}, {"n", 0, -9}, {"u", 0, -6}, {"m", 0, -3}, {"k", 0, 3},
-        {"M", 0, 6}, {"G", 0, 9}, {"T", 0, 12}, {"P", 0, 15}, {"E", 0, 18}};
+    } rows[] = {{"Ki", 10, 0}, {"Mi", 20, 0}, {"Gi", 30, 0}, {"Ti", 40, 0}, {"Pi", 50, 0}, {"Ei", 60, 0}, {"n", 0, -9}, {"u", 0, -6},
+        {"m", 0, -3}, {"k", 0, 3}, {"M", 0, 6}, {"G", 0, 9}, {"T", 0, 12}, {"P", 0, 15}, {"E", 0, 18}};
     size_t i = 0, digits = 0;
     bool minus = false;
     wide v = 0;
@@ -51,7 +55,8 @@ static bool quantity_read(struct str s, wide *out)
             known = true;
             dec = rows[k].dec, bin = rows[k].bin;
         }
-    if (!known && rest.n > 1 && (rest.p[0] | 32) == 'e' && str_to_i64(rest.p[1] == '+' ? str_sub(rest, 2, rest.n) : str_sub(rest, 1, rest.n), &exp) && exp > -19 && exp < 19) {
+    if (!known && rest.n > 1 && (rest.p[0] | 32) == 'e' &&
+        str_to_i64(rest.p[1] == '+' ? str_sub(rest, 2, rest.n) : str_sub(rest, 1, rest.n), &exp) && exp > -19 && exp < 19) {
         known = true;
         dec = (int)exp;
     }
@@ -133,12 +138,21 @@ static struct cel_value plus(ARGS, int sign)
     WANT(T(0, CEL_QUANTITY) && (T(1, CEL_QUANTITY) || T(1, CEL_INT)), "add");
     return quantity_of(r, nano(v[0]) + sign * (T(1, CEL_INT) ? (wide)v[1].i * NANO : nano(v[1])));
 }
-static struct cel_value f_add(ARGS) { return plus(r, v, n, 1); }
-static struct cel_value f_sub(ARGS) { return plus(r, v, n, -1); }
+static struct cel_value f_add(ARGS)
+{
+    return plus(r, v, n, 1);
+}
+static struct cel_value f_sub(ARGS)
+{
+    return plus(r, v, n, -1);
+}
 
 /* ---- semantic versions ---- */
 
-struct semver { uint64_t major, minor, patch; struct str pre; };
+struct semver {
+    uint64_t major, minor, patch;
+    struct str pre;
+};
 
 static bool number_part(struct str s, uint64_t *out)
 {
@@ -161,7 +175,8 @@ static bool semver_read(struct str s, bool normalize, struct semver *out)
             piece = str_sub(piece, 1, piece.n);
         parts[k++] = piece;
     }
-    return (k == 3 || (normalize && k > 0)) && number_part(parts[0], &out->major) && number_part(parts[1], &out->minor) && number_part(parts[2], &out->patch);
+    return (k == 3 || (normalize && k > 0)) && number_part(parts[0], &out->major) && number_part(parts[1], &out->minor) &&
+           number_part(parts[2], &out->patch);
 }
 
 static int cmp_pre(struct str a, struct str b)
@@ -206,11 +221,11 @@ static struct cel_value f_is_semver(ARGS)
     WANT(T(0, CEL_STRING) && (n < 2 || T(1, CEL_BOOL)), "isSemver");
     return cel_bool(semver_read(v[0].s, n > 1 && v[1].b, &s));
 }
-#define SEMVER_PART(name, part) \
-    static struct cel_value name(ARGS) \
-    { \
-        WANT(T(0, CEL_SEMVER), #part); \
-        return cel_int((int64_t)((const struct semver *)v[0].p)->part); \
+#define SEMVER_PART(name, part)                                                                                                            \
+    static struct cel_value name(ARGS)                                                                                                     \
+    {                                                                                                                                      \
+        WANT(T(0, CEL_SEMVER), #part);                                                                                                     \
+        return cel_int((int64_t)((const struct semver *)v[0].p)->part);                                                                    \
     }
 SEMVER_PART(f_major, major)
 SEMVER_PART(f_minor, minor)
@@ -249,7 +264,9 @@ static struct cel_value f_greater(ARGS)
 
 /* ---- URLs ---- */
 
-struct url { struct str text, scheme, host, path, query; };
+struct url {
+    struct str text, scheme, host, path, query;
+};
 
 static bool url_read(struct str s, struct url *u)
 {
@@ -386,19 +403,46 @@ static const struct {
     const char *name, *pattern, *why;
     unsigned max;
 } formats[] = {
-    {"dns1123Label", "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')", 63},
-    {"dns1123Subdomain", "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')", 253},
-    {"dns1035Label", "^[a-z]([-a-z0-9]*[a-z0-9])?$", "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')", 63},
-    {"qualifiedName", "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$", "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')", 317},
-    {"dns1123LabelPrefix", "^[a-z0-9]([-a-z0-9]*)?$", "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character", 63},
-    {"dns1123SubdomainPrefix", "^[a-z0-9]([-a-z0-9.]*)?$", "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character", 253},
-    {"dns1035LabelPrefix", "^[a-z]([-a-z0-9]*)?$", "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character", 63},
-    {"labelValue", "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')", 63},
+    {"dns1123Label", "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric "
+        "character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+        63},
+    {"dns1123Subdomain", "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an "
+        "alphanumeric character (e.g. 'example.com', regex used for validation is "
+        "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+        253},
+    {"dns1035Label", "^[a-z]([-a-z0-9]*[a-z0-9])?$",
+        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an "
+        "alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')",
+        63},
+    {"qualifiedName", "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$",
+        "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. "
+        "'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+        317},
+    {"dns1123LabelPrefix", "^[a-z0-9]([-a-z0-9]*)?$",
+        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric "
+        "character",
+        63},
+    {"dns1123SubdomainPrefix", "^[a-z0-9]([-a-z0-9.]*)?$",
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an "
+        "alphanumeric character",
+        253},
+    {"dns1035LabelPrefix", "^[a-z]([-a-z0-9]*)?$",
+        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an "
+        "alphanumeric character",
+        63},
+    {"labelValue", "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$",
+        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+        "alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+        "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+        63},
     {"uri", "^([a-zA-Z][a-zA-Z0-9+.-]*:[^\\s]+|/[^\\s]*)$", "invalid URI", 4096},
     {"uuid", "(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$", "does not match the UUID format", 64},
     {"byte", "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$", "invalid base64", 1 << 20},
     {"date", "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", "invalid date", 10},
-    {"datetime", "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?([Zz]|[-+][0-9]{2}:[0-9]{2})$", "invalid datetime", 64},
+    {"datetime", "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?([Zz]|[-+][0-9]{2}:[0-9]{2})$", "invalid datetime",
+        64},
 };
 
 static struct cel_value f_named(ARGS)
@@ -434,11 +478,11 @@ static struct cel_value f_validate(ARGS)
     }
     return cel_opt(r, NULL);
 }
-#define FORMAT(name, text) \
-    static struct cel_value name(ARGS) \
-    { \
-        (void)r, (void)v, (void)n; \
-        return (struct cel_value){.type = CEL_FORMAT, .s = STR(text)}; \
+#define FORMAT(name, text)                                                                                                                 \
+    static struct cel_value name(ARGS)                                                                                                     \
+    {                                                                                                                                      \
+        (void)r, (void)v, (void)n;                                                                                                         \
+        return (struct cel_value){.type = CEL_FORMAT, .s = STR(text)};                                                                     \
     }
 FORMAT(f_dns1123_label, "dns1123Label")
 FORMAT(f_dns1123_subdomain, "dns1123Subdomain")
@@ -456,7 +500,10 @@ FORMAT(f_datetime, "datetime")
 
 /* ---- the authorizer ---- */
 
-struct decision { bool allowed; struct str reason; };
+struct decision {
+    bool allowed;
+    struct str reason;
+};
 
 static struct cel_value with(ARGS, size_t member)
 {
@@ -466,7 +513,11 @@ static struct cel_value with(ARGS, size_t member)
     memcpy((char *)at + member, &v[1].s, sizeof v[1].s);
     return (struct cel_value){.type = CEL_AUTHZ, .p = at};
 }
-#define AUTHZ(name, field) static struct cel_value name(ARGS) { return with(r, v, n, offsetof(struct cel_attributes, field)); }
+#define AUTHZ(name, field)                                                                                                                 \
+    static struct cel_value name(ARGS)                                                                                                     \
+    {                                                                                                                                      \
+        return with(r, v, n, offsetof(struct cel_attributes, field));                                                                      \
+    }
 AUTHZ(f_group, group)
 AUTHZ(f_resource, resource)
 AUTHZ(f_subresource, sub)

@@ -5,7 +5,9 @@
 /* Kubernetes' lists library and the lists extension. */
 
 #define ARGS struct cel_run *r, struct cel_value *v, size_t n
-#define WANT(cond, name) if (!(cond)) return cel_no_overload(r, name, v, n)
+#define WANT(cond, name)                                                                                                                   \
+    if (!(cond))                                                                                                                           \
+    return cel_no_overload(r, name, v, n)
 #define LIST(i) (v[i].type == CEL_LIST)
 
 static struct cel_value f_is_sorted(ARGS)
@@ -64,8 +66,14 @@ static struct cel_value extreme(ARGS, int sign)
     }
     return x[best];
 }
-static struct cel_value f_min(ARGS) { return extreme(r, v, n, -1); }
-static struct cel_value f_max(ARGS) { return extreme(r, v, n, 1); }
+static struct cel_value f_min(ARGS)
+{
+    return extreme(r, v, n, -1);
+}
+static struct cel_value f_max(ARGS)
+{
+    return extreme(r, v, n, 1);
+}
 
 static struct cel_value f_slice(ARGS)
 {
@@ -135,8 +143,14 @@ static struct cel_value end_of(ARGS, bool last)
     const struct cel_value *x = cel_items(r, v[0], &k);
     return cel_opt(r, k ? &x[last ? k - 1 : 0] : NULL);
 }
-static struct cel_value f_first(ARGS) { return end_of(r, v, n, false); }
-static struct cel_value f_last(ARGS) { return end_of(r, v, n, true); }
+static struct cel_value f_first(ARGS)
+{
+    return end_of(r, v, n, false);
+}
+static struct cel_value f_last(ARGS)
+{
+    return end_of(r, v, n, true);
+}
 
 static int cmp(const void *a, const void *b)
 {

@@ -5,10 +5,15 @@
 /* IP addresses and networks (Kubernetes' ip and cidr libraries). */
 
 #define ARGS struct cel_run *r, struct cel_value *v, size_t n
-#define WANT(cond, name) if (!(cond)) return cel_no_overload(r, name, v, n)
+#define WANT(cond, name)                                                                                                                   \
+    if (!(cond))                                                                                                                           \
+    return cel_no_overload(r, name, v, n)
 #define T(i, t) (v[i].type == (t))
 
-struct net { uint8_t a[16]; uint8_t family /* 4, 6 */, bits; };
+struct net {
+    uint8_t a[16];
+    uint8_t family /* 4, 6 */, bits;
+};
 
 static bool ip_read(struct str s, struct net *out)
 {
@@ -46,7 +51,7 @@ static struct net masked(const struct net *x)
 {
     struct net out = *x;
     for (int i = x->bits; i < (x->family == 6 ? 128 : 32); i++)
-        out.a[i / 8] &= (uint8_t)~(0x80 >> i % 8);
+        out.a[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
     return out;
 }
 
@@ -90,7 +95,8 @@ static struct cel_value f_ip(ARGS)
     }
     WANT(T(0, CEL_STRING), "ip");
     if (!ip_read(v[0].s, &x))
-        return cel_error(r, "IP Address \"%.*s\" parse error during conversion from string: ParseAddr(\"%.*s\"): unable to parse IP", STR_ARG(v[0].s), STR_ARG(v[0].s));
+        return cel_error(r, "IP Address \"%.*s\" parse error during conversion from string: ParseAddr(\"%.*s\"): unable to parse IP",
+            STR_ARG(v[0].s), STR_ARG(v[0].s));
     return net_value(r, CEL_IP, &x);
 }
 static struct cel_value f_is_ip(ARGS)
@@ -120,16 +126,28 @@ static struct cel_value in_range(ARGS, const char *v4, const char *v6)
     const char *range = a->family == 4 ? v4 : v6;
     return cel_bool(range && cidr_read(str_of(range), &x) && within(&x, a));
 }
-static struct cel_value f_unspecified(ARGS) { return in_range(r, v, n, "0.0.0.0/32", "::/128"); }
-static struct cel_value f_loopback(ARGS) { return in_range(r, v, n, "127.0.0.0/8", "::1/128"); }
-static struct cel_value f_link_multicast(ARGS) { return in_range(r, v, n, "224.0.0.0/24", "ff02::/16"); }
-static struct cel_value f_link_unicast(ARGS) { return in_range(r, v, n, "169.254.0.0/16", "fe80::/10"); }
+static struct cel_value f_unspecified(ARGS)
+{
+    return in_range(r, v, n, "0.0.0.0/32", "::/128");
+}
+static struct cel_value f_loopback(ARGS)
+{
+    return in_range(r, v, n, "127.0.0.0/8", "::1/128");
+}
+static struct cel_value f_link_multicast(ARGS)
+{
+    return in_range(r, v, n, "224.0.0.0/24", "ff02::/16");
+}
+static struct cel_value f_link_unicast(ARGS)
+{
+    return in_range(r, v, n, "169.254.0.0/16", "fe80::/10");
+}
 static struct cel_value f_global(ARGS)
 {
     WANT(T(0, CEL_IP), "isGlobalUnicast");
-    bool not = f_unspecified(r, v, n).b || f_loopback(r, v, n).b || f_link_unicast(r, v, n).b || in_range(r, v, n, "224.0.0.0/4", "ff00::/8").b ||
-               in_range(r, v, n, "255.255.255.255/32", NULL).b;
-    return cel_bool(!not);
+    bool not = f_unspecified(r, v, n).b || f_loopback(r, v, n).b || f_link_unicast(r, v, n).b ||
+               in_range(r, v, n, "224.0.0.0/4", "ff00::/8").b || in_range(r, v, n, "255.255.255.255/32", NULL).b;
+    return cel_bool(!not );
 }
 static struct cel_value f_cidr(ARGS)
 {

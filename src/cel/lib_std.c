@@ -147,7 +147,8 @@ static struct cel_value f_timestamp(ARGS)
     if (v[0].type == CEL_TIMESTAMP)
         return v[0];
     if (v[0].type == CEL_INT)
-        return __builtin_mul_overflow(v[0].i, (int64_t)NS_PER_S, &ns) ? cel_error(r, "timestamp overflow") : (struct cel_value){.type = CEL_TIMESTAMP, .i = ns};
+        return __builtin_mul_overflow(v[0].i, (int64_t)NS_PER_S, &ns) ? cel_error(r, "timestamp overflow")
+                                                                      : (struct cel_value){.type = CEL_TIMESTAMP, .i = ns};
     if (v[0].type != CEL_STRING)
         NO_OVERLOAD("timestamp");
     if (!time_parse(v[0].s, &ns))
@@ -188,10 +189,15 @@ static struct cel_value part(ARGS, int what)
     int64_t rest = ((v[0].i % NS_PER_S) + NS_PER_S) % NS_PER_S;
     time_t t = (time_t)((v[0].i - rest) / NS_PER_S + off);
     gmtime_r(&t, &tm);
-    int parts[] = {tm.tm_year + 1900, tm.tm_mon, tm.tm_mday - 1, tm.tm_mday, tm.tm_wday, tm.tm_yday, 0, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(rest / NS_PER_MS)};
+    int parts[] = {tm.tm_year + 1900, tm.tm_mon, tm.tm_mday - 1, tm.tm_mday, tm.tm_wday, tm.tm_yday, 0, tm.tm_hour, tm.tm_min, tm.tm_sec,
+        (int)(rest / NS_PER_MS)};
     return cel_int(parts[what]);
 }
-#define PART(name, what) static struct cel_value name(ARGS) { return part(r, v, n, what); }
+#define PART(name, what)                                                                                                                   \
+    static struct cel_value name(ARGS)                                                                                                     \
+    {                                                                                                                                      \
+        return part(r, v, n, what);                                                                                                        \
+    }
 PART(f_year, 0)
 PART(f_month, 1)
 PART(f_day_of_month, 2)

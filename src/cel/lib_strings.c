@@ -7,10 +7,14 @@
 
 #define ARGS struct cel_run *r, struct cel_value *v, size_t n
 #define NO_OVERLOAD(name) return cel_no_overload(r, name, v, n)
-#define WANT(cond, name) if (!(cond)) NO_OVERLOAD(name)
+#define WANT(cond, name)                                                                                                                   \
+    if (!(cond))                                                                                                                           \
+    NO_OVERLOAD(name)
 #define S(i) (v[i].type == CEL_STRING)
 #define I(i) (v[i].type == CEL_INT)
-#define SPEND(k) if (!cel_spend(r, (k) / 10 + 1)) return cel_over(r)
+#define SPEND(k)                                                                                                                           \
+    if (!cel_spend(r, (k) / 10 + 1))                                                                                                       \
+    return cel_over(r)
 
 /* Bytes of the first `runes` characters; s.n when there are not so many. */
 static size_t offset(struct str s, int64_t runes)
@@ -84,8 +88,14 @@ static struct cel_value fold_case(ARGS, char from, char to)
             z[i] ^= 32;
     return cel_str(str_make(z, v[0].s.n));
 }
-static struct cel_value f_lower(ARGS) { return fold_case(r, v, n, 'A', 'Z'); }
-static struct cel_value f_upper(ARGS) { return fold_case(r, v, n, 'a', 'z'); }
+static struct cel_value f_lower(ARGS)
+{
+    return fold_case(r, v, n, 'A', 'Z');
+}
+static struct cel_value f_upper(ARGS)
+{
+    return fold_case(r, v, n, 'a', 'z');
+}
 
 static struct cel_value f_replace(ARGS)
 {
@@ -309,7 +319,8 @@ static struct cel_value f_format(ARGS)
         }
         if (!format_one(r, &b, v[0].s.p[i], MIN(precision, 60), items[at])) {
             buf_clear(&b);
-            return cel_error(r, "error during formatting: could not convert argument %.*s to %%%c", STR_ARG(cel_type_name(items[at])), v[0].s.p[i]);
+            return cel_error(
+                r, "error during formatting: could not convert argument %.*s to %%%c", STR_ARG(cel_type_name(items[at])), v[0].s.p[i]);
         }
         at++;
     }
@@ -343,8 +354,14 @@ static struct cel_value find(ARGS, bool all)
     }
     return all ? cel_list(out, count) : cel_str(STR(""));
 }
-static struct cel_value f_find(ARGS) { return find(r, v, n, false); }
-static struct cel_value f_find_all(ARGS) { return find(r, v, n, true); }
+static struct cel_value f_find(ARGS)
+{
+    return find(r, v, n, false);
+}
+static struct cel_value f_find_all(ARGS)
+{
+    return find(r, v, n, true);
+}
 
 const struct cel_fn cel_strings[] = {
     {"charAt", 2, 2, true, false, f_char_at},

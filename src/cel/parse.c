@@ -12,7 +12,7 @@ struct parser {
     struct str s;
     size_t at, begin; /* behind and before the token */
     enum token t;
-    struct str text;  /* IDENT, OP */
+    struct str text; /* IDENT, OP */
     struct cel_value value;
     size_t nodes;
     int depth;
@@ -161,7 +161,8 @@ static bool string(struct parser *x, bool raw, bool bytes)
         }
     }
     buf_clear(&b);
-    return bad(x, x->begin, "Syntax error: token recognition error at: '%.*s'", (int)MIN(x->s.n - x->begin, 40u), x->s.p + x->begin) != NULL;
+    return bad(x, x->begin, "Syntax error: token recognition error at: '%.*s'", (int)MIN(x->s.n - x->begin, 40u), x->s.p + x->begin) !=
+           NULL;
 }
 
 static bool number(struct parser *x)
@@ -337,7 +338,8 @@ static struct cel_node *expr(struct parser *x);
 
 static bool reserved(struct str s)
 {
-    static const char *const words[] = {"in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while"};
+    static const char *const words[] = {"in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop",
+        "package", "namespace", "return", "var", "void", "while"};
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         if (str_eqz(s, words[i]))
             return true;
@@ -361,9 +363,10 @@ static struct cel_node *macro(struct parser *x, struct cel_node *target, struct 
     static const struct {
         const char *name;
         uint8_t fold, vars, min, max; /* args */
-    } rows[] = {{"all", FOLD_ALL, 1, 2, 2}, {"exists", FOLD_EXISTS, 1, 2, 2}, {"exists_one", FOLD_ONE, 1, 2, 2}, {"existsOne", FOLD_ONE, 1, 2, 2},
-        {"map", FOLD_MAP, 1, 2, 3}, {"filter", FOLD_FILTER, 1, 2, 2}, {"all", FOLD_ALL, 2, 3, 3}, {"exists", FOLD_EXISTS, 2, 3, 3},
-        {"existsOne", FOLD_ONE, 2, 3, 3}, {"transformList", FOLD_LIST, 2, 3, 4}, {"transformMap", FOLD_MAP_VALUES, 2, 3, 4}};
+    } rows[] = {{"all", FOLD_ALL, 1, 2, 2}, {"exists", FOLD_EXISTS, 1, 2, 2}, {"exists_one", FOLD_ONE, 1, 2, 2},
+        {"existsOne", FOLD_ONE, 1, 2, 2}, {"map", FOLD_MAP, 1, 2, 3}, {"filter", FOLD_FILTER, 1, 2, 2}, {"all", FOLD_ALL, 2, 3, 3},
+        {"exists", FOLD_EXISTS, 2, 3, 3}, {"existsOne", FOLD_ONE, 2, 3, 3}, {"transformList", FOLD_LIST, 2, 3, 4},
+        {"transformMap", FOLD_MAP_VALUES, 2, 3, 4}};
     uint16_t args = (uint16_t)(call->nkids - 1);
     struct cel_node **a = call->kids + 1;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -389,7 +392,8 @@ static struct cel_node *macro(struct parser *x, struct cel_node *target, struct 
     if (((opt || flat) && args == 2) || bind) {
         if (a[0]->op != OP_IDENT)
             return bad(x, a[0]->at, "variable name must be a simple identifier");
-        struct cel_node *b = bind ? with(x, OP_BIND, call->at, a[1], a[2], NULL) : with(x, opt ? OP_OPT_MAP : OP_OPT_FLAT, call->at, target, a[1], NULL);
+        struct cel_node *b =
+            bind ? with(x, OP_BIND, call->at, a[1], a[2], NULL) : with(x, opt ? OP_OPT_MAP : OP_OPT_FLAT, call->at, target, a[1], NULL);
         if (b)
             b->name = a[0]->name;
         return b;
@@ -427,7 +431,8 @@ static struct cel_node *resolve(struct parser *x, struct cel_node *call)
     if (call->fn)
         return call;
     if (known)
-        return bad(x, call->at, "found no matching overload for '%.*s' applied to %u argument%s", STR_ARG(call->name), call->nkids, call->nkids == 1 ? "" : "s");
+        return bad(x, call->at, "found no matching overload for '%.*s' applied to %u argument%s", STR_ARG(call->name), call->nkids,
+            call->nkids == 1 ? "" : "s");
     return bad(x, call->at, "undeclared reference to '%.*s' (in container '')", STR_ARG(call->name));
 }
 
@@ -554,7 +559,9 @@ static struct cel_node *primary(struct parser *x)
     case T_IDENT:
         return name(x, at);
     case T_END:
-        return bad(x, at, "Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}");
+        return bad(x, at,
+            "Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, "
+            "NUM_UINT, STRING, BYTES, IDENTIFIER}");
     default:
         break;
     }
@@ -568,7 +575,9 @@ static struct cel_node *primary(struct parser *x)
         return map_literal(x, at, false);
     if (accept(x, ".") && x->t == T_IDENT)
         return name(x, at);
-    return bad(x, at, "Syntax error: mismatched input '%.*s' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}",
+    return bad(x, at,
+        "Syntax error: mismatched input '%.*s' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, "
+        "NUM_UINT, STRING, BYTES, IDENTIFIER}",
         (int)(x->at - x->begin), x->s.p + x->begin);
 }
 
@@ -637,8 +646,8 @@ static struct cel_node *unary(struct parser *x)
 static const struct {
     const char *op;
     uint8_t node, level;
-} binary_ops[] = {{"*", OP_MUL, 4}, {"/", OP_DIV, 4}, {"%", OP_MOD, 4}, {"+", OP_ADD, 3}, {"-", OP_SUB, 3}, {"==", OP_EQ, 2}, {"!=", OP_NE, 2}, {"<=", OP_LE, 2},
-    {">=", OP_GE, 2}, {"<", OP_LT, 2}, {">", OP_GT, 2}, {"&&", OP_AND, 1}, {"||", OP_OR, 0}};
+} binary_ops[] = {{"*", OP_MUL, 4}, {"/", OP_DIV, 4}, {"%", OP_MOD, 4}, {"+", OP_ADD, 3}, {"-", OP_SUB, 3}, {"==", OP_EQ, 2},
+    {"!=", OP_NE, 2}, {"<=", OP_LE, 2}, {">=", OP_GE, 2}, {"<", OP_LT, 2}, {">", OP_GT, 2}, {"&&", OP_AND, 1}, {"||", OP_OR, 0}};
 
 static struct cel_node *binary(struct parser *x, int level)
 {

@@ -145,9 +145,9 @@ static void set_fold(struct parser *x, struct set *s)
     static const struct {
         uint32_t lo, hi;
         int32_t by;
-    } rows[] = {{'A', 'Z', 32}, {'a', 'z', -32}, {0xc0, 0xd6, 32}, {0xd8, 0xde, 32}, {0xe0, 0xf6, -32}, {0xf8, 0xfe, -32}, {0x391, 0x3a1, 32},
-        {0x3a3, 0x3a9, 32}, {0x3b1, 0x3c1, -32}, {0x3c3, 0x3c9, -32}, {0x410, 0x42f, 32}, {0x430, 0x44f, -32}, {0x400, 0x40f, 80},
-        {0x450, 0x45f, -80}};
+    } rows[] = {{'A', 'Z', 32}, {'a', 'z', -32}, {0xc0, 0xd6, 32}, {0xd8, 0xde, 32}, {0xe0, 0xf6, -32}, {0xf8, 0xfe, -32},
+        {0x391, 0x3a1, 32}, {0x3a3, 0x3a9, 32}, {0x3b1, 0x3c1, -32}, {0x3c3, 0x3c9, -32}, {0x410, 0x42f, 32}, {0x430, 0x44f, -32},
+        {0x400, 0x40f, 80}, {0x450, 0x45f, -80}};
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
             uint32_t lo = MAX(s->r[i].lo, rows[k].lo), hi = MIN(s->r[i].hi, rows[k].hi);
@@ -204,9 +204,9 @@ static bool posix_class(struct parser *x, struct set *out)
 {
     static const struct {
         const char *name, *pairs;
-    } rows[] = {{"alnum", "09AZaz"}, {"alpha", "AZaz"}, {"ascii", "\0\x7f"}, {"blank", "\t\t  "}, {"cntrl", "\0\x1f\x7f\x7f"}, {"digit", "09"},
-        {"graph", "!~"}, {"lower", "az"}, {"print", " ~"}, {"punct", "!/:@[`{~"}, {"space", "\t\r  "}, {"upper", "AZ"}, {"word", "09AZaz__"},
-        {"xdigit", "09AFaf"}};
+    } rows[] = {{"alnum", "09AZaz"}, {"alpha", "AZaz"}, {"ascii", "\0\x7f"}, {"blank", "\t\t  "}, {"cntrl", "\0\x1f\x7f\x7f"},
+        {"digit", "09"}, {"graph", "!~"}, {"lower", "az"}, {"print", " ~"}, {"punct", "!/:@[`{~"}, {"space", "\t\r  "}, {"upper", "AZ"},
+        {"word", "09AZaz__"}, {"xdigit", "09AFaf"}};
     static const uint8_t lengths[] = {6, 4, 2, 4, 4, 2, 2, 2, 2, 8, 4, 2, 8, 6};
     struct str rest = str_sub(x->s, x->at, x->s.n), name;
     ssize_t end = str_find(rest, STR(":]"));

@@ -1,8 +1,10 @@
-/* Regular expressions with RE2's syntax and RE2's promise: time linear in the text, whatever the pattern (github.com/google/re2/wiki/Syntax).
+/* Regular expressions with RE2's syntax and RE2's promise: time linear in the text, whatever the pattern
+ * (github.com/google/re2/wiki/Syntax).
  *
- * A pattern is compiled to a program of at most REGEX_PROGRAM instructions, which all threads of a Pike machine walk side by side; there is no backtracking.
- * Text and pattern are UTF-8; a byte that is no UTF-8 counts as one character that only . and negated classes match. Of several matches the leftmost is
- * found, and among those the one that Perl would prefer. Not there: \p{...} classes and \C, which are refused by name.
+ * A pattern is compiled to a program of at most REGEX_PROGRAM instructions, which all threads of a Pike machine walk side by side; there is
+ * no backtracking. Text and pattern are UTF-8; a byte that is no UTF-8 counts as one character that only . and negated classes match. Of
+ * several matches the leftmost is found, and among those the one that Perl would prefer. Not there: \p{...} classes and \C, which are
+ * refused by name.
  *
  * A compiled pattern is immutable and may be used by any thread.
  */

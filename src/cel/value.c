@@ -16,14 +16,38 @@ struct cel_value cel_error(struct cel_run *r, const char *fmt, ...)
     return (struct cel_value){.type = CEL_ERROR, .s = buf_to_pool(&b, r->pool)};
 }
 
-struct cel_value cel_str(struct str s) { return (struct cel_value){.type = CEL_STRING, .s = s.p ? s : STR("")}; }
-struct cel_value cel_bool(bool b) { return (struct cel_value){.type = CEL_BOOL, .b = b}; }
-struct cel_value cel_int(int64_t i) { return (struct cel_value){.type = CEL_INT, .i = i}; }
-struct cel_value cel_uint(uint64_t u) { return (struct cel_value){.type = CEL_UINT, .u = u}; }
-struct cel_value cel_double(double d) { return (struct cel_value){.type = CEL_DOUBLE, .d = d}; }
-struct cel_value cel_null(void) { return (struct cel_value){.type = CEL_NULL}; }
-struct cel_value cel_list(const struct cel_value *items, size_t n) { return (struct cel_value){.type = CEL_LIST, .list = {items, n}}; }
-struct cel_value cel_map(const struct cel_pair *pairs, size_t n) { return (struct cel_value){.type = CEL_MAP, .pairs = pairs, .npairs = n}; }
+struct cel_value cel_str(struct str s)
+{
+    return (struct cel_value){.type = CEL_STRING, .s = s.p ? s : STR("")};
+}
+struct cel_value cel_bool(bool b)
+{
+    return (struct cel_value){.type = CEL_BOOL, .b = b};
+}
+struct cel_value cel_int(int64_t i)
+{
+    return (struct cel_value){.type = CEL_INT, .i = i};
+}
+struct cel_value cel_uint(uint64_t u)
+{
+    return (struct cel_value){.type = CEL_UINT, .u = u};
+}
+struct cel_value cel_double(double d)
+{
+    return (struct cel_value){.type = CEL_DOUBLE, .d = d};
+}
+struct cel_value cel_null(void)
+{
+    return (struct cel_value){.type = CEL_NULL};
+}
+struct cel_value cel_list(const struct cel_value *items, size_t n)
+{
+    return (struct cel_value){.type = CEL_LIST, .list = {items, n}};
+}
+struct cel_value cel_map(const struct cel_pair *pairs, size_t n)
+{
+    return (struct cel_value){.type = CEL_MAP, .pairs = pairs, .npairs = n};
+}
 
 struct cel_value cel_opt(struct cel_run *r, const struct cel_value *v)
 {
@@ -46,9 +70,10 @@ struct cel_value cel_over(struct cel_run *r)
 
 struct str cel_type_name(struct cel_value v)
 {
-    static const char *const names[CEL_TYPES] = {"error", "null_type", "bool", "int", "uint", "double", "string", "bytes", "list", "map", "type", "google.protobuf.Duration",
-        "google.protobuf.Timestamp", "optional_type", "kubernetes.Quantity", "kubernetes.URL", "net.IP", "net.CIDR", "kubernetes.Semver", "kubernetes.NamedFormat",
-        "kubernetes.authorization.Authorizer", "kubernetes.authorization.Decision"};
+    static const char *const names[CEL_TYPES] = {"error", "null_type", "bool", "int", "uint", "double", "string", "bytes", "list", "map",
+        "type", "google.protobuf.Duration", "google.protobuf.Timestamp", "optional_type", "kubernetes.Quantity", "kubernetes.URL", "net.IP",
+        "net.CIDR", "kubernetes.Semver", "kubernetes.NamedFormat", "kubernetes.authorization.Authorizer",
+        "kubernetes.authorization.Decision"};
     return str_of(names[v.type]);
 }
 

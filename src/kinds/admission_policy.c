@@ -79,7 +79,8 @@ static void variables(const struct json *list, const struct json *old, const str
 
 static void validate_common(const struct json *spec, const struct json *old, const struct fpath *at, struct err **e)
 {
-    struct fpath match_at = FPATH(at, "matchConstraints"), kind_at = FPATH(at, "paramKind"), conditions_at = FPATH(at, "matchConditions"), vars_at = FPATH(at, "variables");
+    struct fpath match_at = FPATH(at, "matchConstraints"), kind_at = FPATH(at, "paramKind"), conditions_at = FPATH(at, "matchConditions"),
+                 vars_at = FPATH(at, "variables");
     match(json_get(spec, STR("matchConstraints")), true, &match_at, e);
     param_kind(json_get(spec, STR("paramKind")), &kind_at, e);
     admission_conditions(json_get(spec, STR("matchConditions")), old, vars, &conditions_at, e);
@@ -89,7 +90,8 @@ static void validate_common(const struct json *spec, const struct json *old, con
 static void validate_validating(struct kind_ctx *c, const struct json *doc, const struct json *was, struct err **e)
 {
     static const struct str reasons[] = {STR("Forbidden"), STR("Invalid"), STR("RequestEntityTooLarge"), STR("Unauthorized")};
-    const struct json *spec = json_get(doc, STR("spec")), *old = json_get(was, STR("spec")), *notes = json_get(spec, STR("auditAnnotations"));
+    const struct json *spec = json_get(doc, STR("spec")), *old = json_get(was, STR("spec")),
+                      *notes = json_get(spec, STR("auditAnnotations"));
     struct fpath at = FPATH(NULL, "spec"), list = FPATH(&at, "validations"), notes_at = FPATH(&at, "auditAnnotations");
     size_t i = 0;
     (void)c;
@@ -97,7 +99,8 @@ static void validate_validating(struct kind_ctx *c, const struct json *doc, cons
     if (!json_count(json_get(spec, STR("validations"))) && !json_count(notes))
         ferr_required(e, &list, "validations or auditAnnotations must be non-empty");
     json_for (json_get(spec, STR("validations")), v) {
-        struct fpath here = fpath_at(&list, i++), expr_at = FPATH(&here, "expression"), msg_at = FPATH(&here, "messageExpression"), reason_at = FPATH(&here, "reason");
+        struct fpath here = fpath_at(&list, i++), expr_at = FPATH(&here, "expression"), msg_at = FPATH(&here, "messageExpression"),
+                     reason_at = FPATH(&here, "reason");
         struct str reason = json_get_str(v, "reason"), text = json_get_str(v, "messageExpression");
         bool known = !reason.n;
         for (size_t k = 0; k < ARRAY_LEN(reasons); k++)
@@ -131,7 +134,8 @@ static void validate_mutating(struct kind_ctx *c, const struct json *doc, const 
         const char *member = patch ? "jsonPatch" : "applyConfiguration";
         struct fpath here = fpath_at(&list, i++), body_at = fpath_name(&here, str_of(member)), expr_at = FPATH(&body_at, "expression");
         if (!json_get(m, str_of(member)))
-            ferr_required(e, &body_at, patch ? "must be specified when patchType is JSONPatch" : "must be specified when patchType is ApplyConfiguration");
+            ferr_required(e, &body_at,
+                patch ? "must be specified when patchType is JSONPatch" : "must be specified when patchType is ApplyConfiguration");
         else
             admission_expression(json_str_at(m, member, "expression", NULL), old, vars, &expr_at, e);
     }
@@ -140,8 +144,9 @@ static void validate_mutating(struct kind_ctx *c, const struct json *doc, const 
 static void validate_binding(struct kind_ctx *c, const struct json *doc, const struct json *was, struct err **e)
 {
     const struct json *spec = json_get(doc, STR("spec")), *ref = json_get(spec, STR("paramRef"));
-    struct fpath at = FPATH(NULL, "spec"), policy_at = FPATH(&at, "policyName"), match_at = FPATH(&at, "matchResources"), ref_at = FPATH(&at, "paramRef"),
-                 missing_at = FPATH(&ref_at, "parameterNotFoundAction"), name_at = FPATH(&ref_at, "name"), actions_at = FPATH(&at, "validationActions");
+    struct fpath at = FPATH(NULL, "spec"), policy_at = FPATH(&at, "policyName"), match_at = FPATH(&at, "matchResources"),
+                 ref_at = FPATH(&at, "paramRef"), missing_at = FPATH(&ref_at, "parameterNotFoundAction"), name_at = FPATH(&ref_at, "name"),
+                 actions_at = FPATH(&at, "validationActions");
     bool deny = false, warn = false;
     (void)was;
     if (!json_get_str(spec, "policyName").n && str_eqz(c->res->kind, "MutatingAdmissionPolicyBinding"))
@@ -161,11 +166,16 @@ static void validate_binding(struct kind_ctx *c, const struct json *doc, const s
         warn |= str_eqz(json_as_str(a), "Warn");
     }
     if (deny && warn)
-        ferr_invalid(e, &actions_at, json_get(spec, STR("validationActions")), "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)");
+        ferr_invalid(e, &actions_at, json_get(spec, STR("validationActions")),
+            "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves "
+            "no purpose)");
 }
 
 #define GROUP "admissionregistration.k8s.io"
-const struct kind_hooks kind_validating_policy = {KIND(GROUP, "ValidatingAdmissionPolicy"), .cells = validating, .validate = validate_validating};
-const struct kind_hooks kind_validating_binding = {KIND(GROUP, "ValidatingAdmissionPolicyBinding"), .cells = binding, .validate = validate_binding};
+const struct kind_hooks kind_validating_policy = {
+    KIND(GROUP, "ValidatingAdmissionPolicy"), .cells = validating, .validate = validate_validating};
+const struct kind_hooks kind_validating_binding = {
+    KIND(GROUP, "ValidatingAdmissionPolicyBinding"), .cells = binding, .validate = validate_binding};
 const struct kind_hooks kind_mutating_policy = {KIND(GROUP, "MutatingAdmissionPolicy"), .cells = mutating, .validate = validate_mutating};
-const struct kind_hooks kind_mutating_binding = {KIND(GROUP, "MutatingAdmissionPolicyBinding"), .cells = binding, .validate = validate_binding};
+const struct kind_hooks kind_mutating_binding = {
+    KIND(GROUP, "MutatingAdmissionPolicyBinding"), .cells = binding, .validate = validate_binding};

@@ -78,9 +78,10 @@ static void wanted(const struct json *rule, const char *key, const struct fpath 
     json_for (list, x)
         star |= str_eqz(json_as_str(x), "*");
     if (star && json_count(list) > 1 && strcmp(key, "resources") != 0)
-        ferr_invalid(e, &here, list, strcmp(key, "operations") == 0 ? "if '*' is present, must not specify other operations"
-                                     : strcmp(key, "apiGroups") == 0 ? "if '*' is present, must not specify other API groups"
-                                                                     : "if '*' is present, must not specify other API versions");
+        ferr_invalid(e, &here, list,
+            strcmp(key, "operations") == 0  ? "if '*' is present, must not specify other operations"
+            : strcmp(key, "apiGroups") == 0 ? "if '*' is present, must not specify other API groups"
+                                            : "if '*' is present, must not specify other API versions");
 }
 
 void admission_rules(const struct json *list, const struct fpath *at, struct err **e)

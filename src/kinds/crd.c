@@ -48,8 +48,10 @@ static void prepare(struct kind_ctx *c, struct json *doc, const struct json *old
 
 static void defaults(struct kind_ctx *c, const struct json *s, const struct fpath *at, int depth, struct err **e)
 {
-    const struct json *d = json_get(s, STR("default")), *items = json_get(s, STR("items")), *more = json_get(s, STR("additionalProperties"));
-    struct fpath here = FPATH(at, "default"), props_at = FPATH(at, "properties"), items_at = FPATH(at, "items"), more_at = FPATH(at, "additionalProperties");
+    const struct json *d = json_get(s, STR("default")), *items = json_get(s, STR("items")),
+                      *more = json_get(s, STR("additionalProperties"));
+    struct fpath here = FPATH(at, "default"), props_at = FPATH(at, "properties"), items_at = FPATH(at, "items"),
+                 more_at = FPATH(at, "additionalProperties");
     if (depth > 64)
         return;
     if (d && d->type != JSON_NULL) {
@@ -103,7 +105,8 @@ static void path_field(struct str path, const struct fpath *at, const char *name
     if (!jsonpath_simple(path))
         ferr_invalid_str(e, &here, path, "only simple json paths with object fields are allowed");
     else if (!str_starts(path, str_of(prefix)))
-        ferr_invalid_str(e, &here, path, strcmp(prefix, ".spec.") == 0 ? "should be a json path under .spec" : "should be a json path under .status");
+        ferr_invalid_str(
+            e, &here, path, strcmp(prefix, ".spec.") == 0 ? "should be a json path under .spec" : "should be a json path under .status");
 }
 
 static void subresources(const struct json *v, const struct fpath *at, struct err **e)
@@ -123,11 +126,13 @@ static void subresources(const struct json *v, const struct fpath *at, struct er
 static void columns(const struct json *v, const struct fpath *at, struct err **e)
 {
     static const struct str types[] = {STR("boolean"), STR("date"), STR("integer"), STR("number"), STR("string")},
-                            formats[] = {STR("byte"), STR("date"), STR("date-time"), STR("double"), STR("float"), STR("int32"), STR("int64"), STR("password")};
+                            formats[] = {STR("byte"), STR("date"), STR("date-time"), STR("double"), STR("float"), STR("int32"),
+                                STR("int64"), STR("password")};
     struct fpath list = FPATH(at, "additionalPrinterColumns");
     size_t i = 0;
     json_for (json_get(v, STR("additionalPrinterColumns")), x) {
-        struct fpath here = fpath_at(&list, i++), type_at = FPATH(&here, "type"), format_at = FPATH(&here, "format"), path_at = FPATH(&here, "jsonPath");
+        struct fpath here = fpath_at(&list, i++), type_at = FPATH(&here, "type"), format_at = FPATH(&here, "format"),
+                     path_at = FPATH(&here, "jsonPath");
         struct str type = json_get_str(x, "type"), format = json_get_str(x, "format"), path = json_get_str(x, "jsonPath");
         bool known = false, form = !format.n;
         for (size_t k = 0; k < ARRAY_LEN(types); k++)
@@ -173,7 +178,8 @@ static void selectable(const struct json *v, const struct fpath *at, struct err 
         else if (path.n && !s)
             ferr_invalid_str(e, &here, path, "is an invalid path: does not refer to a valid field");
         else if (path.n && !str_eqz(type, "string") && !str_eqz(type, "integer") && !str_eqz(type, "boolean"))
-            ferr_invalid_str(e, &here, path, "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.");
+            ferr_invalid_str(e, &here, path,
+                "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.");
         json_for (all, o) {
             if (k++ >= i)
                 break;
@@ -260,9 +266,10 @@ static void names(const struct json *n, const struct fpath *at, struct err **e)
 
 static void conversion(const struct json *spec, const struct fpath *at, struct err **e)
 {
-    const struct json *c = json_get(spec, STR("conversion")), *hook = json_get(c, STR("webhook")), *cc = json_get(hook, STR("clientConfig")),
-                      *list = json_get(hook, STR("conversionReviewVersions"));
-    struct fpath here = FPATH(at, "conversion"), hook_at = FPATH(&here, "webhookClientConfig"), versions_at = FPATH(&here, "conversionReviewVersions");
+    const struct json *c = json_get(spec, STR("conversion")), *hook = json_get(c, STR("webhook")),
+                      *cc = json_get(hook, STR("clientConfig")), *list = json_get(hook, STR("conversionReviewVersions"));
+    struct fpath here = FPATH(at, "conversion"), hook_at = FPATH(&here, "webhookClientConfig"),
+                 versions_at = FPATH(&here, "conversionReviewVersions");
     bool known = false;
     if (!str_eqz(json_get_str(c, "strategy"), "Webhook")) {
         if (cc)
@@ -293,16 +300,19 @@ static void approval(const struct json *doc, const struct json *old, struct err 
     struct str group = json_str_at(doc, "spec", "group", NULL);
     const struct json *a = json_get(json_path(doc, "metadata", "annotations", NULL), STR("api-approved.kubernetes.io"));
     struct fpath meta = FPATH(NULL, "metadata"), ann = FPATH(&meta, "annotations"), here = fpath_key(&ann, str_of(note));
-    bool community = str_eqz(group, "k8s.io") || str_ends(group, STR(".k8s.io")) || str_eqz(group, "kubernetes.io") || str_ends(group, STR(".kubernetes.io"));
+    bool community = str_eqz(group, "k8s.io") || str_ends(group, STR(".k8s.io")) || str_eqz(group, "kubernetes.io") ||
+                     str_ends(group, STR(".kubernetes.io"));
     struct str v = json_as_str(a);
     if (!community || (old && !json_get(json_path(old, "metadata", "annotations", NULL), str_of(note))))
         return;
     if (!v.n)
         ferr_required(e, &here,
-            "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111");
+            "protected groups must have approval annotation \"api-approved.kubernetes.io\", see "
+            "https://github.com/kubernetes/enhancements/pull/1111");
     else if (!str_starts(v, STR("unapproved")) && !str_starts(v, STR("https://")) && !str_starts(v, STR("http://")))
-        ferr_invalid_str(e, &here, v, "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with "
-                                      "\"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111");
+        ferr_invalid_str(e, &here, v,
+            "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with "
+            "\"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111");
 }
 
 static void immutable(const struct json *spec, const struct json *was, bool established, const struct fpath *at, struct err **e)
@@ -336,7 +346,8 @@ static void stored(const struct json *doc, struct err **e)
             continue;
         struct buf b = BUF_INIT;
         buf_printf(&b,
-            "missing from spec.versions; %.*s was previously a storage version, and must remain in spec.versions until a storage migration ensures no data "
+            "missing from spec.versions; %.*s was previously a storage version, and must remain in spec.versions until a storage migration "
+            "ensures no data "
             "remains persisted in %.*s and removes %.*s from status.storedVersions",
             STR_ARG(json_as_str(s)), STR_ARG(json_as_str(s)), STR_ARG(json_as_str(s)));
         ferr_invalid_str(e, &here, json_as_str(s), b.p);

@@ -146,8 +146,8 @@ static bool holds(const struct json *at, struct str filter)
             struct str op = str_of(ops[k]);
             if (!str_starts(str_sub(filter, i, filter.n), op))
                 continue;
-            if (!operand_read(at, str_sub(filter, 0, i), &a) || !operand_read(at, str_sub(filter, i + op.n, filter.n), &b) || !a.value || !b.value ||
-                !compare(a.value, b.value, &c))
+            if (!operand_read(at, str_sub(filter, 0, i), &a) || !operand_read(at, str_sub(filter, i + op.n, filter.n), &b) || !a.value ||
+                !b.value || !compare(a.value, b.value, &c))
                 return false;
             return k == 0 ? c == 0 : k == 1 ? c != 0 : k == 2 ? c <= 0 : k == 3 ? c >= 0 : k == 4 ? c < 0 : c > 0;
         }

@@ -10,7 +10,8 @@ static void client(const struct json *c, const struct fpath *at, struct err **e)
 {
     const struct json *svc = json_get(c, STR("service"));
     struct str url = json_get_str(c, "url");
-    struct fpath url_at = FPATH(at, "url"), svc_at = FPATH(at, "service"), path_at = FPATH(&svc_at, "path"), port_at = FPATH(&svc_at, "port");
+    struct fpath url_at = FPATH(at, "url"), svc_at = FPATH(at, "service"), path_at = FPATH(&svc_at, "path"),
+                 port_at = FPATH(&svc_at, "port");
     if ((url.n > 0) == json_is(svc, JSON_OBJ)) {
         ferr_required(e, at, "exactly one of url or service is required");
         return;
@@ -31,8 +32,9 @@ static void client(const struct json *c, const struct fpath *at, struct err **e)
 
 static void hook(const struct json *w, const struct json *old, const struct fpath *at, struct err **e)
 {
-    struct fpath name_at = FPATH(at, "name"), client_at = FPATH(at, "clientConfig"), side_at = FPATH(at, "sideEffects"), time_at = FPATH(at, "timeoutSeconds"),
-                 versions_at = FPATH(at, "admissionReviewVersions"), rules_at = FPATH(at, "rules"), conditions_at = FPATH(at, "matchConditions");
+    struct fpath name_at = FPATH(at, "name"), client_at = FPATH(at, "clientConfig"), side_at = FPATH(at, "sideEffects"),
+                 time_at = FPATH(at, "timeoutSeconds"), versions_at = FPATH(at, "admissionReviewVersions"), rules_at = FPATH(at, "rules"),
+                 conditions_at = FPATH(at, "matchConditions");
     static const struct str sides[] = {STR("None"), STR("NoneOnDryRun")};
     struct str name = json_get_str(w, "name"), side = json_get_str(w, "sideEffects");
     const char *why = name.n ? name_dns1123_subdomain(name) : NULL;
@@ -49,7 +51,8 @@ static void hook(const struct json *w, const struct json *old, const struct fpat
     if (side.n && !str_eqz(side, "None") && !str_eqz(side, "NoneOnDryRun"))
         ferr_not_supported(e, &side_at, side, sides, 2);
     if (timeout < 1 || timeout > 30)
-        ferr_invalid_int(e, &time_at, timeout, timeout < 1 ? "the timeout value must be at least 1 second" : "the timeout value must not be greater than 30 seconds");
+        ferr_invalid_int(e, &time_at, timeout,
+            timeout < 1 ? "the timeout value must be at least 1 second" : "the timeout value must not be greater than 30 seconds");
     json_for (json_get(w, STR("admissionReviewVersions")), v)
         known |= str_eqz(json_as_str(v), "v1") || str_eqz(json_as_str(v), "v1beta1");
     if (json_count(json_get(w, STR("admissionReviewVersions"))) && !known)

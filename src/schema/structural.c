@@ -9,7 +9,8 @@ enum { DEPTH_MAX = 64 };
 
 /* ---- packs and registries ---- */
 
-struct schema_pack *schema_pack_new(size_t nrows, const struct json *(*source)(void *, struct str, struct pool *), void (*drop)(void *), void *arg)
+struct schema_pack *schema_pack_new(
+    size_t nrows, const struct json *(*source)(void *, struct str, struct pool *), void (*drop)(void *), void *arg)
 {
     struct pool *p = pool_new();
     struct schema_pack *k = xcalloc(1, sizeof *k);
@@ -133,8 +134,9 @@ static void checks_numbers(struct cr_checks *c, const struct json *s)
         const char *key;
         uint32_t has;
         size_t at;
-    } ints[] = {{"minLength", CR_MIN_LEN, offsetof(struct cr_checks, min_len)}, {"maxLength", CR_MAX_LEN, offsetof(struct cr_checks, max_len)},
-        {"minItems", CR_MIN_ITEMS, offsetof(struct cr_checks, min_items)}, {"maxItems", CR_MAX_ITEMS, offsetof(struct cr_checks, max_items)},
+    } ints[] = {{"minLength", CR_MIN_LEN, offsetof(struct cr_checks, min_len)},
+        {"maxLength", CR_MAX_LEN, offsetof(struct cr_checks, max_len)}, {"minItems", CR_MIN_ITEMS, offsetof(struct cr_checks, min_items)},
+        {"maxItems", CR_MAX_ITEMS, offsetof(struct cr_checks, max_items)},
         {"minProperties", CR_MIN_PROPS, offsetof(struct cr_checks, min_props)},
         {"maxProperties", CR_MAX_PROPS, offsetof(struct cr_checks, max_props)}};
     c->has |= number(s, "minimum", &c->min) ? CR_MIN : 0;
@@ -151,8 +153,8 @@ static void checks_numbers(struct cr_checks *c, const struct json *s)
 
 static const struct cr_checks *checks_of(struct pool *p, const struct json *s, int depth)
 {
-    static const char *const keys[] = {"minimum", "maximum", "multipleOf", "minLength", "maxLength", "minItems", "maxItems", "minProperties",
-        "maxProperties", "format", "pattern", "enum", "required", "allOf", "anyOf", "oneOf", "not"};
+    static const char *const keys[] = {"minimum", "maximum", "multipleOf", "minLength", "maxLength", "minItems", "maxItems",
+        "minProperties", "maxProperties", "format", "pattern", "enum", "required", "allOf", "anyOf", "oneOf", "not"};
     bool any = false;
     for (size_t i = 0; i < ARRAY_LEN(keys) && !any; i++)
         any = json_get(s, str_of(keys[i])) != NULL;

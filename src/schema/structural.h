@@ -1,10 +1,13 @@
-/* Schemas that come at run time: the structural schemas of CustomResourceDefinitions (KEP: apiextensions' "structural schema"), compiled to nodes.
+/* Schemas that come at run time: the structural schemas of CustomResourceDefinitions (KEP: apiextensions' "structural schema"), compiled to
+ * nodes.
  *
- * A CRD makes a pack: one resource row per served or stored version, whose type carries a struct cr_type. schema.h's functions (decode, default, validate,
- * server-side apply, OpenAPI) ask the type for it and take the ways declared here instead of the tables'. apiVersion, kind and metadata keep their tables.
+ * A CRD makes a pack: one resource row per served or stored version, whose type carries a struct cr_type. schema.h's functions (decode,
+ * default, validate, server-side apply, OpenAPI) ask the type for it and take the ways declared here instead of the tables'. apiVersion,
+ * kind and metadata keep their tables.
  *
- * A cluster holds hundreds of CRDs of which it uses a few: nodes are compiled when a version is first used (cr_root), from the CRD's stored bytes, which the
- * pack's owner hands out. Nodes, like all of a registry, are immutable and shared between threads; a pack is reference-counted and goes with its last registry.
+ * A cluster holds hundreds of CRDs of which it uses a few: nodes are compiled when a version is first used (cr_root), from the CRD's stored
+ * bytes, which the pack's owner hands out. Nodes, like all of a registry, are immutable and shared between threads; a pack is
+ * reference-counted and goes with its last registry.
  */
 #pragma once
 #include <pthread.h>
@@ -101,7 +104,8 @@ struct schema_pack {
     void *arg;
 };
 /* nrows rows; the caller fills them; types are made here, with the rows' types pointing to them. */
-struct schema_pack *schema_pack_new(size_t nrows, const struct json *(*source)(void *, struct str, struct pool *), void (*drop)(void *), void *arg);
+struct schema_pack *schema_pack_new(
+    size_t nrows, const struct json *(*source)(void *, struct str, struct pool *), void (*drop)(void *), void *arg);
 struct schema_pack *schema_pack_ref(struct schema_pack *p);
 void schema_pack_unref(struct schema_pack *p);
 /* A registry with base's rows and those of the packs; rows that base has already are left out. */
@@ -115,16 +119,18 @@ void cr_violations(const struct json *schema, const struct fpath *at, struct err
 void cr_check_rules(struct pool *p, const struct json *schema, const struct fpath *at, struct err **e);
 
 /* The ways of schema.h for such types. */
-int cr_decode(const struct schema_resource *r, const struct schema_type *t, struct pool *p, struct json *doc, struct schema_notes *notes, struct err **e) _must_check_;
+int cr_decode(const struct schema_resource *r, const struct schema_type *t, struct pool *p, struct json *doc, struct schema_notes *notes,
+    struct err **e) _must_check_;
 void cr_default(const struct cr_node *n, struct pool *p, struct json *v);
 void cr_sort(const struct schema_type *t, struct pool *p, struct json *doc); /* members in the order in which Go writes maps */
 void cr_validate(const struct schema_type *t, struct pool *p, const struct json *doc, const struct json *old, struct err **e);
-void cr_validate_node(const struct cr_node *n, struct pool *p, const struct json *v, const struct fpath *at, struct err **e); /* without rules; defaults of CRDs */
+void cr_validate_node(const struct cr_node *n, struct pool *p, const struct json *v, const struct fpath *at,
+    struct err **e); /* without rules; defaults of CRDs */
 void cr_rules(const struct cr_node *n, struct pool *p, const struct json *doc, const struct json *old, struct err **e);
 const char *cr_format_wrong(struct str format, struct str text); /* NULL: fine, or a format that nobody checks */
 bool cr_format_known(struct str format);
 
 /* decode.c: the members of a metadata object by its table, below the path `at`. */
-int schema_decode_part(const struct schema_resource *r, const struct schema_type *t, struct pool *p, struct json *doc, const struct fpath *at,
-    struct schema_notes *notes, struct err **e) _must_check_;
+int schema_decode_part(const struct schema_resource *r, const struct schema_type *t, struct pool *p, struct json *doc,
+    const struct fpath *at, struct schema_notes *notes, struct err **e) _must_check_;
 void schema_note(struct pool *p, struct schema_notes *notes, const struct fpath *at);

@@ -32,8 +32,8 @@ static void pattern(const struct json *s, const struct fpath *at, struct err **e
 /* anyOf: [{type: integer}, {type: string}] beside x-kubernetes-int-or-string */
 static bool int_or_string(const struct json *any)
 {
-    return json_count(any) == 2 && str_eqz(json_get_str(json_at(any, 0), "type"), "integer") && str_eqz(json_get_str(json_at(any, 1), "type"), "string") &&
-           json_count(json_at(any, 0)) == 1 && json_count(json_at(any, 1)) == 1;
+    return json_count(any) == 2 && str_eqz(json_get_str(json_at(any, 0), "type"), "integer") &&
+           str_eqz(json_get_str(json_at(any, 1), "type"), "string") && json_count(json_at(any, 0)) == 1 && json_count(json_at(any, 1)) == 1;
 }
 
 static void forbid(const struct json *s, const struct fpath *at, const char *key, struct err **e)
@@ -42,7 +42,8 @@ static void forbid(const struct json *s, const struct fpath *at, const char *key
     struct fpath here = fpath_name(at, str_of(key));
     bool zero = !v || v->type == JSON_NULL || (v->type == JSON_BOOL && !v->b) || (v->type == JSON_STR && v->n == 0);
     if (!zero)
-        ferr_forbidden(e, &here, str_eqz(str_of(key), "additionalProperties") ? "must be undefined to be structural" : "must be empty to be structural");
+        ferr_forbidden(e, &here,
+            str_eqz(str_of(key), "additionalProperties") ? "must be undefined to be structural" : "must be empty to be structural");
 }
 
 static void nested(struct walk *w, const struct json *s, const struct json *outer, bool skip_any, const struct fpath *at);
@@ -70,8 +71,9 @@ static void junctors(struct walk *w, const struct json *s, const struct json *ou
 /* Below a junctor: only values are judged, and what it names stands outside too. */
 static void nested(struct walk *w, const struct json *s, const struct json *outer, bool skip_any, const struct fpath *at)
 {
-    static const char *const none[] = {"type", "additionalProperties", "title", "description", "default", "nullable", "x-kubernetes-preserve-unknown-fields",
-        "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string", "x-kubernetes-list-type", "x-kubernetes-map-type"};
+    static const char *const none[] = {"type", "additionalProperties", "title", "description", "default", "nullable",
+        "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string", "x-kubernetes-list-type",
+        "x-kubernetes-map-type"};
     const struct json *props = json_get(outer, STR("properties")), *items = json_get(s, STR("items"));
     if (w->depth > 64)
         return;
@@ -122,26 +124,30 @@ static void type_rules(const struct json *s, enum level l, const struct fpath *a
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         fine |= str_eqz(type, known[i]);
     if (type.n && !fine)
-        ferr_not_supported(e, &here, type, (const struct str[]){STR("array"), STR("boolean"), STR("integer"), STR("number"), STR("object"), STR("string")}, 6);
+        ferr_not_supported(e, &here, type,
+            (const struct str[]){STR("array"), STR("boolean"), STR("integer"), STR("number"), STR("object"), STR("string")}, 6);
     if (l == ROOT && type.n && fine && !str_eqz(type, "object"))
         ferr_invalid_str(e, &here, type, "must be object at the root");
     struct fpath keep_at = FPATH(at, "x-kubernetes-preserve-unknown-fields");
     if (ios && keep)
-        ferr_invalid(e, &keep_at, json_get(s, STR("x-kubernetes-preserve-unknown-fields")), "must be false if x-kubernetes-int-or-string is true");
+        ferr_invalid(
+            e, &keep_at, json_get(s, STR("x-kubernetes-preserve-unknown-fields")), "must be false if x-kubernetes-int-or-string is true");
     struct fpath emb_at = FPATH(at, "x-kubernetes-embedded-resource");
     if (ios && emb)
         ferr_invalid(e, &emb_at, json_get(s, STR("x-kubernetes-embedded-resource")), "must be false if x-kubernetes-int-or-string is true");
     struct fpath props_at = FPATH(at, "properties");
     if (emb && !keep && empty_obj(json_get(s, STR("properties"))))
-        ferr_required(e, &props_at, "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields");
+        ferr_required(
+            e, &props_at, "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields");
 }
 
 static void list_rules(const struct json *s, const struct fpath *at, struct err **e)
 {
-    struct str type = json_get_str(s, "type"), list = json_get_str(s, "x-kubernetes-list-type"), map = json_get_str(s, "x-kubernetes-map-type");
+    struct str type = json_get_str(s, "type"), list = json_get_str(s, "x-kubernetes-list-type"),
+               map = json_get_str(s, "x-kubernetes-map-type");
     const struct json *keys = json_get(s, STR("x-kubernetes-list-map-keys")), *items = json_get(s, STR("items"));
-    struct fpath list_at = FPATH(at, "x-kubernetes-list-type"), keys_at = FPATH(at, "x-kubernetes-list-map-keys"), map_at = FPATH(at, "x-kubernetes-map-type"),
-                 type_at = FPATH(at, "type");
+    struct fpath list_at = FPATH(at, "x-kubernetes-list-type"), keys_at = FPATH(at, "x-kubernetes-list-map-keys"),
+                 map_at = FPATH(at, "x-kubernetes-map-type"), type_at = FPATH(at, "type");
     static const struct str lists[] = {STR("atomic"), STR("map"), STR("set")}, maps[] = {STR("atomic"), STR("granular")};
     if (list.n && !str_eqz(type, "array")) {
         if (type.n)
@@ -174,7 +180,8 @@ static void list_rules(const struct json *s, const struct fpath *at, struct err 
         if (!prop)
             ferr_invalid_str(e, &here, json_as_str(k), "entries must all be names of item properties");
         if (need) {
-            struct fpath items_at = FPATH(at, "items"), ip = FPATH(&items_at, "properties"), one = fpath_key(&ip, json_as_str(k)), d = FPATH(&one, "default");
+            struct fpath items_at = FPATH(at, "items"), ip = FPATH(&items_at, "properties"), one = fpath_key(&ip, json_as_str(k)),
+                         d = FPATH(&one, "default");
             ferr_required(e, &d, "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property");
         }
     }

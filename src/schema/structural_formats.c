@@ -49,8 +49,9 @@ static bool is_date_time(struct str s)
 static bool is_duration(struct str s)
 {
     return by_pattern(s, "^[-+]?(0|(([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(ns|us|\xc2\xb5s|\xce\xbcs|ms|s|m|h))+)$") ||
-           by_pattern(s, "^[0-9]+\\s*(ns|nano|nanos|nanosecond|nanoseconds|us|\xc2\xb5s|micro|micros|microsecond|microseconds|ms|milli|millis|"
-                         "millisecond|milliseconds|s|sec|secs|second|seconds|m|min|mins|minute|minutes|h|hr|hour|hours|d|day|days|w|wk|week|weeks)$");
+           by_pattern(s,
+               "^[0-9]+\\s*(ns|nano|nanos|nanosecond|nanoseconds|us|\xc2\xb5s|micro|micros|microsecond|microseconds|ms|milli|millis|"
+               "millisecond|milliseconds|s|sec|secs|second|seconds|m|min|mins|minute|minutes|h|hr|hour|hours|d|day|days|w|wk|week|weeks)$");
 }
 
 static bool is_base64(struct str s)

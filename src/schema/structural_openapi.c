@@ -1,8 +1,8 @@
 #include "schema/openapi.h"
 #include "schema/structural.h"
 
-/* What the OpenAPI documents say of custom resources: their own schema, with apiVersion, kind and metadata added. In version 2 with what its readers (kubectl's
- * older validation) cannot take left out, as apiextensions does it. */
+/* What the OpenAPI documents say of custom resources: their own schema, with apiVersion, kind and metadata added. In version 2 with what
+ * its readers (kubectl's older validation) cannot take left out, as apiextensions does it. */
 
 #define META "io.k8s.apimachinery.pkg.apis.meta.v1."
 
@@ -12,9 +12,11 @@ static void type_meta(struct openapi *o, bool root)
 {
     const struct schema_type *m = cr_meta();
     openapi_key(o->b, STR("apiVersion"));
-    buf_puts(o->b, "{\"type\":\"string\",\"description\":\"APIVersion defines the versioned schema of this representation of an object.\"}");
+    buf_puts(
+        o->b, "{\"type\":\"string\",\"description\":\"APIVersion defines the versioned schema of this representation of an object.\"}");
     openapi_key(o->b, STR("kind"));
-    buf_puts(o->b, "{\"type\":\"string\",\"description\":\"Kind is a string value representing the REST resource this object represents.\"}");
+    buf_puts(
+        o->b, "{\"type\":\"string\",\"description\":\"Kind is a string value representing the REST resource this object represents.\"}");
     openapi_key(o->b, STR("metadata"));
     buf_puts(o->b, "{\"description\":\"Standard object's metadata.\"");
     (void)root;
@@ -97,7 +99,8 @@ static void node(struct openapi *o, const struct json *s, bool meta, bool root)
     struct str type = json_get_str(s, "type");
     bool nullable = o->v2 && json_get_bool(s, "nullable", false),
          preserve = o->v2 && json_get_bool(s, "x-kubernetes-preserve-unknown-fields", false), bare = nullable || preserve;
-    bool untyped = nullable || (o->v2 && str_eqz(type, "array") && (bare || !json_get(s, STR("items")))) || (preserve && str_eqz(type, "object"));
+    bool untyped =
+        nullable || (o->v2 && str_eqz(type, "array") && (bare || !json_get(s, STR("items")))) || (preserve && str_eqz(type, "object"));
     buf_putc(o->b, '{');
     json_for (s, x)
         member(o, x, untyped && !root, bare);
@@ -141,8 +144,9 @@ void cr_openapi(struct openapi *o, const struct schema_resource *r)
     }
     buf_putc(o->b, '}');
     openapi_key(o->b, cr_list_name(p, r));
-    buf_puts(o->b, "{\"type\":\"object\",\"required\":[\"items\"],\"properties\":{\"apiVersion\":{\"type\":\"string\"},\"kind\":{\"type\":\"string\"},"
-                   "\"items\":{\"description\":\"the objects\",\"type\":\"array\",\"items\":{");
+    buf_puts(o->b,
+        "{\"type\":\"object\",\"required\":[\"items\"],\"properties\":{\"apiVersion\":{\"type\":\"string\"},\"kind\":{\"type\":\"string\"},"
+        "\"items\":{\"description\":\"the objects\",\"type\":\"array\",\"items\":{");
     openapi_ref(o, r->type->name);
     buf_puts(o->b, "}},\"metadata\":{");
     if (list_meta) {

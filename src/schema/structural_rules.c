@@ -1,8 +1,8 @@
 #include "cel/cel.h"
 #include "schema/structural.h"
 
-/* x-kubernetes-validations: rules in CEL beside a structural schema (KEP-2876). A rule sees its value as self and, on updates, what stood there as oldSelf; it is
- * evaluated where both can be found. A document's rules share one budget. */
+/* x-kubernetes-validations: rules in CEL beside a structural schema (KEP-2876). A rule sees its value as self and, on updates, what stood
+ * there as oldSelf; it is evaluated where both can be found. A document's rules share one budget. */
 
 #define DOCUMENT_BUDGET 10000000ull /* RuntimeCELCostBudget */
 
@@ -16,8 +16,8 @@ struct cr_rule {
 
 static bool same_name(struct str prop, struct str name)
 {
-    static const char *const words[] = {"true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop",
-        "package", "namespace", "return", "var", "void", "while"};
+    static const char *const words[] = {"true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if",
+        "import", "let", "loop", "package", "namespace", "return", "var", "void", "while"};
     if (str_eq(prop, name))
         return true;
     struct buf b = BUF_INIT;
@@ -121,8 +121,8 @@ static struct cr_rule *rule_of(struct pool *p, const struct json *r)
 
 static bool compile(struct pool *p, struct cr_node *n, const struct json *s)
 {
-    const struct json *rules = json_get(s, STR("x-kubernetes-validations")), *props = json_get(s, STR("properties")), *items = json_get(s, STR("items")),
-                      *more = json_get(s, STR("additionalProperties"));
+    const struct json *rules = json_get(s, STR("x-kubernetes-validations")), *props = json_get(s, STR("properties")),
+                      *items = json_get(s, STR("items")), *more = json_get(s, STR("additionalProperties"));
     bool below = false;
     struct cr_rule **all = pool_array(p, struct cr_rule *, json_count(rules) + 1);
     json_for (rules, r)
@@ -155,8 +155,8 @@ struct judge {
     bool over;
 };
 
-static int run(struct judge *j, const struct cel *c, const struct cr_rule *rule, const struct cr_node *n, const struct json *v, const struct json *old,
-    struct cel_value *out, struct cel_run *r, struct err **e)
+static int run(struct judge *j, const struct cel *c, const struct cr_rule *rule, const struct cr_node *n, const struct json *v,
+    const struct json *old, struct cel_value *out, struct cel_run *r, struct err **e)
 {
     struct cel_var *vars = pool_array(j->p, struct cel_var, 2);
     struct cel_value was = cel_of_json(old, n, &typer);
@@ -165,8 +165,8 @@ static int run(struct judge *j, const struct cel *c, const struct cr_rule *rule,
     if (old || rule->optional_old) {
         struct cel_value *inner = pool_new_of(j->p, struct cel_value);
         *inner = was;
-        vars[r->nvars++] = (struct cel_var){
-            .name = STR("oldSelf"), .value = rule->optional_old ? (struct cel_value){.type = CEL_OPTIONAL, .inner = old ? inner : NULL} : was};
+        vars[r->nvars++] = (struct cel_var){.name = STR("oldSelf"),
+            .value = rule->optional_old ? (struct cel_value){.type = CEL_OPTIONAL, .inner = old ? inner : NULL} : was};
     }
     int rc = cel_eval(c, r, out, e);
     j->cost = r->cost;
@@ -180,7 +180,8 @@ static const char *kind_name(const struct cr_node *n)
     return names[n->kind];
 }
 
-static void tell(struct judge *j, const struct cr_rule *rule, const struct cr_node *n, const struct json *v, const struct fpath *at, struct str message)
+static void tell(
+    struct judge *j, const struct cr_rule *rule, const struct cr_node *n, const struct json *v, const struct fpath *at, struct str message)
 {
     struct fpath steps[8];
     size_t k = 0;
@@ -205,7 +206,8 @@ static void tell(struct judge *j, const struct cr_rule *rule, const struct cr_no
         ferr_invalid(j->e, here, v, z);
 }
 
-static void judge_rule(struct judge *j, const struct cr_rule *rule, const struct cr_node *n, const struct json *v, const struct json *old, const struct fpath *at)
+static void judge_rule(struct judge *j, const struct cr_rule *rule, const struct cr_node *n, const struct json *v, const struct json *old,
+    const struct fpath *at)
 {
     struct err *why = NULL;
     struct cel_value out, text;
@@ -215,7 +217,8 @@ static void judge_rule(struct judge *j, const struct cr_rule *rule, const struct
         return;
     if (run(j, rule->program, rule, n, v, old, &out, &r, &why) < 0) {
         struct str said = j->over ? STR("validation failed due to running out of cost budget, no further validation rules will be run")
-                                  : pool_printf(j->p, "%s evaluating rule: %.*s", err_msg(why), STR_ARG(rule->message.n ? rule->message : str_trim(rule->text)));
+                                  : pool_printf(j->p, "%s evaluating rule: %.*s", err_msg(why),
+                                        STR_ARG(rule->message.n ? rule->message : str_trim(rule->text)));
         err_free(why);
         ferr_invalid_str(j->e, at, str_of(kind_name(n)), said.p);
         return;
@@ -278,7 +281,8 @@ void cr_rules(const struct cr_node *n, struct pool *p, const struct json *doc, c
 
 /* ---- judging the rules of a CRD ---- */
 
-static void check_program(struct pool *p, const struct cr_node *n, struct str text, bool old, const struct fpath *at, const char *what, struct err **e)
+static void check_program(
+    struct pool *p, const struct cr_node *n, struct str text, bool old, const struct fpath *at, const char *what, struct err **e)
 {
     struct err *why = NULL;
     struct cel *c = NULL;
@@ -305,8 +309,10 @@ static void check_rules(struct pool *p, const struct cr_node *n, const struct js
     if (depth > 64)
         return;
     json_for (json_get(s, STR("x-kubernetes-validations")), r) {
-        struct fpath one = fpath_at(&list, i++), rule_at = FPATH(&one, "rule"), message_at = FPATH(&one, "message"), expr_at = FPATH(&one, "messageExpression");
-        struct str text = str_trim(json_get_str(r, "rule")), message = json_get_str(r, "message"), expr = str_trim(json_get_str(r, "messageExpression"));
+        struct fpath one = fpath_at(&list, i++), rule_at = FPATH(&one, "rule"), message_at = FPATH(&one, "message"),
+                     expr_at = FPATH(&one, "messageExpression");
+        struct str text = str_trim(json_get_str(r, "rule")), message = json_get_str(r, "message"),
+                   expr = str_trim(json_get_str(r, "messageExpression"));
         bool old = json_get_bool(r, "optionalOldSelf", false);
         if (!text.n)
             ferr_required(e, &rule_at, "rule is not specified");

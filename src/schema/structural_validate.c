@@ -5,8 +5,8 @@
 #include "cel/regex.h"
 #include "schema/structural.h"
 
-/* Values against structural schemas, in the words of kube-openapi's validators as apiextensions passes them on. On an update what did not change is not judged
- * again (KEP-4008, ratcheting): a schema may become stricter without locking up the objects that stand. */
+/* Values against structural schemas, in the words of kube-openapi's validators as apiextensions passes them on. On an update what did not
+ * change is not judged again (KEP-4008, ratcheting): a schema may become stricter without locking up the objects that stand. */
 
 struct ctx {
     struct pool *p;

@@ -2,8 +2,8 @@
 
 #include "schema/structural.h"
 
-/* Custom resources on their way in: what their schema does not know is removed and noted, nulls that it does not allow go, defaults come. (apiextensions'
- * pruning and defaulting packages say in which order.) */
+/* Custom resources on their way in: what their schema does not know is removed and noted, nulls that it does not allow go, defaults come.
+ * (apiextensions' pruning and defaulting packages say in which order.) */
 
 static bool is_meta(struct str name)
 {
@@ -79,7 +79,8 @@ static void prune(struct prune *w, const struct cr_node *n, struct json *v, cons
     }
 }
 
-int cr_decode(const struct schema_resource *r, const struct schema_type *t, struct pool *p, struct json *doc, struct schema_notes *notes, struct err **e)
+int cr_decode(const struct schema_resource *r, const struct schema_type *t, struct pool *p, struct json *doc, struct schema_notes *notes,
+    struct err **e)
 {
     const struct cr_node *n = cr_root(t);
     struct prune w = {.r = r, .p = p, .notes = notes, .e = e};

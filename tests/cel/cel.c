@@ -3,8 +3,8 @@
 #include "base/clock.h"
 #include "harness.h"
 
-static const char document[] =
-    "{\"a\":1,\"list\":[1,2,3],\"name\":\"web\",\"labels\":{\"app\":\"x\"},\"pods\":[{\"n\":\"a\",\"r\":2},{\"n\":\"b\",\"r\":5}],\"f\":1.5,\"on\":true,\"none\":null}";
+static const char document[] = "{\"a\":1,\"list\":[1,2,3],\"name\":\"web\",\"labels\":{\"app\":\"x\"},\"pods\":[{\"n\":\"a\",\"r\":2},{"
+                               "\"n\":\"b\",\"r\":5}],\"f\":1.5,\"on\":true,\"none\":null}";
 
 /* What the expression gives, as JSON, or "error: ...". */
 static struct str result(struct pool *p, const char *text, uint64_t budget)
@@ -55,7 +55,8 @@ TEST(operators_bind_and_compute_as_the_specification_says)
     gives("-9223372036854775808", "-9223372036854775808");
     gives("0x1F", "31");
     gives("r'\\d' + '''a'b'''", "\"\\\\da'b\"");
-    gives("'\\u00e4\\x41\\n'", "\"\xc3\xa4" "A\\n\"");
+    gives("'\\u00e4\\x41\\n'", "\"\xc3\xa4"
+                               "A\\n\"");
 }
 
 TEST(an_error_on_one_side_of_a_logical_operator_is_absorbed_by_the_other)
@@ -155,7 +156,8 @@ TEST(conversions_and_types)
 
 TEST(mistakes_are_told_with_their_place)
 {
-    gives("self.a +", "error: ERROR: <input>:1:9: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, "
+    gives("self.a +", "error: ERROR: <input>:1:9: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', "
+                      "'false', 'null', NUM_FLOAT, NUM_INT, "
                       "NUM_UINT, STRING, BYTES, IDENTIFIER}\n | self.a +\n | ........^");
     gives("nope(1)", "error: ERROR: <input>:1:1: undeclared reference to 'nope' (in container '')\n | nope(1)\n | ^");
 }
@@ -163,7 +165,9 @@ TEST(mistakes_are_told_with_their_place)
 TEST(an_expression_that_costs_too_much_is_ended)
 {
     struct pool *p = pool_new();
-    EQ_STR(result(p, "[1,2,3,4,5,6,7,8,9].all(a, [1,2,3,4,5,6,7,8,9].all(b, [1,2,3,4,5,6,7,8,9].all(c, [1,2,3,4,5,6,7,8,9].all(d, a > 0))))", 1000),
+    EQ_STR(
+        result(p, "[1,2,3,4,5,6,7,8,9].all(a, [1,2,3,4,5,6,7,8,9].all(b, [1,2,3,4,5,6,7,8,9].all(c, [1,2,3,4,5,6,7,8,9].all(d, a > 0))))",
+            1000),
         STR("error: operation cancelled: actual cost limit exceeded"));
     pool_free(p);
 }

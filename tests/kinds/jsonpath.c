@@ -2,7 +2,8 @@
 
 #include "harness.h"
 
-static const char text[] = "{\"a\":{\"b\":[1,2,{\"c\":\"x\"}],\"d.e\":7},\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"n\":1},{\"type\":\"Live\",\"status\":\"False\",\"n\":5}]}";
+static const char text[] = "{\"a\":{\"b\":[1,2,{\"c\":\"x\"}],\"d.e\":7},\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"n\":1},{"
+                           "\"type\":\"Live\",\"status\":\"False\",\"n\":5}]}";
 
 static void finds(const char *path, const char *want)
 {
