@@ -152,8 +152,15 @@ void audit_begin(struct call *c)
     if (!a || !c->rq || c->in || c->sink || c->audit)
         return;
     const struct request_info *ri = &c->ri;
-    struct audit_subject s = {.user = c->user ? c->user->name : STR(""), .verb = verb_of(c), .group = ri->group, .resource = ri->res,
-        .subresource = ri->sub, .ns = ri->ns, .name = ri->name, .path = ri->path, .is_resource = ri->resource};
+    struct audit_subject s = {.user = c->user ? c->user->name : STR(""),
+        .verb = verb_of(c),
+        .group = ri->group,
+        .resource = ri->res,
+        .subresource = ri->sub,
+        .ns = ri->ns,
+        .name = ri->name,
+        .path = ri->path,
+        .is_resource = ri->resource};
     if (c->user)
         s.groups = c->user->groups, s.ngroups = c->user->ngroups;
     struct audit_entry x = {.received = clock_now(a->clock)};
@@ -210,7 +217,8 @@ static void put_ref(struct call *c, struct json *o)
     struct {
         const char *key;
         struct str value;
-    } rows[] = {{"resource", ri->res}, {"namespace", ri->ns}, {"name", ri->name}, {"apiGroup", ri->group}, {"apiVersion", ri->version}, {"subresource", ri->sub}};
+    } rows[] = {{"resource", ri->res}, {"namespace", ri->ns}, {"name", ri->name}, {"apiGroup", ri->group}, {"apiVersion", ri->version},
+        {"subresource", ri->sub}};
     if (!ri->resource)
         return;
     struct json *ref = json_put_obj(c->pool, o, STR("objectRef"));
@@ -269,7 +277,10 @@ void audit_write(struct call *c, enum audit_stage stage, int code, struct str bo
     json_set_str(p, o, STR("apiVersion"), STR("audit.k8s.io/v1"));
     json_set_str(p, o, STR("level"), str_of(levels[x->level]));
     json_set_str(p, o, STR("auditID"), x->id);
-    json_set_str(p, o, STR("stage"), stage == AUDIT_RECEIVED ? STR("RequestReceived") : stage == AUDIT_STARTED ? STR("ResponseStarted") : STR("ResponseComplete"));
+    json_set_str(p, o, STR("stage"),
+        stage == AUDIT_RECEIVED  ? STR("RequestReceived")
+        : stage == AUDIT_STARTED ? STR("ResponseStarted")
+                                 : STR("ResponseComplete"));
     struct str q = c->rq->query;
     json_set_str(p, o, STR("requestURI"), pool_printf(p, "%.*s%s%.*s", STR_ARG(c->rq->path), q.n ? "?" : "", STR_ARG(q)));
     json_set_str(p, o, STR("verb"), verb_of(c));
@@ -281,7 +292,8 @@ void audit_write(struct call *c, enum audit_stage stage, int code, struct str bo
         json_set(p, o, STR("requestObject"), doc);
     put_times(c, o);
     if (stage != AUDIT_RECEIVED && c->user)
-        json_set_str(p, json_put_obj(p, o, STR("annotations")), STR("authorization.k8s.io/decision"), x->denied ? STR("forbid") : STR("allow"));
+        json_set_str(
+            p, json_put_obj(p, o, STR("annotations")), STR("authorization.k8s.io/decision"), x->denied ? STR("forbid") : STR("allow"));
     struct buf line = BUF_INIT;
     json_write(&line, o);
     buf_putc(&line, '\n');

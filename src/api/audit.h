@@ -3,8 +3,8 @@
  *
  * The policy is Kubernetes' (audit.k8s.io/v1 Policy, YAML or JSON): the first rule that fits a request says how much is written: nothing,
  * Metadata, Request (with the object sent), RequestResponse (with the answer too); no rule: nothing. Stages are RequestReceived,
- * ResponseStarted (what lasts: watches, and connections that are handed over, whose end is not written) and ResponseComplete. A line about an answer is written when the
- * answer passed the door, so it never tells of what a power cut took back.
+ * ResponseStarted (what lasts: watches, and connections that are handed over, whose end is not written) and ResponseComplete. A line
+ * about an answer is written when the answer passed the door, so it never tells of what a power cut took back.
  *
  * Requests from the network are written; what controllers do inside the process, and what nodes hand in over their uplinks, is not.
  * Threads: any I/O loop; writing takes a lock. A log that cannot be written is told once a minute; requests go on.

@@ -83,7 +83,8 @@ static int read_rule(struct pool *p, const struct json *o, struct rule *r, size_
     struct {
         const char *field;
         struct strings *to;
-    } rows[] = {{"users", &r->users}, {"userGroups", &r->groups}, {"verbs", &r->verbs}, {"namespaces", &r->namespaces}, {"nonResourceURLs", &r->urls}};
+    } rows[] = {{"users", &r->users}, {"userGroups", &r->groups}, {"verbs", &r->verbs}, {"namespaces", &r->namespaces},
+        {"nonResourceURLs", &r->urls}};
     if (!json_is(o, JSON_OBJ))
         return err_set(e, ERR_USAGE, "audit policy: rules[%zu]: must be a map", at);
     if (read_level(o, &r->level, at, e) < 0 || read_stages(o, &r->omit, at, e) < 0)

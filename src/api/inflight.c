@@ -41,7 +41,8 @@ int inflight_enter(struct call *c, struct err **e)
         return 0;
     const struct api_config *cfg = &c->api->cfg;
     unsigned most = kind == COUNT_READING ? cfg->max_reading ? cfg->max_reading : MAX_READING
-                                          : cfg->max_changing ? cfg->max_changing : MAX_CHANGING;
+                    : cfg->max_changing   ? cfg->max_changing
+                                          : MAX_CHANGING;
     if (atomic_fetch_add(&f->now[kind - 1], 1) < most) {
         c->inflight = (uint8_t)kind;
         return 0;
@@ -68,5 +69,6 @@ void inflight_metrics(struct api *a, struct buf *b)
         buf_printf(b, "apiserver_current_inflight_requests{request_kind=\"%s\"} %u\n", names[i], atomic_load(&a->inflight.now[i]));
     buf_puts(b, "# HELP apiserver_dropped_requests_total Requests refused with 429.\n# TYPE apiserver_dropped_requests_total counter\n");
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        buf_printf(b, "apiserver_dropped_requests_total{request_kind=\"%s\"} %" PRIu64 "\n", names[i], atomic_load(&a->inflight.refused[i]));
+        buf_printf(
+            b, "apiserver_dropped_requests_total{request_kind=\"%s\"} %" PRIu64 "\n", names[i], atomic_load(&a->inflight.refused[i]));
 }
