@@ -180,7 +180,7 @@ static int step_verb(struct call *c)
     int r = c->route ? 0 : hooks_connect(c, &e);
     if (r == 0)
         r = c->route ? c->route->fn(c, &e) : c->handler->fn(c, &e);
-    if (conv_pending(c) && r != CALL_WAIT && r != CALL_STREAM)
+    if (r != CALL_WAIT && r != CALL_STREAM && conv_pending(c)) /* one that waits may have been answered and freed */
         return once_more(c, e);
     if (r < 0)
         return call_fail(c, e);
@@ -193,7 +193,7 @@ static int step_admit(struct call *c)
 {
     struct err *e = NULL;
     int r = write_admit(c, &e);
-    if (conv_pending(c) && r != CALL_WAIT) {
+    if (r != CALL_WAIT && conv_pending(c)) {
         err_free(e);
         conv_begin(c, converted, c);
         return CALL_WAIT;
