@@ -1,5 +1,5 @@
-/* Names: questions per second and the slowest answers over UDP on loopback, one process serving on one core, and the same client against unbound
- * (Debian's package) when it is there. Cluster names from the table, foreign ones from the cache.
+/* Names: questions per second and the slowest answers over UDP on loopback, one process serving on one core, and the same client against
+ * unbound (Debian's package) when it is there. Cluster names from the table, foreign ones from the cache.
  *
  *     bench-dns [seconds]
  */
@@ -53,7 +53,10 @@ static pid_t serve_ours(struct sockaddr_in *at)
     for (int i = 0; i < SERVICES; i++) {
         char name[32], ip[32];
         struct str addr = {ip, (size_t)snprintf(ip, sizeof ip, "10.43.%d.%d", i / 250 + 1, i % 250 + 1)};
-        dns_service_put(d, &(struct dns_service){.ns = STR("default"), .name = {name, (size_t)snprintf(name, sizeof name, "s%d", i)}, .cluster_ips = &addr, .ncluster_ips = 1});
+        dns_service_put(d, &(struct dns_service){.ns = STR("default"),
+                               .name = {name, (size_t)snprintf(name, sizeof name, "s%d", i)},
+                               .cluster_ips = &addr,
+                               .ncluster_ips = 1});
     }
     if (dns_serve_udp(d, fd, &e) < 0)
         _exit(1);
@@ -70,8 +73,11 @@ static pid_t serve_unbound(struct sockaddr_in *at)
         return -1;
     snprintf(path, sizeof path, "%s/conf", dir);
     FILE *f = fopen(path, "w");
-    fprintf(f, "server:\n interface: 127.0.0.1@%u\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n directory: \"%s\"\n pidfile: \"\"\n num-threads: 1\n use-syslog: no\n logfile: \"\"\n verbosity: 0\n"
-               " local-zone: \"cluster.local.\" static\n", ntohs(at->sin_port), dir);
+    fprintf(f,
+        "server:\n interface: 127.0.0.1@%u\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n directory: \"%s\"\n pidfile: \"\"\n "
+        "num-threads: 1\n use-syslog: no\n logfile: \"\"\n verbosity: 0\n"
+        " local-zone: \"cluster.local.\" static\n",
+        ntohs(at->sin_port), dir);
     for (int i = 0; i < SERVICES; i++)
         fprintf(f, " local-data: \"s%d.default.svc.cluster.local. 5 IN A 10.43.%d.%d\"\n", i, i / 250 + 1, i % 250 + 1);
     fclose(f);
@@ -150,7 +156,8 @@ static void load(const char *who, const struct sockaddr_in *at, pid_t server, do
     double took = (double)(now_ns() - begun) / 1e9;
     size_t k = got < SAMPLES ? got : SAMPLES;
     qsort(us, k, sizeof *us, by_value);
-    printf("%-10s %9.0f q/s   p50 %5u us   p99 %6u us   lost %zu\n", who, (double)got / took, k ? us[k / 2] : 0, k ? us[k - k / 100 - 1] : 0, lost);
+    printf("%-10s %9.0f q/s   p50 %5u us   p99 %6u us   lost %zu\n", who, (double)got / took, k ? us[k / 2] : 0,
+        k ? us[k - k / 100 - 1] : 0, lost);
     fflush(stdout);
     kill(server, SIGKILL);
     waitpid(server, NULL, 0);

@@ -1,5 +1,5 @@
-/* The pod network, in network namespaces of its own (needs root): what a pod's link costs beside a plain veth pair on a bridge, how long the
- * kernel takes to learn of one changed endpoint, and what the rules cost in memory of this process and of the kernel.
+/* The pod network, in network namespaces of its own (needs root): what a pod's link costs beside a plain veth pair on a bridge, how long
+ * the kernel takes to learn of one changed endpoint, and what the rules cost in memory of this process and of the kernel.
  *
  *     bench-net [seconds per figure]
  */
@@ -160,7 +160,11 @@ static void figures(const char *what, int from, int to, const char *ip)
 
 /* ---- figures ---- */
 
-static const struct net_config config = {.pod_cidr = {"10.42.0.0/24", 12}, .cluster_cidr = {"10.42.0.0/16", 12}, .service_cidr = {"10.43.0.0/16", 12}, .dns_ip = {"10.43.0.10", 10}, .backend = {"none", 4}};
+static const struct net_config config = {.pod_cidr = {"10.42.0.0/24", 12},
+    .cluster_cidr = {"10.42.0.0/16", 12},
+    .service_cidr = {"10.43.0.0/16", 12},
+    .dns_ip = {"10.43.0.10", 10},
+    .backend = {"none", 4}};
 
 static struct net *open_net(struct loop *l, const char *dir)
 {
@@ -179,8 +183,10 @@ static void plain(int home)
     int a = ns_new(host), b = ns_new(host);
     char cmd[1024];
     snprintf(cmd, sizeof cmd,
-        "ip link set lo up; ip link add br0 type bridge; ip link set br0 up; for i in a b; do ip link add v$i type veth peer name p$i; ip link set v$i master br0 up; done;"
-        "ip link set pa netns /proc/%d/fd/%d; ip link set pb netns /proc/%d/fd/%d", getpid(), a, getpid(), b);
+        "ip link set lo up; ip link add br0 type bridge; ip link set br0 up; for i in a b; do ip link add v$i type veth peer name p$i; ip "
+        "link set v$i master br0 up; done;"
+        "ip link set pa netns /proc/%d/fd/%d; ip link set pb netns /proc/%d/fd/%d",
+        getpid(), a, getpid(), b);
     run(cmd);
     enter(a);
     run("ip addr add 10.0.0.1/24 dev pa; ip link set pa up");
@@ -240,11 +246,17 @@ static void change(int home, const char *dir, struct loop *l, int count)
     struct net_service *s = calloc((size_t)count, sizeof *s);
     struct net_service_port *ports = calloc((size_t)count, sizeof *ports);
     struct str *ips = calloc((size_t)count, sizeof *ips);
-    struct net_backend be[3] = {{.ip = STR("10.42.0.9"), .port = 80}, {.ip = STR("10.42.0.8"), .port = 80}, {.ip = STR("10.42.0.7"), .port = 80}};
+    struct net_backend be[3] = {
+        {.ip = STR("10.42.0.9"), .port = 80}, {.ip = STR("10.42.0.8"), .port = 80}, {.ip = STR("10.42.0.7"), .port = 80}};
     for (int i = 0; i < count; i++) {
         ips[i] = str_of(xasprintf("10.43.%d.%d", 1 + i / 200, 1 + i % 200));
         ports[i] = (struct net_service_port){.protocol = STR("TCP"), .port = 80, .backends = be, .nbackends = 2};
-        s[i] = (struct net_service){.ns = STR("d"), .name = str_of(xasprintf("s%d", i)), .cluster_ips = &ips[i], .ncluster_ips = 1, .ports = &ports[i], .nports = 1};
+        s[i] = (struct net_service){.ns = STR("d"),
+            .name = str_of(xasprintf("s%d", i)),
+            .cluster_ips = &ips[i],
+            .ncluster_ips = 1,
+            .ports = &ports[i],
+            .nports = 1};
     }
     double t = now();
     if (net_services(n, true, s, (size_t)count, &e) < 0)
@@ -260,8 +272,10 @@ static void change(int home, const char *dir, struct loop *l, int count)
         sum += t;
         worst = t > worst ? t : worst;
     }
-    printf("%6d Services: all at once %8.1f ms, one endpoint's change %6.2f ms (worst %6.2f), this process +%ld KiB PSS, kernel slabs +%ld KiB\n", count, all * 1e3, sum / rounds * 1e3, worst * 1e3,
-        memory_kb("/proc/self/smaps_rollup", "Pss:") - pss, memory_kb("/proc/meminfo", "Slab:") - slab);
+    printf("%6d Services: all at once %8.1f ms, one endpoint's change %6.2f ms (worst %6.2f), this process +%ld KiB PSS, kernel slabs +%ld "
+           "KiB\n",
+        count, all * 1e3, sum / rounds * 1e3, worst * 1e3, memory_kb("/proc/self/smaps_rollup", "Pss:") - pss,
+        memory_kb("/proc/meminfo", "Slab:") - slab);
     fflush(stdout);
     net_close(n);
     enter(home);

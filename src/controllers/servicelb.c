@@ -1,5 +1,5 @@
-/* Load balancers as K3s' servicelb gives them: a Service of type LoadBalancer gets the addresses of the nodes, and every node leads that port
- * at its own addresses to the endpoints (src/net/service.c). Here is decided which nodes, and that is all there is: no pods.
+/* Load balancers as K3s' servicelb gives them: a Service of type LoadBalancer gets the addresses of the nodes, and every node leads that
+ * port at its own addresses to the endpoints (src/net/service.c). Here is decided which nodes, and that is all there is: no pods.
  *
  * Served are Services without a loadBalancerClass, or with io.cattle.svccontroller. Of the nodes those that are Ready, not marked with
  * node.kubernetes.io/exclude-from-external-load-balancers, labelled svccontroller.k3s.cattle.io/enablelb=true if any node bears that label,
@@ -309,7 +309,8 @@ static void on_slice(struct ctl *c, const struct change *ch)
 static void on_pod(struct ctl *c, const struct change *ch)
 {
     const struct pod_view *v = pod_view_of(ch->obj);
-    if (v && v->nports && (ch->gone || !ch->before || pod_active(ch->before) != pod_active(ch->obj) || !str_eq(pod_node(ch->before), pod_node(ch->obj))))
+    if (v && v->nports &&
+        (ch->gone || !ch->before || pod_active(ch->before) != pod_active(ch->obj) || !str_eq(pod_node(ch->before), pod_node(ch->obj))))
         again_all(c);
 }
 

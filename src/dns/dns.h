@@ -41,8 +41,8 @@ int dns_serve_tcp(struct dns *d, int fd, struct err **e) _must_check_;
  * once. */
 void dns_upstreams(struct dns *d, const struct str *servers, size_t n);
 
-/* Domains with servers of their own (the longest that fits counts), and names with addresses (A and AAAA are answered here, other types as if
- * there were no entry). Each call replaces all of an earlier one; copied. What is not valid is left out. */
+/* Domains with servers of their own (the longest that fits counts), and names with addresses (A and AAAA are answered here, other types as
+ * if there were no entry). Each call replaces all of an earlier one; copied. What is not valid is left out. */
 struct dns_stub {
     struct str domain;
     const struct str *servers;

@@ -65,7 +65,6 @@ void forward_cancel(struct pending *p)
         free_pending(p);
 }
 
-
 static bool upstream_parse(struct str s, struct upstream *u)
 {
     struct sockaddr_in *a4 = (struct sockaddr_in *)&u->addr;

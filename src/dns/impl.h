@@ -56,8 +56,8 @@ struct dns {
     uint32_t rotate;
     struct list sockets;    /* server.c */
     size_t tcp_count, asks; /* connections; questions that wait for upstream */
-    struct map hosts;   /* name in wire form, small letters → struct host; hosts.c */
-    struct stub *stubs; /* hosts.c */
+    struct map hosts;       /* name in wire form, small letters → struct host; hosts.c */
+    struct stub *stubs;     /* hosts.c */
     size_t nstubs;
     struct forward *forward;
     struct cache *cache;

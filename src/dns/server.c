@@ -201,8 +201,8 @@ static bool handle(
     list_push(c ? &c->asks : &s->asks, &a->node);
     d->asks++;
     d->stats.forwarded++;
-    pending = forward_ask(stubs_find(d, alias ? alias : q.name, alias ? nalias : q.nname),
-        alias ? a->alias : a->q.name, alias ? nalias : a->q.nname, q.type, q.dnssec_ok, q.flags & F_CD, upstream_said, a);
+    pending = forward_ask(stubs_find(d, alias ? alias : q.name, alias ? nalias : q.nname), alias ? a->alias : a->q.name,
+        alias ? nalias : a->q.nname, q.type, q.dnssec_ok, q.flags & F_CD, upstream_said, a);
     if (pending) /* otherwise a was answered and is gone */
         a->pending = pending;
     return false;

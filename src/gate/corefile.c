@@ -154,8 +154,9 @@ static int add_stub(struct reader *r, struct str zone, struct str *to, size_t n)
 
 static bool harmless(struct str w)
 {
-    static const char *const words[] = {"errors", "log", "cache", "loop", "reload", "ready", "health", "prometheus", "loadbalance", "bind", "ttl",
-        "fallthrough", "import", "debug", "lameduck", "bufsize", "whoami", "minimal", "metadata", "trace", "pprof", "cancel", "local", "any"};
+    static const char *const words[] = {"errors", "log", "cache", "loop", "reload", "ready", "health", "prometheus", "loadbalance", "bind",
+        "ttl", "fallthrough", "import", "debug", "lameduck", "bufsize", "whoami", "minimal", "metadata", "trace", "pprof", "cancel",
+        "local", "any"};
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         if (str_eqz(w, words[i]))
             return true;

@@ -3,10 +3,10 @@
  *     <name>.server     server blocks:  example.com other.org:53 { forward . 10.0.0.1 tls://...   hosts { 10.0.0.5 a b } }
  *     <name>.override   directives of the main block: forward . 1.1.1.1 and hosts { ... }
  *
- * `forward` (its addresses; its own block is skipped) and `hosts` with entries inside it are honoured. Directives that only say how CoreDNS goes
- * about it (errors, log, cache, loop, reload, ready, health, prometheus, loadbalance, bind, ttl...) mean nothing here. Everything else is named in
- * `unknown`, so that somebody is told. Comments begin with #; words may stand in double quotes. Bounded: what is too much is left out and the
- * text counts as broken. Pure.
+ * `forward` (its addresses; its own block is skipped) and `hosts` with entries inside it are honoured. Directives that only say how CoreDNS
+ * goes about it (errors, log, cache, loop, reload, ready, health, prometheus, loadbalance, bind, ttl...) mean nothing here. Everything else
+ * is named in `unknown`, so that somebody is told. Comments begin with #; words may stand in double quotes. Bounded: what is too much is
+ * left out and the text counts as broken. Pure.
  */
 #pragma once
 #include "base/err.h"

@@ -33,7 +33,9 @@ static void answer(struct http_req *rq, void *arg)
 {
     struct check *c = arg;
     _cleanup_(pool_freep) struct pool *p = pool_new();
-    struct str body = pool_printf(p, "{\"service\":{\"namespace\":\"%.*s\",\"name\":\"%.*s\"},\"localEndpoints\":%zu,\"serviceProxyHealthy\":true}", STR_ARG(c->ns), STR_ARG(c->name), c->local);
+    struct str body =
+        pool_printf(p, "{\"service\":{\"namespace\":\"%.*s\",\"name\":\"%.*s\"},\"localEndpoints\":%zu,\"serviceProxyHealthy\":true}",
+            STR_ARG(c->ns), STR_ARG(c->name), c->local);
     http_reply_str(rq, c->local ? 200 : 503, "application/json", body);
 }
 

@@ -102,7 +102,8 @@ void names_extra(struct gate *g)
 {
     struct names *n = g->names;
     struct extra x = {.gate = g, .pool = pool_new()};
-    const struct json *data = n ? json_get(mirror_tree(g, x.pool, "/configmaps", STR("kube-system"), STR("coredns-custom")), STR("data")) : NULL;
+    const struct json *data =
+        n ? json_get(mirror_tree(g, x.pool, "/configmaps", STR("kube-system"), STR("coredns-custom")), STR("data")) : NULL;
     json_for (data, text) {
         _cleanup_(err_freep) struct err *e = NULL;
         struct str key = str_make(text->keyp, text->keyn);
@@ -113,7 +114,9 @@ void names_extra(struct gate *g)
         if (corefile_parse(x.pool, json_as_str(text), override, &x.c, &e) < 0)
             event_node(g, true, "InvalidDNSConfig", "ConfigMap kube-system/coredns-custom: %.*s: %s", STR_ARG(key), err_msg(e));
         else if (x.c.unknown.n)
-            event_node(g, true, "InvalidDNSConfig", "ConfigMap kube-system/coredns-custom: %.*s: \"%.*s\" is not supported and was left out", STR_ARG(key), STR_ARG(x.c.unknown));
+            event_node(g, true, "InvalidDNSConfig",
+                "ConfigMap kube-system/coredns-custom: %.*s: \"%.*s\" is not supported and was left out", STR_ARG(key),
+                STR_ARG(x.c.unknown));
     }
     x.cap = x.c.nhosts; /* full: the next one grows it */
     mirror_each(g->mirror, STR("/nodes/"), extra_node, &x);

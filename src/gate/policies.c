@@ -4,8 +4,8 @@
  * the mirror ("peers/pods/...", "/namespaces/..."), so that everything holds without a link. The DNS address counts as a pod of kube-system
  * with the label k8s-app=kube-dns, ports dns and dns-tcp, since that is what people's policies allow names by.
  *
- * Everything is composed anew when something of it changed; what was sent last is kept as bytes, and only what differs goes to node. It goes
- * before NODE_POD, and a pod that a policy selects says so there (policed), so that it has no network before its rules stand. */
+ * Everything is composed anew when something of it changed; what was sent last is kept as bytes, and only what differs goes to node. It
+ * goes before NODE_POD, and a pod that a policy selects says so there (policed), so that it has no network before its rules stand. */
 #include <stdlib.h>
 
 #include "gate/impl.h"
@@ -30,7 +30,7 @@ struct peer { /* a pod somewhere in the cluster */
 };
 struct policies {
     struct gate *gate;
-    struct map peers;          /* mirror key → struct peer */
+    struct map peers;           /* mirror key → struct peer */
     struct map sent, sent_pods; /* id → bytes; uid → bytes */
     bool whole, dirty;
     struct timer retry;
@@ -170,7 +170,7 @@ static struct selector selector_of(struct compose *c, const struct json *sel)
     return out;
 }
 
-struct match { /* one entry of from or to that names pods */
+struct match {           /* one entry of from or to that names pods */
     bool all_namespaces; /* with ns_selector */
     struct selector ns, pods;
     struct str own; /* without: this namespace */
@@ -214,7 +214,8 @@ static bool *chosen(struct compose *c, struct node_policy_rule *r, const struct 
     for (size_t i = 0; r->any_peer && i < c->nall; i++)
         on[i] = true;
     json_for (peers, x) {
-        const struct json *b = json_get(x, STR("ipBlock")), *nsel = json_get(x, STR("namespaceSelector")), *psel = json_get(x, STR("podSelector"));
+        const struct json *b = json_get(x, STR("ipBlock")), *nsel = json_get(x, STR("namespaceSelector")),
+                          *psel = json_get(x, STR("podSelector"));
         struct match m = {.all_namespaces = nsel != NULL, .own = own};
         struct map seen = {0};
         if (b) {
@@ -224,7 +225,8 @@ static bool *chosen(struct compose *c, struct node_policy_rule *r, const struct 
         m.ns = selector_of(c, nsel);
         m.pods = psel ? selector_of(c, psel) : (struct selector){0};
         for (size_t i = 0; i < c->nall; i++)
-            if (!on[i] && selector_match_json(&m.pods, c->all[i].labels ? c->all[i].labels : json_obj(c->pool)) && ns_matches(c, &m, c->all[i].ns, &seen))
+            if (!on[i] && selector_match_json(&m.pods, c->all[i].labels ? c->all[i].labels : json_obj(c->pool)) &&
+                ns_matches(c, &m, c->all[i].ns, &seen))
                 on[i] = true;
         map_clear(&seen, NULL);
     }
@@ -331,9 +333,11 @@ static void policy(struct compose *c, const struct json *o)
 {
     struct gate *g = c->s->gate;
     const struct json *spec = json_get(o, STR("spec")), *in = json_get(spec, STR("ingress")), *out = json_get(spec, STR("egress"));
-    struct str ns = json_str_at(o, "metadata", "namespace", NULL), id = pool_printf(c->pool, "%.*s/%.*s", STR_ARG(ns), STR_ARG(json_str_at(o, "metadata", "name", NULL)));
+    struct str ns = json_str_at(o, "metadata", "namespace", NULL),
+               id = pool_printf(c->pool, "%.*s/%.*s", STR_ARG(ns), STR_ARG(json_str_at(o, "metadata", "name", NULL)));
     struct selector sel = selector_of(c, json_get(spec, STR("podSelector")));
-    bool *selected = pool_array(c->pool, bool, c->nall + 1), any = false, ingress = has_type(spec, "Ingress"), egress = has_type(spec, "Egress");
+    bool *selected = pool_array(c->pool, bool, c->nall + 1), any = false, ingress = has_type(spec, "Ingress"),
+         egress = has_type(spec, "Egress");
     struct json *empty = json_obj(c->pool);
 
     if (!json_get(spec, STR("podSelector")))

@@ -26,8 +26,8 @@ struct services {
     struct map all;      /* ns/name → struct gsvc */
     struct map slice_of; /* mirror key of a slice → ns/name of its Service (malloc'ed) */
     struct health *health;
-    char zone[64];       /* of our Node, as it was when the hints were last looked at */
-    bool whole;          /* node needs the whole list */
+    char zone[64]; /* of our Node, as it was when the hints were last looked at */
+    bool whole;    /* node needs the whole list */
     struct timer retry, peers_retry;
 };
 
@@ -164,7 +164,8 @@ static const struct json *slice_port(const struct json *slice, struct str name, 
     return NULL;
 }
 
-/* ---- hints: endpoints of the same node or zone are preferred where every ready one says whom it is for, and one is for us (KEP-2433, 3015) ---- */
+/* ---- hints: endpoints of the same node or zone are preferred where every ready one says whom it is for, and one is for us (KEP-2433,
+ * 3015) ---- */
 
 struct hinted {
     bool zone, node, for_zone, for_node; /* has such hints; they name us */
@@ -172,7 +173,8 @@ struct hinted {
 
 static struct hinted hints_of(struct compose *c, const struct json *ep)
 {
-    const struct json *hints = json_get(ep, STR("hints")), *zones = json_get(hints, STR("forZones")), *nodes = json_get(hints, STR("forNodes"));
+    const struct json *hints = json_get(ep, STR("hints")), *zones = json_get(hints, STR("forZones")),
+                      *nodes = json_get(hints, STR("forNodes"));
     struct hinted h = {.zone = json_count(zones) > 0, .node = json_count(nodes) > 0};
     json_for (zones, z)
         h.for_zone |= c->s->zone[0] && str_eqz(json_get_str(z, "name"), c->s->zone);

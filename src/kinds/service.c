@@ -97,9 +97,11 @@ static void drop_dependent(struct json *spec, const struct json *was)
         if (unchanged(spec, was, "loadBalancerClass"))
             json_del(spec, STR("loadBalancerClass"));
     }
-    if (unchanged(spec, was, "healthCheckNodePort") && type_is(was, "LoadBalancer") && (!type_is(spec, "LoadBalancer") || !str_eqz(json_get_str(spec, "externalTrafficPolicy"), "Local")))
+    if (unchanged(spec, was, "healthCheckNodePort") && type_is(was, "LoadBalancer") &&
+        (!type_is(spec, "LoadBalancer") || !str_eqz(json_get_str(spec, "externalTrafficPolicy"), "Local")))
         json_del(spec, STR("healthCheckNodePort"));
-    if (reaches_in(was) && !reaches_in(spec) && !json_count(json_get(spec, STR("externalIPs"))) && unchanged(spec, was, "externalTrafficPolicy"))
+    if (reaches_in(was) && !reaches_in(spec) && !json_count(json_get(spec, STR("externalIPs"))) &&
+        unchanged(spec, was, "externalTrafficPolicy"))
         json_del(spec, STR("externalTrafficPolicy"));
     if (type_is(spec, "ExternalName") && !type_is(was, "ExternalName") && unchanged(spec, was, "internalTrafficPolicy"))
         json_del(spec, STR("internalTrafficPolicy"));

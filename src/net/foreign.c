@@ -1,6 +1,7 @@
-/* Firewalls of others that would drop what pods send through this node: Docker sets the policy of the FORWARD chain to drop, firewalld rejects
- * at the end of its own. A drop there cannot be undone from another table, so two rules go first in that chain, with the comment "sampan": what
- * comes from the pods' bridge and what goes to it is accepted. Nothing else of theirs is touched, and net_uninstall takes these away. */
+/* Firewalls of others that would drop what pods send through this node: Docker sets the policy of the FORWARD chain to drop, firewalld
+ * rejects at the end of its own. A drop there cannot be undone from another table, so two rules go first in that chain, with the comment
+ * "sampan": what comes from the pods' bridge and what goes to it is accepted. Nothing else of theirs is touched, and net_uninstall takes
+ * these away. */
 #include <stdlib.h>
 #include "net/impl.h"
 
@@ -23,7 +24,8 @@ struct search {
 static void on_chain(void *arg, const struct nft_foreign *c, bool forward, bool drop)
 {
     struct search *s = arg;
-    bool filter = strcmp(c->table, "filter") == 0, firewalld = strcmp(c->table, "firewalld") == 0 && strcmp(c->chain, "filter_FORWARD") == 0;
+    bool filter = strcmp(c->table, "filter") == 0,
+         firewalld = strcmp(c->table, "firewalld") == 0 && strcmp(c->chain, "filter_FORWARD") == 0;
 
     if (filter && (strcmp(c->chain, "DOCKER-USER") == 0 || strcmp(c->chain, "DOCKER") == 0))
         s->docker[c->family] = true;

@@ -37,6 +37,7 @@ struct net_peer_rec {
     bool probed, reached;      /* something is known; the last word */
     uint32_t sent, large_sent; /* since the last answer */
     uint32_t mtu;              /* of the route, found; 0: the link's */
+    bool narrowing;            /* it was lowered and no large echo has come back since: the next step need not be sure again */
 };
 
 struct net {
@@ -112,8 +113,8 @@ int net_policy_pod(struct net *n, struct str uid, struct err **e) _must_check_; 
 void net_services_clear(struct net *n);
 /* peer.c */
 void net_peers_clear(struct net *n);
-int net_peers_again(struct net *n, struct err **e) _must_check_; /* all of n->peers, after the node's own address or link changed */
-void net_routes_drop(struct net *n);                             /* our routes that no peer of n->peers has */
+int net_peers_again(struct net *n, struct err **e) _must_check_;  /* all of n->peers, after the node's own address or link changed */
+void net_routes_drop(struct net *n);                              /* our routes that no peer of n->peers has */
 void net_peer_route(struct net *n, const struct net_peer_rec *r); /* again, with another MTU */
 /* probe.c */
 int net_probe_start(struct net *n, struct err **e) _must_check_;

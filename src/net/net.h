@@ -125,9 +125,9 @@ int net_services(struct net *n, bool whole, const struct net_service *s, size_t 
 
 /* ---- NetworkPolicies: the same shapes as struct node_policies in node/proto.h ----
  *
- * A pod that is named here with a policy in a direction is isolated in it: only what a rule of these policies allows passes, beside answers,
- * itself, and, coming in, what its own node sends. What is refused is rejected with ICMP, as K3s does. A pod that is named before net_attach
- * has its rules in the kernel before its link exists. */
+ * A pod that is named here with a policy in a direction is isolated in it: only what a rule of these policies allows passes, beside
+ * answers, itself, and, coming in, what its own node sends. What is refused is rejected with ICMP, as K3s does. A pod that is named before
+ * net_attach has its rules in the kernel before its link exists. */
 struct net_policy_block {
     struct str cidr;
     const struct str *excepts;
@@ -180,6 +180,6 @@ struct net_peer {
 };
 /* The whole list, each time. A peer that is not valid is left out and named in *e. */
 int net_peers(struct net *n, const struct net_peer *p, size_t count, struct err **e) _must_check_;
-/* What is known of the ways to the peers, found by ICMP echoes: whether the last ones were answered, and the largest packet that passes. Peers
- * of which nothing is known yet are left out. */
+/* What is known of the ways to the peers, found by ICMP echoes: whether the last ones were answered, and the largest packet that passes.
+ * Peers of which nothing is known yet are left out. */
 void net_paths(struct net *n, void (*fn)(void *arg, struct str peer, bool reached, uint32_t mtu), void *arg);

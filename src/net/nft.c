@@ -598,16 +598,14 @@ static void one_chain(void *arg, const struct nlmsghdr *h)
         if (mnl_attr_get_type(a) == NFTA_CHAIN_POLICY)
             drop = ntohl(mnl_attr_get_u32(a)) == NF_DROP;
         if (mnl_attr_get_type(a) == NFTA_CHAIN_HOOK)
-            mnl_attr_for_each_nested(hook, a)
-                if (mnl_attr_get_type(hook) == NFTA_HOOK_HOOKNUM)
-                    forward = ntohl(mnl_attr_get_u32(hook)) == NF_INET_FORWARD;
+            mnl_attr_for_each_nested(hook, a) if (mnl_attr_get_type(hook) == NFTA_HOOK_HOOKNUM) forward =
+                ntohl(mnl_attr_get_u32(hook)) == NF_INET_FORWARD;
     }
     if (c.table && c.chain && strcmp(c.table, NFT_TABLE) != 0)
         x->fn(x->arg, &c, forward, drop);
 }
 
-int nft_foreign_chains(
-    int fd, void (*fn)(void *arg, const struct nft_foreign *chain, bool forward, bool drop), void *arg, struct err **e)
+int nft_foreign_chains(int fd, void (*fn)(void *arg, const struct nft_foreign *chain, bool forward, bool drop), void *arg, struct err **e)
 {
     struct nft q = {.b = BUF_INIT, .foreign = {.family = NFPROTO_UNSPEC, .table = ""}};
     struct chains x = {fn, arg};

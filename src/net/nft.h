@@ -96,8 +96,8 @@ int nft_list(int fd, bool sets, void (*fn)(void *arg, struct str name), void *ar
 void nft_rule_first(struct nft *b, const struct nft_foreign *at, const char *comment);
 void nft_rule_del(struct nft *b, const struct nft_foreign *at, uint64_t handle);
 /* All chains but ours; forward: a base chain at that hook, drop: its policy. chain's strings live for the call. */
-int nft_foreign_chains(int fd, void (*fn)(void *arg, const struct nft_foreign *chain, bool forward, bool drop), void *arg,
-    struct err **e) _must_check_;
+int nft_foreign_chains(
+    int fd, void (*fn)(void *arg, const struct nft_foreign *chain, bool forward, bool drop), void *arg, struct err **e) _must_check_;
 /* Handles of the rules there that bear the comment. */
 int nft_foreign_rules(int fd, const struct nft_foreign *at, const char *comment, void (*fn)(void *arg, uint64_t handle), void *arg,
     struct err **e) _must_check_;

@@ -22,7 +22,8 @@ static int peer_parse(struct net *n, const struct net_peer *p, struct net_peer_r
 /* Adding what stands there already is fine. */
 static int apply(struct net *n, const struct net_peer_rec *r, bool add, struct nft *b)
 {
-    struct rtnl_route t = {.dst = htonl(r->range.base), .prefix = r->range.prefix, .src = n->gateway, .scope = RT_SCOPE_UNIVERSE, .mtu = r->mtu};
+    struct rtnl_route t = {
+        .dst = htonl(r->range.base), .prefix = r->range.prefix, .src = n->gateway, .scope = RT_SCOPE_UNIVERSE, .mtu = r->mtu};
     int rc = 0;
 
     nft_elem(b, add, "peers", &r->ip, 4, NULL, 0, NULL);

@@ -4,9 +4,9 @@
  *     policy-ingress: np-to    (destination)  ─→ q<pod> ─ jump to p<policy> of each ─→ accept, or at the end: reject
  *
  * Each policy has a chain per direction, shared by all pods that it selects, with one kernel rule per (kind of peer, port): peers that are
- * pods are a hash set u<policy>-<rule>, ranges of addresses an interval set v..., named ports a set w... of (address, protocol, port). A pod of
- * a peer that comes or goes is one element of such a set; anything else that changes makes the policy's chains anew, in the same batch, so
- * that no packet sees half of it.
+ * pods are a hash set u<policy>-<rule>, ranges of addresses an interval set v..., named ports a set w... of (address, protocol, port). A
+ * pod of a peer that comes or goes is one element of such a set; anything else that changes makes the policy's chains anew, in the same
+ * batch, so that no packet sees half of it.
  */
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -345,7 +345,8 @@ static void emit_rule(struct net *n, struct nft *b, const struct pol *p, const s
     if (p->has_blocks[at])
         blocks_set(b, set_name(n, 'v', p->id, at, &set), r);
     if (p->has_named[at]) {
-        struct nft_set s = {.name = set_name(n, 'w', p->id, at, &set), .key_type = NFT_CAT3(NFT_T_IP4, NFT_T_PROTO, NFT_T_PORT), .key_len = KEY_MAX};
+        struct nft_set s = {
+            .name = set_name(n, 'w', p->id, at, &set), .key_type = NFT_CAT3(NFT_T_IP4, NFT_T_PROTO, NFT_T_PORT), .key_len = KEY_MAX};
         nft_set_add(b, &s);
         keys_send(b, set.z, &none_named, &p->rules[at].named);
     }
@@ -681,8 +682,8 @@ static void apply(struct net *n, struct nft *b, bool whole, const struct net_pol
         ((struct pol *)it->value)->keep = false;
 }
 
-int net_policies(struct net *n, bool whole, const struct net_policy *v, size_t count, const struct net_policed *pods, size_t npods,
-    struct err **e)
+int net_policies(
+    struct net *n, bool whole, const struct net_policy *v, size_t count, const struct net_policed *pods, size_t npods, struct err **e)
 {
     struct err *first = NULL;
     struct nft b;

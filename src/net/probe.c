@@ -1,9 +1,9 @@
 /* Is there really a way to each peer, and how large a packet passes it?
  *
- * Every two seconds, more seldom where there are many peers, an ICMP echo goes to the peer's gateway address by the way that pods' packets take (overlay or route), so that the answer shows
- * that both nodes know each other and nothing between them drops. Every other one fills the link's MTU with "don't fragment": when the small ones
- * come back and the large ones do not, the peer's route gets the next smaller MTU of a list, and hosts and pods learn it from the kernel
- * (RFC 1191). After LOST echoes without an answer the way counts as cut.
+ * Every two seconds, more seldom where there are many peers, an ICMP echo goes to the peer's gateway address by the way that pods' packets
+ * take (overlay or route), so that the answer shows that both nodes know each other and nothing between them drops. Every other one fills
+ * the link's MTU with "don't fragment": when the small ones come back and the large ones do not, the peer's route gets the next smaller MTU
+ * of a list, and hosts and pods learn it from the kernel (RFC 1191). After LOST echoes without an answer the way counts as cut.
  *
  * Only what was sent counts, never time alone: a node that is stopped or slow does not accuse its peers.
  */
@@ -59,7 +59,8 @@ static void send_echo(struct net *n, struct net_peer_rec *r, bool large)
     e->gateway = to.sin_addr.s_addr;
     e->large = large;
     e->h.checksum = checksum(e, MAX(len, sizeof *e));
-    if (sendto(n->probe_fd, e, MAX(len, sizeof *e), MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to) < 0 && (errno == ENOBUFS || errno == EAGAIN))
+    if (sendto(n->probe_fd, e, MAX(len, sizeof *e), MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to) < 0 &&
+        (errno == ENOBUFS || errno == EAGAIN))
         return; /* it does not count */
     if (large)
         r->large_sent++;
@@ -80,8 +81,10 @@ static void answered(struct net *n, const struct echo *e)
         bool was = r->reached;
         if (gateway_of(r) != e->gateway)
             continue;
-        if (e->large)
+        if (e->large) {
             r->large_sent = 0;
+            r->narrowing = false;
+        }
         r->sent = 0;
         r->reached = r->probed = true;
         if (!was)
@@ -117,6 +120,7 @@ static void smaller(struct net *n, struct net_peer_rec *r)
     uint32_t now = r->mtu ? r->mtu : (uint32_t)n->mtu;
 
     r->large_sent = 0;
+    r->narrowing = true;
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
         if (sizes[i] < now) {
             r->mtu = sizes[i];
@@ -141,7 +145,7 @@ static void probe_all(struct timer *t)
             r->probed = true;
             tell(n);
         }
-        if (large && r->reached && r->large_sent >= LARGE && r->sent <= 1)
+        if (large && r->reached && r->large_sent >= (r->narrowing ? 1 : LARGE) && r->sent <= 1)
             smaller(n, r);
         send_echo(n, r, false);
         if (large && r->reached)

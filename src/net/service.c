@@ -1,8 +1,8 @@
 /* Services in the kernel: for each port of a Service one "piece" = a few chains and maps of its own, and the elements in the shared maps
  * that lead there.
  *
- * Most Services need no chain: a ClusterIP with up to NET_FLAT endpoints, no affinity, no policy. They are elements of maps of data alone, which
- * table.c's own rules read, so that a change among 10,000 of them costs what it changes:
+ * Most Services need no chain: a ClusterIP with up to NET_FLAT endpoints, no affinity, no policy. They are elements of maps of data alone,
+ * which table.c's own rules read, so that a change among 10,000 of them costs what it changes:
  *
  *     svc1:   address . protocol . port → endpoint
  *     svc<n>: address . protocol . port . (a random number below n) → endpoint
@@ -17,7 +17,8 @@
  *
  * A piece never changes: a change makes a new one and takes the old one away, in the same batch, so that we send what one piece costs,
  * whatever else stands there. A packet's way is a few hash lookups, whatever the number of Services. The kernel, however, walks all maps of
- * verdicts, for loops and misplaced statements, at each commit that adds a rule or a verdict: with 10,000 Services of this kind 12 to 80 ms.
+ * verdicts, for loops and misplaced statements, at each commit that adds a rule or a verdict: with 10,000 Services of this kind 12 to 80
+ * ms.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -46,9 +47,9 @@ struct piece {
     char *sig;
     char id[24];
     bool all, local, ext, filter, many_all, many_local;
-    uint32_t flat;          /* endpoints, when it is elements alone; 0: it has chains */
-    uint8_t (*to)[8];       /* flat: the endpoints */
-    uint32_t sticky; /* endpoints with chains and sets of their own; 0: no affinity */
+    uint32_t flat;    /* endpoints, when it is elements alone; 0: it has chains */
+    uint8_t (*to)[8]; /* flat: the endpoints */
+    uint32_t sticky;  /* endpoints with chains and sets of their own; 0: no affinity */
     struct elem *elems;
     size_t nelems;
 };

@@ -84,7 +84,12 @@ static void sets(struct nft *b)
         nft_set_add(b, &all[i]);
     for (uint32_t i = 1; i <= NET_FLAT; i++) {
         char name[16];
-        struct nft_set s = {.name = name, .key_type = i == 1 ? dest : (dest << 6 | NFT_T_MARK), .key_len = i == 1 ? 12 : 16, .map = true, .data_type = to, .data_len = 8};
+        struct nft_set s = {.name = name,
+            .key_type = i == 1 ? dest : (dest << 6 | NFT_T_MARK),
+            .key_len = i == 1 ? 12 : 16,
+            .map = true,
+            .data_type = to,
+            .data_len = 8};
         snprintf(name, sizeof name, "svc%u", i);
         nft_set_add(b, &s);
     }

@@ -92,8 +92,8 @@ static const struct net_policy_rule *rules_of(struct pool *p, const struct node_
                 r->ports[k].protocol, (uint16_t)MIN(r->ports[k].from, UINT64_C(65535)), (uint16_t)MIN(r->ports[k].to, UINT64_C(65535))};
         for (size_t k = 0; k < r->nnamed; k++)
             named[k] = (struct net_policy_named){r->named[k].ip, r->named[k].protocol, (uint16_t)r->named[k].port};
-        out[i] = (struct net_policy_rule){r->egress, r->any_peer, r->any_port, r->addresses, r->naddresses, blocks, r->nblocks, ports,
-            r->nports, named, r->nnamed};
+        out[i] = (struct net_policy_rule){
+            r->egress, r->any_peer, r->any_port, r->addresses, r->naddresses, blocks, r->nblocks, ports, r->nports, named, r->nnamed};
     }
     return out;
 }

@@ -1,8 +1,9 @@
 /* Load balancers: which nodes' addresses a Service gets, and what a taken port does. */
 #include "fixture.h"
 
-#define SVC(name, more, port) \
-    "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"" name "\"" more "},\"spec\":{\"type\":\"LoadBalancer\",\"ports\":[{\"port\":" port "}]}}"
+#define SVC(name, more, port)                                                                                                              \
+    "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"" name "\"" more                                                 \
+    "},\"spec\":{\"type\":\"LoadBalancer\",\"ports\":[{\"port\":" port "}]}}"
 
 static void node_address(struct world *w, const char *name, const char *ip, const char *labels)
 {
@@ -33,10 +34,12 @@ TEST(a_load_balancer_gets_the_addresses_of_ready_nodes_and_follows_them)
     world_create(&w, "/services", "default", SVC("web", "", "80"));
     world_run(&w);
     EQ_Z(given(&w, "web"), "192.0.2.1 192.0.2.2");
-    world_do(&w, API_PATCH_MERGE, "/nodes", "", "b", "status", "{\"status\":{\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"192.0.2.9\"}]}}", 200);
+    world_do(&w, API_PATCH_MERGE, "/nodes", "", "b", "status",
+        "{\"status\":{\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"192.0.2.9\"}]}}", 200);
     world_run(&w);
     EQ_Z(given(&w, "web"), "192.0.2.1 192.0.2.9");
-    world_do(&w, API_PATCH_MERGE, "/nodes", "", "a", "status", "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"False\"}]}}", 200);
+    world_do(
+        &w, API_PATCH_MERGE, "/nodes", "", "a", "status", "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"False\"}]}}", 200);
     world_run(&w);
     EQ_Z(given(&w, "web"), "192.0.2.9");
     world_do(&w, API_PATCH_MERGE, "/services", "default", "web", "", "{\"spec\":{\"type\":\"ClusterIP\"}}", 200);
@@ -69,7 +72,8 @@ TEST(a_port_that_an_older_service_has_is_not_given_twice_and_an_event_says_so)
     world_run(&w);
     world_create(&w, "/services", "default", SVC("second", "", "80"));
     world_create(&w, "/services", "default",
-        "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"other\"},\"spec\":{\"type\":\"LoadBalancer\",\"loadBalancerClass\":\"example.com/x\",\"ports\":[{\"port\":80}]}}");
+        "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"other\"},\"spec\":{\"type\":\"LoadBalancer\","
+        "\"loadBalancerClass\":\"example.com/x\",\"ports\":[{\"port\":80}]}}");
     world_run(&w);
     EQ_Z(given(&w, "first"), "192.0.2.1");
     EQ_Z(given(&w, "second"), "");

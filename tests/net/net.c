@@ -630,7 +630,8 @@ TEST(another_firewall_lets_pods_pass_while_we_are_here_and_is_as_it_was_afterwar
     if (sh("nft add table ip filter 2>/dev/null") != 0)
         test_skip("needs nft");
     OK(sh("nft add chain ip filter DOCKER-USER; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'; "
-          "nft add rule ip filter FORWARD counter; nft 'add table inet mine; add chain inet mine c { type filter hook forward priority 0; policy accept; }'; "
+          "nft add rule ip filter FORWARD counter; nft 'add table inet mine; add chain inet mine c { type filter hook forward priority 0; "
+          "policy accept; }'; "
           "nft list ruleset > before") == 0);
     struct net *n = configured(l);
     int a = ns_new(), b = ns_new();
@@ -645,7 +646,9 @@ TEST(another_firewall_lets_pods_pass_while_we_are_here_and_is_as_it_was_afterwar
     stop(srv);
     net_close(n);
     FINE(net_uninstall(test_tmpdir(), &e), e);
-    EQ(sh("nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//' > after; sed -i 's/packets [0-9]* bytes [0-9]*//' before; cmp before after"), 0);
+    EQ(sh("nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//' > after; sed -i 's/packets [0-9]* bytes [0-9]*//' before; cmp before "
+          "after"),
+        0);
     unlink("before");
     unlink("after");
     loop_free(l);
