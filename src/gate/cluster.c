@@ -1,6 +1,7 @@
 /* The uplink to the cluster, and this node's own objects there: Node, its status, its Lease. */
 #include <stdlib.h>
 
+#include "base/file.h"
 #include "gate/impl.h"
 #include "gate/trust.h"
 
@@ -20,6 +21,9 @@ struct node_link {
     bool was_ready, was_cut;
     int64_t cut_since;
     size_t was_missing;
+    struct timer thaw;
+    bool told_frozen;
+    char *thawed; /* the last value of the Node's annotation THAW that was seen; on disk too */
 };
 
 static void report_soon(struct node_link *l, int64_t ns);
@@ -415,6 +419,51 @@ static void on_mirror_change(void *arg, struct str key, const struct mirror_item
     pods_mirror_change(arg, key, before, after);
 }
 
+/* ---- a frozen mirror ---- a cluster that was restored prunes nothing here until a person says so: by a new value in the Node's annotation. A value is good once, so that an old one, which a
+ * backup brings back, says nothing. */
+
+#define THAW "sampan.io/thaw"
+
+static void on_thaw(struct timer *t)
+{
+    struct node_link *l = container_of(t, struct node_link, thaw);
+    log_info("the mirror is thawed: what the cluster no longer has goes from this node");
+    mirror_thaw(l->gate->mirror);
+    if (l->gate->uplink)
+        uplink_redial(l->gate->uplink, NULL);
+}
+
+static void on_mirror_cut(void *arg)
+{
+    struct gate *g = arg;
+    struct node_link *l = g->link;
+    _cleanup_(pool_freep) struct pool *p = pool_new();
+    _cleanup_(err_freep) struct err *e = NULL;
+    struct str value = json_as_str(json_get(json_path(cluster_node_tree(g, p), "metadata", "annotations", NULL), STR(THAW)));
+    if (mirror_frozen(g->mirror) && !l->told_frozen)
+        log_warn("the cluster's store is another or an older one than before: the mirror is frozen, nothing is pruned here until annotation " THAW " of this Node gets a new value");
+    l->told_frozen = mirror_frozen(g->mirror);
+    if (!value.n || (l->thawed && str_eqz(value, l->thawed)))
+        return;
+    _cleanup_(freep) char *file = xasprintf("%s/thawed", g->o->state_dir);
+    if (file_replace(file, value, 0600, &e) < 0) {
+        log_warn("annotation " THAW " cannot be taken: %s", err_msg(e));
+        return;
+    }
+    free(l->thawed);
+    l->thawed = str_dup(value);
+    if (mirror_frozen(g->mirror))
+        timer_in(g->loop, &l->thaw, 0, on_thaw); /* not from within the cut */
+}
+
+static void load_thawed(struct node_link *l)
+{
+    _cleanup_(freep) char *file = xasprintf("%s/thawed", l->gate->o->state_dir);
+    _cleanup_(buf_clear) struct buf b = BUF_INIT;
+    if (file_read(file, 4096, &b, NULL) == 0)
+        l->thawed = str_dup(buf_str(&b));
+}
+
 static void on_refused(void *arg, const struct outbox_entry *x, int status, struct str message)
 {
     struct gate *g = arg;
@@ -475,10 +524,11 @@ static void on_trust(void *arg, const struct endpoint *ep, const struct err *why
 
 int cluster_start(struct gate *g, struct err **e)
 {
-    struct mirror_listener listener = {.on_change = on_mirror_change, .arg = g};
+    struct mirror_listener listener = {.on_change = on_mirror_change, .on_cut = on_mirror_cut, .arg = g};
     struct node_link *l = xcalloc(1, sizeof *l);
     l->gate = g;
     g->link = l;
+    load_thawed(l);
     mirror_listen(g->mirror, &listener);
     outbox_on_refused(g->outbox, on_refused, g);
     timer_in(g->loop, &l->lease, LEASE_NS, renew);
@@ -503,6 +553,8 @@ void cluster_stop(struct gate *g)
     trust_close(l->trust);
     timer_del(&l->lease);
     timer_del(&l->status);
+    timer_del(&l->thaw);
+    free(l->thawed);
     free(l);
     g->link = NULL;
 }

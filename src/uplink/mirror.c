@@ -190,11 +190,11 @@ bool mirror_frozen(const struct mirror *m)
     return m->frozen;
 }
 
-/* What the new upper store does not name goes only now: the next inventory tells it apart. */
+/* What the new upper store does not name goes only now: the next inventory tells it apart, which is asked of a mirror that has something (rev above 0). */
 void mirror_thaw(struct mirror *m)
 {
     m->frozen = false;
-    m->cut.rev = 0;
+    m->cut.rev = MIN(m->cut.rev, 1);
 }
 
 /* ---- changing ---- */
