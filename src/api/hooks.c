@@ -28,7 +28,9 @@ struct store_res *hooks_source(struct api *a, enum hook_source i)
     if (r)
         return r;
     snprintf(name, sizeof name, "admissionregistration.k8s.io/%s", names[i]);
-    return a->hooks->res[i] = store_find(a->store, str_of(name));
+    r = store_find(a->store, str_of(name));
+    a->hooks->res[i] = r;
+    return r;
 }
 
 struct policies **hooks_policies(struct hooks *h)

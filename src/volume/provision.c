@@ -125,7 +125,7 @@ int volume_provision(struct str path, int64_t size, bool *fresh, bool *limited, 
     int base = open_base(z, true, &name, e);
     if (base < 0)
         return base;
-    _cleanup_(closep) int close_base = base;
+    _cleanup_(closep) _unused_ int close_base = base;
     *fresh = mkdirat(base, name.p, 0700) == 0;
     if (!*fresh && errno != EEXIST)
         return err_errno(e, errno, "make %s", z);
@@ -149,7 +149,7 @@ int volume_unprovision(struct str path, struct err **e)
     int base = open_base(z, false, &name, NULL);
     if (base < 0)
         return file_exists(z) ? err_set(e, ERR_IO, "%s cannot be opened", z) : 0;
-    _cleanup_(closep) int close_base = base;
+    _cleanup_(closep) _unused_ int close_base = base;
     _cleanup_(closep) int fd = openat(base, name.p, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT)
         return 0;
