@@ -1,9 +1,9 @@
-/* A cluster of hollow nodes: the real store on disk, the real api, controllers and scheduler on a control thread of their own; the nodes are the
- * only thing that is made up. A hollow node does what gate does for its pods as the API sees it: it patches the status of a pod that was bound to
- * it, as user system:node:<name>, and removes one that was deleted.
+/* A cluster of hollow nodes: the real store on disk, the real api, controllers and scheduler on a control thread of their own; the nodes
+ * are the only thing that is made up. A hollow node does what gate does for its pods as the API sees it: it patches the status of a pod
+ * that was bound to it, as user system:node:<name>, and removes one that was deleted.
  *
- * Usage: bench-scale [pods [nodes]]; 10,000 and 200. Prints wall time and, because the machine that measures is seldom idle, the control thread's own
- * CPU time; memory as PSS (smaps_rollup).
+ * Usage: bench-scale [pods [nodes]]; 10,000 and 200. Prints wall time and, because the machine that measures is seldom idle, the control
+ * thread's own CPU time; memory as PSS (smaps_rollup).
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -91,11 +91,18 @@ static void on_done(struct api_call *c)
 static const struct str node_groups[] = {{"system:nodes", 12}, {"system:authenticated", 20}};
 
 /* as: a node's name, or absent for system:apiserver. */
-static void request(enum api_verb verb, const char *group, const char *resource, struct str ns, struct str name, const char *sub, const char *body, struct str as, bool wait)
+static void request(enum api_verb verb, const char *group, const char *resource, struct str ns, struct str name, const char *sub,
+    const char *body, struct str as, bool wait)
 {
     struct pool *p = pool_new();
     struct request *r = pool_new_of(p, struct request);
-    r->call = (struct api_call){.verb = verb, .ns = pool_str(p, ns), .name = pool_str(p, name), .sub = str_of(sub), .group = str_of(group), .resource = str_of(resource), .pool = p};
+    r->call = (struct api_call){.verb = verb,
+        .ns = pool_str(p, ns),
+        .name = pool_str(p, name),
+        .sub = str_of(sub),
+        .group = str_of(group),
+        .resource = str_of(resource),
+        .pool = p};
     r->wait = wait;
     if (as.n) {
         r->user = (struct api_user){.name = pool_printf(p, "system:node:%.*s", STR_ARG(as)), .groups = node_groups, .ngroups = 2};
@@ -126,15 +133,19 @@ static void on_pod(const struct store_event *ev)
         return;
     if (ev->obj->deleted) {
         if (!ev->before || !ev->before->deleted)
-            request(API_DELETE, "", "pods", ev->obj->ns, ev->obj->name, "", "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}", node, false);
+            request(API_DELETE, "", "pods", ev->obj->ns, ev->obj->name, "",
+                "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}", node, false);
         return;
     }
     if (old && pod_view_get(old, old->node).n)
         return;
     request(API_PATCH_STRATEGIC, "", "pods", ev->obj->ns, ev->obj->name, "status",
-        "{\"status\":{\"phase\":\"Running\",\"hostIP\":\"192.0.2.1\",\"podIP\":\"10.42.0.9\",\"podIPs\":[{\"ip\":\"10.42.0.9\"}],\"startTime\":\"2026-01-01T00:00:00Z\",\"conditions\":[{"
-        "\"type\":\"Initialized\",\"status\":\"True\"},{\"type\":\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"2026-01-01T00:00:00Z\"},{\"type\":\"ContainersReady\",\"status\":"
-        "\"True\"}],\"containerStatuses\":[{\"name\":\"c\",\"ready\":true,\"restartCount\":0,\"image\":\"registry.example.com/web:1\",\"imageID\":\"\",\"started\":true,\"state\":{"
+        "{\"status\":{\"phase\":\"Running\",\"hostIP\":\"192.0.2.1\",\"podIP\":\"10.42.0.9\",\"podIPs\":[{\"ip\":\"10.42.0.9\"}],"
+        "\"startTime\":\"2026-01-01T00:00:00Z\",\"conditions\":[{"
+        "\"type\":\"Initialized\",\"status\":\"True\"},{\"type\":\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"2026-01-01T00:00:"
+        "00Z\"},{\"type\":\"ContainersReady\",\"status\":"
+        "\"True\"}],\"containerStatuses\":[{\"name\":\"c\",\"ready\":true,\"restartCount\":0,\"image\":\"registry.example.com/"
+        "web:1\",\"imageID\":\"\",\"started\":true,\"state\":{"
         "\"running\":{\"startedAt\":\"2026-01-01T00:00:00Z\"}}}]}}",
         node, false);
 }
@@ -184,10 +195,13 @@ static void make_nodes(int nodes)
     for (int i = 0; i < nodes; i++) {
         struct str n = str_make(name, (size_t)snprintf(name, sizeof name, "node-%03d", i));
         snprintf(body, sizeof body,
-            "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"%s\",\"labels\":{\"kubernetes.io/hostname\":\"%s\",\"topology.kubernetes.io/zone\":\"z%d\"}}}", name, name, i % 3);
+            "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"%s\",\"labels\":{\"kubernetes.io/"
+            "hostname\":\"%s\",\"topology.kubernetes.io/zone\":\"z%d\"}}}",
+            name, name, i % 3);
         request(API_CREATE, "", "nodes", STR(""), n, "", body, STR(""), true);
         request(API_PATCH_MERGE, "", "nodes", STR(""), n, "status",
-            "{\"status\":{\"allocatable\":{\"cpu\":\"64\",\"memory\":\"256Gi\",\"pods\":\"250\"},\"capacity\":{\"cpu\":\"64\",\"memory\":\"256Gi\",\"pods\":\"250\"},\"conditions\":[{\"type\":"
+            "{\"status\":{\"allocatable\":{\"cpu\":\"64\",\"memory\":\"256Gi\",\"pods\":\"250\"},\"capacity\":{\"cpu\":\"64\",\"memory\":"
+            "\"256Gi\",\"pods\":\"250\"},\"conditions\":[{\"type\":"
             "\"Ready\",\"status\":\"True\",\"reason\":\"KubeletReady\",\"lastTransitionTime\":\"2026-01-01T00:00:00Z\"}]}}",
             STR(""), true);
     }
@@ -235,8 +249,11 @@ static void deployment(int i, int replicas, int image)
     char name[32], body[1024];
     struct str n = str_make(name, (size_t)snprintf(name, sizeof name, "web-%02d", i));
     snprintf(body, sizeof body,
-        "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"%s\"},\"spec\":{\"replicas\":%d,\"selector\":{\"matchLabels\":{\"app\":\"%s\"}},\"template\":{\"metadata\":{"
-        "\"labels\":{\"app\":\"%s\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"registry.example.com/web:%d\",\"resources\":{\"requests\":{\"cpu\":\"100m\",\"memory\":\"64Mi\"}}}]}}}}",
+        "{\"apiVersion\":\"apps/"
+        "v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"%s\"},\"spec\":{\"replicas\":%d,\"selector\":{\"matchLabels\":{\"app\":\"%"
+        "s\"}},\"template\":{\"metadata\":{"
+        "\"labels\":{\"app\":\"%s\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"registry.example.com/"
+        "web:%d\",\"resources\":{\"requests\":{\"cpu\":\"100m\",\"memory\":\"64Mi\"}}}]}}}}",
         name, replicas, name, name, image);
     request(image == 1 ? API_CREATE : API_PATCH_MERGE, "apps", "deployments", STR("scale"), n, "", body, STR(""), true);
 }
@@ -248,10 +265,12 @@ static void fill(int pods)
         double t = now(), c = control_cpu(), p = pss_mib();
         deployment(i, 1000, 1);
         wait_for(i);
-        printf("  %6d pods: the last 1,000 in %.2f s, control thread %.0f us per pod, PSS %.1f MiB (+%.1f)\n", (i + 1) * 1000, now() - t, (control_cpu() - c) * 1e3, pss_mib(), pss_mib() - p);
+        printf("  %6d pods: the last 1,000 in %.2f s, control thread %.0f us per pod, PSS %.1f MiB (+%.1f)\n", (i + 1) * 1000, now() - t,
+            (control_cpu() - c) * 1e3, pss_mib(), pss_mib() - p);
     }
     double cpu = control_cpu() - c0;
-    printf("%d pods made, bound and reported ready: %.2f s (%.0f/s); of the control thread %.2f s (%.0f/s)\n", pods, now() - t0, pods / (now() - t0), cpu, pods / cpu);
+    printf("%d pods made, bound and reported ready: %.2f s (%.0f/s); of the control thread %.2f s (%.0f/s)\n", pods, now() - t0,
+        pods / (now() - t0), cpu, pods / cpu);
 }
 
 static void update(int pods)
@@ -273,10 +292,12 @@ static bool stands(struct str ns)
 static void drop_namespace(void)
 {
     char body[256], text[16];
-    request(API_CREATE, "", "namespaces", STR(""), STR("crowd"), "", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"crowd\"}}", STR(""), true);
+    request(API_CREATE, "", "namespaces", STR(""), STR("crowd"), "",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"crowd\"}}", STR(""), true);
     for (int i = 0; i < 5000; i++) {
         struct str name = str_make(text, (size_t)snprintf(text, sizeof text, "c%d", i));
-        snprintf(body, sizeof body, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"c%d\"},\"data\":{\"k\":\"v\"}}", i);
+        snprintf(
+            body, sizeof body, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"c%d\"},\"data\":{\"k\":\"v\"}}", i);
         request(API_CREATE, "", "configmaps", STR("crowd"), name, "", body, STR(""), true);
     }
     double t = now();
@@ -329,7 +350,8 @@ int main(int argc, char **argv)
         return 1;
     store_view_unref(v);
     make_nodes(nodes);
-    request(API_CREATE, "", "namespaces", STR(""), STR("scale"), "", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"scale\"}}", STR(""), true);
+    request(API_CREATE, "", "namespaces", STR(""), STR("scale"), "",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"scale\"}}", STR(""), true);
     rest(2);
     double empty = pss_mib();
     printf("%d hollow nodes, no pods: PSS %.1f MiB\n", nodes, empty);

@@ -1,9 +1,9 @@
-/* Attach and detach (kube-controller-manager's pkg/controller/volume/attachdetach, for CSI): a VolumeAttachment for every volume that a pod on a node
- * needs and whose driver wants one; the driver's own attacher does the rest and says so in its status, which the node waits for.
+/* Attach and detach (kube-controller-manager's pkg/controller/volume/attachdetach, for CSI): a VolumeAttachment for every volume that a pod
+ * on a node needs and whose driver wants one; the driver's own attacher does the rest and says so in its status, which the node waits for.
  *
- * Keys are nodes. A volume for one node at a time is not attached to a second one before the first has let go. A pod's object goes only when its node has
- * unmounted, so what no pod needs can be detached, unless the node is out of reach: then nobody knows what it still does, and its attachments stay, until
- * it is back, gone, or somebody who knows says so with the taint node.kubernetes.io/out-of-service.
+ * Keys are nodes. A volume for one node at a time is not attached to a second one before the first has let go. A pod's object goes only
+ * when its node has unmounted, so what no pod needs can be detached, unless the node is out of reach: then nobody knows what it still does,
+ * and its attachments stay, until it is back, gone, or somebody who knows says so with the taint node.kubernetes.io/out-of-service.
  */
 #include "controllers/ctl.h"
 #include "crypto/hash.h"
@@ -65,8 +65,8 @@ static void collect(struct sync *s, struct wants *w)
         for (uint32_t k = 0; k < pods.p[i]->nkeys && !finished(pods.p[i]); k++) {
             struct str key = pods.p[i]->keys[k].key;
             const struct obj *claim;
-            if (str_eqz(pods.p[i]->keys[k].index, "ref") && str_starts(key, mark) && str_cut(str_sub(key, mark.n, key.n), '/', &ns, &name) &&
-                (claim = sync_get(s, R_PVCS, ns, name)))
+            if (str_eqz(pods.p[i]->keys[k].index, "ref") && str_starts(key, mark) &&
+                str_cut(str_sub(key, mark.n, key.n), '/', &ns, &name) && (claim = sync_get(s, R_PVCS, ns, name)))
                 add_want(s, w, pods.p[i], claim);
         }
 }
@@ -88,7 +88,8 @@ struct attachment {
 static struct attachment read_attachment(struct sync *s, const struct obj *o)
 {
     const struct json *tree = sync_tree(s, o);
-    return (struct attachment){o, tree, json_str_at(tree, "spec", "nodeName", NULL), json_str_at(tree, "spec", "source", "persistentVolumeName", NULL)};
+    return (struct attachment){
+        o, tree, json_str_at(tree, "spec", "nodeName", NULL), json_str_at(tree, "spec", "source", "persistentVolumeName", NULL)};
 }
 
 static int attach(struct sync *s, const struct want *w, const struct attachment *all, size_t n, struct err **e)
@@ -100,7 +101,9 @@ static int attach(struct sync *s, const struct want *w, const struct attachment 
             return 0;
         if (w->exclusive) {
             ctl_event(s->ctl, R_PODS, w->pod, true, "FailedAttachVolume",
-                "Multi-Attach error for volume \"%.*s\" Volume is already exclusively attached to one node and can't be attached to another", STR_ARG(w->pv));
+                "Multi-Attach error for volume \"%.*s\" Volume is already exclusively attached to one node and can't be attached to "
+                "another",
+                STR_ARG(w->pv));
             sync_again_at(s, s->now + LOOK_AGAIN);
             return 0;
         }
@@ -188,8 +191,10 @@ static void on_pod(struct ctl *c, const struct change *ch)
 /* The attacher's verdict is told to the pods that wait for it. */
 static void tell(struct ctl *c, const struct obj *o, const struct json *now, const struct json *was)
 {
-    bool up = json_as_bool(json_path(now, "status", "attached", NULL), false), before = json_as_bool(json_path(was, "status", "attached", NULL), false);
-    struct str wrong = json_str_at(now, "status", "attachError", "message", NULL), pv = json_str_at(now, "spec", "source", "persistentVolumeName", NULL);
+    bool up = json_as_bool(json_path(now, "status", "attached", NULL), false),
+         before = json_as_bool(json_path(was, "status", "attached", NULL), false);
+    struct str wrong = json_str_at(now, "status", "attachError", "message", NULL),
+               pv = json_str_at(now, "spec", "source", "persistentVolumeName", NULL);
     bool failed = wrong.n && !str_eq(wrong, json_str_at(was, "status", "attachError", "message", NULL));
     if (!failed && (!up || before))
         return;
@@ -202,13 +207,15 @@ static void tell(struct ctl *c, const struct obj *o, const struct json *now, con
     if (!volume || obj_parse(volume, p, &tree, NULL) < 0)
         return;
     struct str ns = json_str_at(tree, "spec", "claimRef", "namespace", NULL);
-    struct str key = pool_printf(p, "PersistentVolumeClaim/%.*s/%.*s", STR_ARG(ns), STR_ARG(json_str_at(tree, "spec", "claimRef", "name", NULL)));
+    struct str key =
+        pool_printf(p, "PersistentVolumeClaim/%.*s/%.*s", STR_ARG(ns), STR_ARG(json_str_at(tree, "spec", "claimRef", "name", NULL)));
     iter_start(&it, v, ctl_store_res(c, R_PODS), ns, STR_NULL, STR_NULL);
     for (const struct obj *pod; ns.n && (pod = iter_next(&it));)
         for (uint32_t k = 0; k < pod->nkeys; k++)
             if (str_eq(pod_node(pod), node) && str_eqz(pod->keys[k].index, "ref") && str_eq(pod->keys[k].key, key))
-                ctl_event(c, R_PODS, pod, failed, failed ? "FailedAttachVolume" : "SuccessfulAttachVolume", "AttachVolume.Attach %s for volume \"%.*s\" %s%.*s",
-                    failed ? "failed" : "succeeded", STR_ARG(pv), failed ? ": " : "", STR_ARG(wrong));
+                ctl_event(c, R_PODS, pod, failed, failed ? "FailedAttachVolume" : "SuccessfulAttachVolume",
+                    "AttachVolume.Attach %s for volume \"%.*s\" %s%.*s", failed ? "failed" : "succeeded", STR_ARG(pv), failed ? ": " : "",
+                    STR_ARG(wrong));
     (void)o;
 }
 

@@ -1,5 +1,5 @@
-/* What nobody needs any more: certificate requests that are settled or forgotten (pkg/controller/certificates/cleaner), and bootstrap tokens whose time is
- * over (pkg/controller/bootstrap's TokenCleaner). Each key has one timer on the site clock. */
+/* What nobody needs any more: certificate requests that are settled or forgotten (pkg/controller/certificates/cleaner), and bootstrap
+ * tokens whose time is over (pkg/controller/bootstrap's TokenCleaner). Each key has one timer on the site clock. */
 #include "controllers/ctl.h"
 
 #define H INT64_C(3600)
@@ -45,7 +45,8 @@ const struct controller csr_cleaner_controller = {
 
 static bool is_token(const struct obj *o)
 {
-    return str_eqz(o->ns, "kube-system") && str_starts(o->name, STR("bootstrap-token-")) && str_find(o->json, STR("\"bootstrap.kubernetes.io/token\"")) >= 0;
+    return str_eqz(o->ns, "kube-system") && str_starts(o->name, STR("bootstrap-token-")) &&
+           str_find(o->json, STR("\"bootstrap.kubernetes.io/token\"")) >= 0;
 }
 
 static int sync_token(struct sync *s, struct err **e)

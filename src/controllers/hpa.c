@@ -58,7 +58,8 @@ static int target_of(struct hpa_turn *t, struct api_call *c, struct err **e)
         if (str_eq(any->group, group) && str_eq(any->kind, kind))
             r = any;
     }
-    *c = (struct api_call){.verb = API_GET, .sub = STR("scale"), .ns = t->o->ns, .name = json_get_str(ref, "name"), .group = pool_str(t->s->pool, group)};
+    *c = (struct api_call){
+        .verb = API_GET, .sub = STR("scale"), .ns = t->o->ns, .name = json_get_str(ref, "name"), .group = pool_str(t->s->pool, group)};
     if (r) {
         c->version = pool_str(t->s->pool, r->version);
         c->resource = pool_str(t->s->pool, r->resource);
@@ -197,18 +198,22 @@ static int no_scale(struct hpa_turn *t, struct err *why, struct err **e)
     return turn_end(t, e);
 }
 
-static int rescale(struct hpa_turn *t, const struct api_call *target, int64_t desired, struct str reason, struct json *metrics, struct err **e)
+static int rescale(
+    struct hpa_turn *t, const struct api_call *target, int64_t desired, struct str reason, struct json *metrics, struct err **e)
 {
     struct err *why = NULL;
     struct pool *p = t->s->pool;
     if (write_scale(t, target, desired, &why) < 0) {
-        ctl_event(t->s->ctl, R_HPAS, t->o, true, "FailedRescale", "New size: %" PRId64 "; reason: %.*s; error: %s", desired, STR_ARG(reason), err_msg(why));
-        hpa_condition(t, "AbleToScale", false, "FailedUpdateScale", pool_printf(p, "the HPA controller was unable to update the target scale: %s", err_msg(why)));
+        ctl_event(t->s->ctl, R_HPAS, t->o, true, "FailedRescale", "New size: %" PRId64 "; reason: %.*s; error: %s", desired,
+            STR_ARG(reason), err_msg(why));
+        hpa_condition(t, "AbleToScale", false, "FailedUpdateScale",
+            pool_printf(p, "the HPA controller was unable to update the target scale: %s", err_msg(why)));
         set_counts(t, json_get_int(t->status, "desiredReplicas", 0), metrics);
         err_free(why);
         return turn_end(t, e);
     }
-    hpa_condition(t, "AbleToScale", true, "SucceededRescale", pool_printf(p, "the HPA controller was able to update the target scale to %" PRId64, desired));
+    hpa_condition(t, "AbleToScale", true, "SucceededRescale",
+        pool_printf(p, "the HPA controller was able to update the target scale to %" PRId64, desired));
     ctl_event(t->s->ctl, R_HPAS, t->o, false, "SuccessfulRescale", "New size: %" PRId64 "; reason: %.*s", desired, STR_ARG(reason));
     hpa_note_change(t, desired);
     set_counts(t, desired, metrics);
@@ -255,7 +260,8 @@ static int look(struct sync *s, struct hpa *h, const struct obj *o, struct err *
         return no_scale(&t, why, e);
     hpa_condition(&t, "AbleToScale", true, "SucceededGetScale", STR("the HPA controller was able to get the target's current scale"));
     if (t.replicas == 0 && t.min != 0) {
-        hpa_condition(&t, "ScalingActive", false, "ScalingDisabled", STR("scaling is disabled since the replica count of the target is zero"));
+        hpa_condition(
+            &t, "ScalingActive", false, "ScalingDisabled", STR("scaling is disabled since the replica count of the target is zero"));
         set_counts(&t, 0, NULL);
         return turn_end(&t, e);
     }

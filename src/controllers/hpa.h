@@ -1,9 +1,9 @@
-/* HorizontalPodAutoscaler (autoscaling/v2; kube-controller-manager's pkg/controller/podautoscaler): hpa.c reads and writes the scale, hpa_metrics.c
- * says how many replicas each metric wants, hpa_rules.c how fast one may go there. Inside the room; hpa*.c only.
+/* HorizontalPodAutoscaler (autoscaling/v2; kube-controller-manager's pkg/controller/podautoscaler): hpa.c reads and writes the scale,
+ * hpa_metrics.c says how many replicas each metric wants, hpa_rules.c how fast one may go there. Inside the room; hpa*.c only.
  *
  * Every 15 seconds, per autoscaler: read the scale, ask for the figures, propose, stabilise, write. Figures come from the metrics APIs
- * (metrics.k8s.io, custom.metrics.k8s.io, external.metrics.k8s.io) through the api's own path as user horizontal-pod-autoscaler, so that whoever
- * serves them need not be known here. An answer may take a while: the key is put on the queue again when the last one has come.
+ * (metrics.k8s.io, custom.metrics.k8s.io, external.metrics.k8s.io) through the api's own path as user horizontal-pod-autoscaler, so that
+ * whoever serves them need not be known here. An answer may take a while: the key is put on the queue again when the last one has come.
  */
 #pragma once
 #include "controllers/ctl.h"
@@ -29,9 +29,9 @@ struct hpa_answer {
 struct hpa {
     struct ctl *ctl;
     char *key;
-    int64_t next;       /* not before, unless the object changed */
-    uint64_t spec;      /* hash of the spec that was worked on last */
-    char *selector;     /* of its target */
+    int64_t next;   /* not before, unless the object changed */
+    uint64_t spec;  /* hash of the spec that was worked on last */
+    char *selector; /* of its target */
     struct hpa_samples wished, ups, downs;
     struct hpa_answer answers[HPA_METRICS]; /* by place in spec.metrics */
     size_t waiting;

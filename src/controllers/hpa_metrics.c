@@ -5,8 +5,8 @@
 #include "controllers/inner.h"
 #include "schema/quantity.h"
 
-#define CPU_SETTLES (300 * NS_PER_S)  /* --horizontal-pod-autoscaler-cpu-initialization-period */
-#define FIRST_READY (30 * NS_PER_S)   /* --horizontal-pod-autoscaler-initial-readiness-delay */
+#define CPU_SETTLES (300 * NS_PER_S) /* --horizontal-pod-autoscaler-cpu-initialization-period */
+#define FIRST_READY (30 * NS_PER_S)  /* --horizontal-pod-autoscaler-initial-readiness-delay */
 
 /* ---- asking ---- */
 
@@ -58,9 +58,12 @@ static void ask_one(struct hpa_turn *t, size_t at, const struct json *metric)
 {
     struct hpa *h = t->h;
     struct hpa_answer *a = &h->answers[at];
-    const char *group = is_resource(metric) ? "metrics.k8s.io" : str_eqz(kind_of(metric), "External") ? "external.metrics.k8s.io" : "custom.metrics.k8s.io";
+    const char *group = is_resource(metric)                    ? "metrics.k8s.io"
+                        : str_eqz(kind_of(metric), "External") ? "external.metrics.k8s.io"
+                                                               : "custom.metrics.k8s.io";
     a->asked = true;
-    if (!is_resource(metric)) { /* served by adapters; there is no way to them from inside as long as the api cannot call aggregated APIs for us */
+    if (!is_resource(
+            metric)) { /* served by adapters; there is no way to them from inside as long as the api cannot call aggregated APIs for us */
         a->come = true;
         a->error = xasprintf("no metrics API serves %s", group);
         return;
@@ -199,7 +202,8 @@ static int request_of(struct hpa_turn *t, const struct json *pod, struct str res
             if ((i == 1 && !str_eqz(json_get_str(c, "restartPolicy"), "Always")) || (container.n && !str_eq(cn, container)))
                 continue;
             if (!q)
-                return err_set(e, ERR_INVALID, "missing request for %.*s in container %.*s of Pod %.*s", STR_ARG(resource), STR_ARG(cn), STR_ARG(name));
+                return err_set(e, ERR_INVALID, "missing request for %.*s in container %.*s of Pod %.*s", STR_ARG(resource), STR_ARG(cn),
+                    STR_ARG(name));
             *out += milli_of(q);
             found = true;
         }
@@ -208,7 +212,8 @@ static int request_of(struct hpa_turn *t, const struct json *pod, struct str res
     return 0;
 }
 
-static int gather(struct hpa_turn *t, const struct json *list, struct str resource, struct str container, bool requests, struct figures *f, struct err **e)
+static int gather(struct hpa_turn *t, const struct json *list, struct str resource, struct str container, bool requests, struct figures *f,
+    struct err **e)
 {
     *f = (struct figures){.at = pool_array(t->s->pool, struct figure, t->pods.n + 1)};
     if (!t->pods.n)
@@ -248,7 +253,8 @@ struct target {
 };
 
 /* How far what is used is from what should be: 1 is right. */
-static int ratio_of(const struct figures *f, const struct target *g, double *ratio, int64_t *percent, int64_t *average, size_t *n, struct err **e)
+static int ratio_of(
+    const struct figures *f, const struct target *g, double *ratio, int64_t *percent, int64_t *average, size_t *n, struct err **e)
 {
     int64_t used = 0, asked = 0;
     *n = 0;
@@ -292,7 +298,8 @@ static int64_t whole(double n)
     return n > INT32_MAX ? INT32_MAX : (int64_t)ceil(n);
 }
 
-static int replicas_for(struct hpa_turn *t, struct figures *f, const struct target *g, int64_t *out, int64_t *percent, int64_t *average, struct err **e)
+static int replicas_for(
+    struct hpa_turn *t, struct figures *f, const struct target *g, int64_t *out, int64_t *percent, int64_t *average, struct err **e)
 {
     double ratio, again;
     int64_t p2, a2;
@@ -336,7 +343,8 @@ struct proposal {
     struct str name;
 };
 
-static int by_resource(struct hpa_turn *t, const struct json *metric, const struct hpa_answer *a, struct proposal *out, struct json *current, struct err **e)
+static int by_resource(
+    struct hpa_turn *t, const struct json *metric, const struct hpa_answer *a, struct proposal *out, struct json *current, struct err **e)
 {
     bool one = str_eqz(kind_of(metric), "ContainerResource");
     const struct json *src = source_of(metric), *target = json_get(src, STR("target"));
@@ -348,17 +356,20 @@ static int by_resource(struct hpa_turn *t, const struct json *metric, const stru
     int64_t percent, used;
     int r = 0;
     if (!average && !json_get(target, STR("averageUtilization")))
-        return err_set(e, ERR_INVALID, "invalid resource metric source: neither an average utilization target nor an average value (usage) target was set");
+        return err_set(e, ERR_INVALID,
+            "invalid resource metric source: neither an average utilization target nor an average value (usage) target was set");
     if (!a->doc || !json_count(json_get(a->doc, STR("items"))))
         r = err_set(e, ERR_UNAVAILABLE, "unable to get metrics for resource %.*s: %s%s", STR_ARG(resource),
-            a->doc ? "no metrics returned from resource metrics API" : "unable to fetch metrics from resource metrics API: ", a->error ? a->error : "");
+            a->doc ? "no metrics returned from resource metrics API" : "unable to fetch metrics from resource metrics API: ",
+            a->error ? a->error : "");
     if (r == 0)
         r = gather(t, a->doc, resource, container, g.utilization, &f, e);
     if (r == 0)
         r = replicas_for(t, &f, &g, &out->n, &percent, &used, e);
     if (r < 0)
         return err_wrap(e, "failed to get %.*s %s", STR_ARG(resource), average ? "usage" : "utilization");
-    out->name = pool_printf(p, "%.*s %sresource%s", STR_ARG(resource), one && !average ? "container " : "", average ? "" : " utilization (percentage of request)");
+    out->name = pool_printf(p, "%.*s %sresource%s", STR_ARG(resource), one && !average ? "container " : "",
+        average ? "" : " utilization (percentage of request)");
     struct json *mine = json_put_obj(p, current, one ? STR("containerResource") : STR("resource")), *now;
     json_set_str(p, mine, STR("name"), resource);
     if (one)
@@ -384,8 +395,8 @@ static int by_adapter(const struct json *metric, const struct hpa_answer *a, str
 {
     struct str name = json_str_at(source_of(metric), "metric", "name", NULL);
     bool external = str_eqz(kind_of(metric), "External");
-    return err_set(e, ERR_UNAVAILABLE, "unable to get %smetric %.*s: unable to fetch metrics from %s metrics API: %s", external ? "external " : "", STR_ARG(name),
-        external ? "external" : "custom", a->error ? a->error : "no answer");
+    return err_set(e, ERR_UNAVAILABLE, "unable to get %smetric %.*s: unable to fetch metrics from %s metrics API: %s",
+        external ? "external " : "", STR_ARG(name), external ? "external" : "custom", a->error ? a->error : "no answer");
 }
 
 /* The event and the first failure's condition; a prefix as Kubernetes gives it. */
@@ -398,7 +409,9 @@ static void fail_one(struct hpa_turn *t, const struct json *metric, struct err *
         if (first)
             hpa_condition(t, "ScalingActive", false, failures[i].reason,
                 pool_printf(t->s->pool, "the HPA was unable to compute the replica count: %s", err_msg(*why)));
-        struct str name = i == 1 ? json_get_str(source_of(metric), "container") : i == 0 ? json_get_str(source_of(metric), "name") : STR("");
+        struct str name = i == 1   ? json_get_str(source_of(metric), "container")
+                          : i == 0 ? json_get_str(source_of(metric), "name")
+                                   : STR("");
         (void)err_wrap(why, "failed to get %.*s%s%s", STR_ARG(name), name.n ? " " : "", failures[i].what);
     }
     if (first)

@@ -1,8 +1,8 @@
 /* The auto-deploy folder: which files there are.
  *
- * The folder and its subfolders are watched with inotify; whatever stirs there starts a short timer, and when it has been quiet for a moment
- * everything is looked at once and compared with what was known (time, size, inode). A file that somebody writes is waited for until it is
- * closed, and ten files copied together are one look. Nothing runs while nothing stirs.
+ * The folder and its subfolders are watched with inotify; whatever stirs there starts a short timer, and when it has been quiet for a
+ * moment everything is looked at once and compared with what was known (time, size, inode). A file that somebody writes is waited for until
+ * it is closed, and ten files copied together are one look. Nothing runs while nothing stirs.
  *
  * As in K3s: names that begin with a dot and those that do not end in .yaml, .yml or .json are passed over; `x.yaml.skip` beside `x.yaml`
  * makes us leave it and what came from it alone; what --disable names is taken out of the cluster (the file stays where it is).
@@ -158,7 +158,9 @@ static bool look_into(struct look *k, int parent, const char *name, struct str a
         return false;
     }
     _cleanup_(freep) char *path = at.n ? xasprintf("%s/%.*s", m->dir, STR_ARG(at)) : xstrdup(m->dir);
-    if (m->inotify >= 0 && inotify_add_watch(m->inotify, path, IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_ONLYDIR) < 0)
+    if (m->inotify >= 0 &&
+        inotify_add_watch(m->inotify, path,
+            IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_ONLYDIR) < 0)
         log_warn("manifests: %s cannot be watched: %s", path, strerror(errno));
     struct dirent **list = NULL;
     int n = scandirat(fd, ".", &list, NULL, alphasort);
@@ -199,7 +201,8 @@ static void look(struct manifests *m)
     m->blind = !look_into(&k, AT_FDCWD, m->dir, STR(""), 0);
     if (m->blind || k.entries > ENTRIES_MAX || k.files > FILES_MAX) {
         m->blind = true; /* what was not seen is not known to be gone */
-        log_error("manifests: %s %s: nothing of it is pruned", m->dir, k.files > FILES_MAX || k.entries > ENTRIES_MAX ? "holds too many files" : "is not there");
+        log_error("manifests: %s %s: nothing of it is pruned", m->dir,
+            k.files > FILES_MAX || k.entries > ENTRIES_MAX ? "holds too many files" : "is not there");
         timer_in(m->ctl->loop, &m->quiet, LOST_AGAIN, on_quiet);
     } else {
         unsee(m, &k);

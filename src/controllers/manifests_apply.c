@@ -270,8 +270,8 @@ static struct json *inventory(struct sync *s, struct json **docs, size_t n, cons
 }
 
 /* The parsed file meets the cluster. */
-static int bring(struct sync *s, struct manifests *m, struct manifest *f, const struct obj *addon, const char *sum, struct json **docs, size_t n,
-    struct err **e)
+static int bring(struct sync *s, struct manifests *m, struct manifest *f, const struct obj *addon, const char *sum, struct json **docs,
+    size_t n, struct err **e)
 {
     struct pool *p = s->pool;
     struct json *status = json_obj(p), *old = json_path(sync_tree(s, addon), "status", "objects", NULL), *now;
@@ -280,7 +280,8 @@ static int bring(struct sync *s, struct manifests *m, struct manifest *f, const 
         if (!json_str_at(docs[i], "metadata", "namespace", NULL).n) {
             struct str group, version, kind;
             struct schema *schema = api_schema_ref(s->ctl->api);
-            const struct schema_resource *r = schema_gvk(docs[i], &group, &version, &kind) ? schema_find_kind(schema, group, version, kind) : NULL;
+            const struct schema_resource *r =
+                schema_gvk(docs[i], &group, &version, &kind) ? schema_find_kind(schema, group, version, kind) : NULL;
             if (r && r->namespaced)
                 json_set_str(p, json_get(docs[i], STR("metadata")), STR("namespace"), STR("default"));
             schema_unref(schema);

@@ -1,5 +1,6 @@
-/* ServiceCIDRs and IPAddresses (pkg/controller/servicecidrs; KEP-1880). A range is kept as long as addresses of Services lie in it and in no other; every
- * ClusterIP has an IPAddress that names its Service. The api itself gives out the addresses (api/addresses.c), so that an IPAddress here follows its Service.
+/* ServiceCIDRs and IPAddresses (pkg/controller/servicecidrs; KEP-1880). A range is kept as long as addresses of Services lie in it and in
+ * no other; every ClusterIP has an IPAddress that names its Service. The api itself gives out the addresses (api/addresses.c), so that an
+ * IPAddress here follows its Service.
  */
 #include <arpa/inet.h>
 #include "controllers/ctl.h"
@@ -64,7 +65,8 @@ static struct json *finalizer_of(const struct json *tree)
 static int set_ready(struct sync *s, const struct obj *o, bool ready, const char *reason, struct str message, struct err **e)
 {
     struct json *tree = sync_tree(s, o), *old = json_get(tree, STR("status")), *status = old ? json_clone(s->pool, old) : json_obj(s->pool);
-    condition_set(s->pool, json_put_arr(s->pool, status, STR("conditions")), "Ready", ready ? "True" : "False", reason, message, s->now, false);
+    condition_set(
+        s->pool, json_put_arr(s->pool, status, STR("conditions")), "Ready", ready ? "True" : "False", reason, message, s->now, false);
     int r = sync_status(s, R_CIDRS, o, tree, status, e);
     return err_is(e, ERR_NOT_FOUND) ? 0 : MIN(r, 0);
 }
@@ -129,7 +131,8 @@ const struct controller service_cidr_controller = {
 static bool parent_is(const struct json *address, struct str ns, struct str name)
 {
     const struct json *ref = json_path(address, "spec", "parentRef", NULL);
-    return str_eqz(json_get_str(ref, "resource"), "services") && str_eq(json_get_str(ref, "namespace"), ns) && str_eq(json_get_str(ref, "name"), name);
+    return str_eqz(json_get_str(ref, "resource"), "services") && str_eq(json_get_str(ref, "namespace"), ns) &&
+           str_eq(json_get_str(ref, "name"), name);
 }
 
 static bool has_ip(const struct json *service, struct str ip)

@@ -28,7 +28,8 @@ static bool reachable(struct claim *c, const struct json *volume)
 
 static bool fits(struct claim *c, const struct obj *o, const struct json *volume)
 {
-    return !o->deleted && !json_path(volume, "spec", "claimRef", NULL) && volume_fits_claim(c->s->pool, volume, c->tree) && reachable(c, volume);
+    return !o->deleted && !json_path(volume, "spec", "claimRef", NULL) && volume_fits_claim(c->s->pool, volume, c->tree) &&
+           reachable(c, volume);
 }
 
 const struct obj *claim_find_volume(struct claim *c)

@@ -35,15 +35,18 @@ static bool block_mode(const struct json *spec)
 
 bool volume_fits_claim(struct pool *p, const struct json *volume, const struct json *claim)
 {
-    const struct json *offers = json_get(volume, STR("spec")), *asks = json_get(claim, STR("spec")), *selector = json_get(asks, STR("selector"));
+    const struct json *offers = json_get(volume, STR("spec")), *asks = json_get(claim, STR("spec")),
+                      *selector = json_get(asks, STR("selector"));
     struct selector sel;
-    if (!str_eq(json_get_str(offers, "storageClassName"), json_get_str(asks, "storageClassName")) || block_mode(offers) != block_mode(asks) ||
+    if (!str_eq(json_get_str(offers, "storageClassName"), json_get_str(asks, "storageClassName")) ||
+        block_mode(offers) != block_mode(asks) ||
         !str_eq(json_get_str(offers, "volumeAttributesClassName"), json_get_str(asks, "volumeAttributesClassName")))
         return false;
     json_for (json_get(asks, STR("accessModes")), mode)
         if (!has(json_get(offers, STR("accessModes")), json_as_str(mode)))
             return false;
-    if (selector && (selector_from_json(p, selector, &sel, NULL) < 0 || !selector_match_json(&sel, json_path(volume, "metadata", "labels", NULL))))
+    if (selector &&
+        (selector_from_json(p, selector, &sel, NULL) < 0 || !selector_match_json(&sel, json_path(volume, "metadata", "labels", NULL))))
         return false;
     return compare(json_path(offers, "capacity", "storage", NULL), json_path(asks, "resources", "requests", "storage", NULL)) >= 0;
 }

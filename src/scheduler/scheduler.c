@@ -55,10 +55,12 @@ static void fits_nowhere(struct scheduler *s, struct pending *p, struct str mess
     report_unschedulable(s, p->o, message, nominated);
 }
 
-/* When every term of the required affinity names nodes, no other node has to be looked at. One term with one list is what DaemonSets write. */
+/* When every term of the required affinity names nodes, no other node has to be looked at. One term with one list is what DaemonSets write.
+ */
 static const struct json *only_nodes(const struct cycle *c)
 {
-    const struct json *terms = json_path(c->affinity, "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms", NULL);
+    const struct json *terms =
+        json_path(c->affinity, "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms", NULL);
     if (json_count(terms) != 1)
         return NULL;
     json_for (json_get(json_at(terms, 0), STR("matchFields")), f)
@@ -280,7 +282,8 @@ static void on_pod(struct scheduler *s, const struct obj *o, const struct obj *b
         bool news = !known || !before || !same_labels(o, before) || !same_wish(o, before);
         cache_put_pod(&s->cache, o, STR_NULL);
         if (news)
-            pending_move(&s->queue, clock_now(s->cfg.clock), WAKE_POD_HERE | (known ? WAKE_POD_GONE : 0)); /* it may have been resized, too */
+            pending_move(
+                &s->queue, clock_now(s->cfg.clock), WAKE_POD_HERE | (known ? WAKE_POD_GONE : 0)); /* it may have been resized, too */
     } else {
         on_unassigned(s, o, before);
     }

@@ -64,7 +64,8 @@ static bool read_claim(struct cycle *c, struct claims *all, struct str name, str
     *out = (struct claim){.o = o, .tree = tree_of(c, o)};
     struct str volume = json_str_at(out->tree, "spec", "volumeName", NULL), want = json_str_at(out->tree, "spec", "storageClassName", NULL);
     if (str_eqz(json_str_at(out->tree, "status", "phase", NULL), "Lost")) {
-        c->why = pool_printf(c->pool, "persistentvolumeclaim \"%.*s\" bound to non-existent persistentvolume \"%.*s\"", STR_ARG(name), STR_ARG(volume));
+        c->why = pool_printf(
+            c->pool, "persistentvolumeclaim \"%.*s\" bound to non-existent persistentvolume \"%.*s\"", STR_ARG(name), STR_ARG(volume));
         return false;
     }
     if (volume.n && annotation(out->tree, "pv.kubernetes.io/bind-completed").p)
@@ -132,7 +133,8 @@ bool volumes_prepare(struct cycle *c)
         all->n++;
         unbound |= x->selected.p != NULL;
         if (claim_has_mode(x->tree, "ReadWriteOncePod"))
-            view_index(c->view, c->s->pods, STR("ref"), pool_printf(c->pool, "PersistentVolumeClaim/%.*s/%.*s", STR_ARG(c->o->ns), STR_ARG(name)), add_holder,
+            view_index(c->view, c->s->pods, STR("ref"),
+                pool_printf(c->pool, "PersistentVolumeClaim/%.*s/%.*s", STR_ARG(c->o->ns), STR_ARG(name)), add_holder,
                 &(struct holders){c, all});
     }
     if (unbound)
@@ -150,7 +152,8 @@ void volumes_restrict(struct cycle *c, const struct node_info *n, struct reasons
         const struct pod_info *p = cache_pod(c->cache, all->holders[i]);
         if (p && list_empty(&p->on_node))
             continue;
-        reason_add(r, STR("node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"),
+        reason_add(r,
+            STR("node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"),
             p && p->node == n);
         return;
     }
@@ -248,8 +251,8 @@ static bool topology_allowed(const struct json *class, const struct node_info *n
 }
 
 /* A volume for this claim that stands ready, reachable from the node, and not taken for a claim before it; the smallest. */
-static const struct json *find_free(struct cycle *c, const struct claims *all, const struct claim *x, const struct node_info *n, const struct json **taken,
-    size_t ntaken)
+static const struct json *find_free(
+    struct cycle *c, const struct claims *all, const struct claim *x, const struct node_info *n, const struct json **taken, size_t ntaken)
 {
     const struct json *best = NULL;
     for (size_t i = 0; i < all->nfree; i++) {
@@ -283,8 +286,8 @@ void volumes_filter(struct cycle *c, const struct node_info *n, struct reasons *
         if (v)
             taken[ntaken++] = v;
         else
-            bind |= (x->selected.n && !str_eq(x->selected, n->name)) || str_eqz(json_get_str(x->class, "provisioner"), "kubernetes.io/no-provisioner") ||
-                    !topology_allowed(x->class, n);
+            bind |= (x->selected.n && !str_eq(x->selected, n->name)) ||
+                    str_eqz(json_get_str(x->class, "provisioner"), "kubernetes.io/no-provisioner") || !topology_allowed(x->class, n);
     }
     if (node)
         reason_add(r, STR("node(s) didn't match PersistentVolume's node affinity"), false);
@@ -295,8 +298,8 @@ void volumes_filter(struct cycle *c, const struct node_info *n, struct reasons *
 /* Old volumes say their zone by labels; several zones are joined by "__". */
 void volumes_zone(struct cycle *c, const struct node_info *n, struct reasons *r)
 {
-    static const char *const keys[] = {"topology.kubernetes.io/zone", "topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone",
-        "failure-domain.beta.kubernetes.io/region"};
+    static const char *const keys[] = {"topology.kubernetes.io/zone", "topology.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/region"};
     const struct claims *all = c->volume_state;
     for (size_t i = 0; i < all->n; i++)
         for (size_t k = 0; k < ARRAY_LEN(keys); k++) {

@@ -58,7 +58,8 @@ bool node_wanted(const struct json *pod_spec, const struct node_traits *n)
         if (!has.p || !str_eq(has, json_as_str(want)))
             return false;
     }
-    return node_selector_matches(json_path(pod_spec, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", NULL), n);
+    return node_selector_matches(
+        json_path(pod_spec, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", NULL), n);
 }
 
 bool toleration_covers(const struct json *t, struct str key, struct str value, struct str effect)

@@ -12,7 +12,9 @@ TEST(a_bootstrap_token_goes_when_its_time_is_over)
     world_open(&w, "token-cleaner");
     world_create(&w, "/secrets", "kube-system", TOKEN("aaaaaa", "2027-01-15T09:00:00Z"));
     world_create(&w, "/secrets", "kube-system", TOKEN("bbbbbb", "2027-01-15T07:00:00Z"));
-    world_create(&w, "/secrets", "default", "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"bootstrap-token-other\"},\"stringData\":{\"expiration\":\"2020-01-01T00:00:00Z\"}}");
+    world_create(&w, "/secrets", "default",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"bootstrap-token-other\"},\"stringData\":{\"expiration\":"
+        "\"2020-01-01T00:00:00Z\"}}");
     world_run(&w);
     OK(world_get(&w, "/secrets", "kube-system", "bootstrap-token-aaaaaa"));
     OK(!world_get(&w, "/secrets", "kube-system", "bootstrap-token-bbbbbb"));
@@ -29,9 +31,11 @@ TEST(a_range_of_service_addresses_stays_while_an_address_needs_it)
     struct world w;
     world_open(&w, "service-cidrs,ip-address");
     world_create(&w, "/services", "default",
-        "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"clusterIP\":\"10.43.7.7\",\"ports\":[{\"port\":80}]}}");
+        "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"clusterIP\":\"10.43.7.7\",\"ports\":[{"
+        "\"port\":80}]}}");
     world_create(&w, "networking.k8s.io/servicecidrs", "",
-        "{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"ServiceCIDR\",\"metadata\":{\"name\":\"more\"},\"spec\":{\"cidrs\":[\"10.99.0.0/24\"]}}");
+        "{\"apiVersion\":\"networking.k8s.io/"
+        "v1\",\"kind\":\"ServiceCIDR\",\"metadata\":{\"name\":\"more\"},\"spec\":{\"cidrs\":[\"10.99.0.0/24\"]}}");
     world_run(&w);
     EQ_STR(world_str(&w, "networking.k8s.io/servicecidrs", "", "kubernetes", "/status/conditions/0/status"), STR("True"));
     EQ_STR(world_str(&w, "networking.k8s.io/ipaddresses", "", "10.43.7.7", "/spec/parentRef/name"), STR("web"));
@@ -58,10 +62,12 @@ static void open_storage(struct world *w)
     world_node(w, "n1", true);
     world_node(w, "n2", true);
     world_create(w, "/persistentvolumes", "",
-        "{\"apiVersion\":\"v1\",\"kind\":\"PersistentVolume\",\"metadata\":{\"name\":\"pv\"},\"spec\":{\"accessModes\":[\"ReadWriteOnce\"],\"capacity\":{\"storage\":\"1Gi\"},"
+        "{\"apiVersion\":\"v1\",\"kind\":\"PersistentVolume\",\"metadata\":{\"name\":\"pv\"},\"spec\":{\"accessModes\":[\"ReadWriteOnce\"],"
+        "\"capacity\":{\"storage\":\"1Gi\"},"
         "\"csi\":{\"driver\":\"d.example.com\",\"volumeHandle\":\"h\"},\"claimRef\":{\"namespace\":\"default\",\"name\":\"c\"}}}");
     world_create(w, "/persistentvolumeclaims", "default",
-        "{\"apiVersion\":\"v1\",\"kind\":\"PersistentVolumeClaim\",\"metadata\":{\"name\":\"c\"},\"spec\":{\"accessModes\":[\"ReadWriteOnce\"],\"volumeName\":\"pv\","
+        "{\"apiVersion\":\"v1\",\"kind\":\"PersistentVolumeClaim\",\"metadata\":{\"name\":\"c\"},\"spec\":{\"accessModes\":["
+        "\"ReadWriteOnce\"],\"volumeName\":\"pv\","
         "\"resources\":{\"requests\":{\"storage\":\"1Gi\"}}}}");
 }
 
@@ -69,7 +75,8 @@ static void pod_on(struct world *w, const char *name, const char *node)
 {
     world_create(w, "/pods", "default",
         pool_printf(w->pool,
-            "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\"},\"spec\":{\"nodeName\":\"%s\",\"containers\":[{\"name\":\"c\",\"image\":\"a\"}],\"volumes\":[{"
+            "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\"},\"spec\":{\"nodeName\":\"%s\",\"containers\":[{"
+            "\"name\":\"c\",\"image\":\"a\"}],\"volumes\":[{"
             "\"name\":\"d\",\"persistentVolumeClaim\":{\"claimName\":\"c\"}}]}}",
             name, node)
             .p);
@@ -78,7 +85,8 @@ static void pod_on(struct world *w, const char *name, const char *node)
 
 static void remove_pod(struct world *w, const char *name)
 {
-    world_do(w, API_DELETE, "/pods", "default", name, "", "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}", 200);
+    world_do(
+        w, API_DELETE, "/pods", "default", name, "", "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}", 200);
     world_run(w);
 }
 
@@ -109,11 +117,13 @@ TEST(nothing_is_detached_from_a_node_that_cannot_be_asked_until_somebody_says_th
     struct world w;
     open_storage(&w);
     pod_on(&w, "p", "n1");
-    world_do(&w, API_PATCH_MERGE, "/nodes", "", "n1", "status", "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"Unknown\"}]}}", 200);
+    world_do(&w, API_PATCH_MERGE, "/nodes", "", "n1", "status",
+        "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"Unknown\"}]}}", 200);
     remove_pod(&w, "p"); /* by force: the node knows nothing of it */
     world_pass(&w, 3600);
     EQ(world_count(&w, ATTACHMENTS, ""), 1);
-    world_do(&w, API_PATCH_MERGE, "/nodes", "", "n1", "", "{\"spec\":{\"taints\":[{\"key\":\"node.kubernetes.io/out-of-service\",\"value\":\"x\",\"effect\":\"NoExecute\"}]}}", 200);
+    world_do(&w, API_PATCH_MERGE, "/nodes", "", "n1", "",
+        "{\"spec\":{\"taints\":[{\"key\":\"node.kubernetes.io/out-of-service\",\"value\":\"x\",\"effect\":\"NoExecute\"}]}}", 200);
     world_pass(&w, 20);
     EQ(world_count(&w, ATTACHMENTS, ""), 0);
     world_close(&w);
@@ -124,7 +134,8 @@ TEST(a_driver_that_needs_no_attaching_gets_none)
     struct world w;
     open_storage(&w);
     world_create(&w, "storage.k8s.io/csidrivers", "",
-        "{\"apiVersion\":\"storage.k8s.io/v1\",\"kind\":\"CSIDriver\",\"metadata\":{\"name\":\"d.example.com\"},\"spec\":{\"attachRequired\":false}}");
+        "{\"apiVersion\":\"storage.k8s.io/"
+        "v1\",\"kind\":\"CSIDriver\",\"metadata\":{\"name\":\"d.example.com\"},\"spec\":{\"attachRequired\":false}}");
     pod_on(&w, "p", "n1");
     EQ(world_count(&w, ATTACHMENTS, ""), 0);
     world_close(&w);

@@ -8,7 +8,7 @@ struct figures {
     struct world *w;
     int64_t cpu_milli; /* each ready pod uses this much; -1: nobody serves figures */
     int asked;
-    bool later;          /* the answer comes after the call */
+    bool later; /* the answer comes after the call */
     struct api_call *held;
     void (*held_done)(struct api_call *c);
 };
@@ -32,8 +32,8 @@ static void answer(struct figures *f, struct api_call *c, void (*done)(struct ap
                 continue;
             FINE(json_parse(c->pool,
                      pool_printf(c->pool,
-                         "{\"metadata\":{\"name\":\"%.*s\"},\"timestamp\":\"%.*s\",\"window\":\"30s\",\"containers\":[{\"name\":\"c\",\"usage\":{\"cpu\":\"%" PRId64
-                         "m\",\"memory\":\"64Mi\"}}]}",
+                         "{\"metadata\":{\"name\":\"%.*s\"},\"timestamp\":\"%.*s\",\"window\":\"30s\",\"containers\":[{\"name\":\"c\","
+                         "\"usage\":{\"cpu\":\"%" PRId64 "m\",\"memory\":\"64Mi\"}}]}",
                          STR_ARG(o->name), STR_ARG(t), f->cpu_milli),
                      NULL, &one, &e),
                 e);
@@ -72,16 +72,21 @@ static void open_hpa(struct world *w, struct figures *f, const char *spec)
     struct err *e = NULL;
     world_open(w, "");
     *f = (struct figures){.w = w, .cpu_milli = 100};
-    struct controllers_config c = {.api = w->api, .loop = w->loop, .clock = w->clock, .only = SET, .metrics = on_question, .metrics_arg = f};
+    struct controllers_config c = {
+        .api = w->api, .loop = w->loop, .clock = w->clock, .only = SET, .metrics = on_question, .metrics_arg = f};
     FINE(controllers_start(&c, &w->cs, &e), e);
     world_create(w, "apps/deployments", "default",
-        "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":2,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},"
-        "\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a\",\"resources\":{\"requests\":{\"cpu\":"
+        "{\"apiVersion\":\"apps/"
+        "v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":2,\"selector\":{\"matchLabels\":{\"app\":"
+        "\"web\"}},"
+        "\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"a\",\"resources\":"
+        "{\"requests\":{\"cpu\":"
         "\"200m\"}}}]}}}}");
     settle(w);
     world_create(w, KIND, "default",
         pool_printf(w->pool,
-            "{\"apiVersion\":\"autoscaling/v2\",\"kind\":\"HorizontalPodAutoscaler\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"scaleTargetRef\":{\"apiVersion\":"
+            "{\"apiVersion\":\"autoscaling/"
+            "v2\",\"kind\":\"HorizontalPodAutoscaler\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"scaleTargetRef\":{\"apiVersion\":"
             "\"apps/v1\",\"kind\":\"Deployment\",\"name\":\"web\"},\"minReplicas\":1,\"maxReplicas\":10%s}}",
             spec)
             .p);
@@ -102,7 +107,9 @@ static struct str condition(struct world *w, const char *type, const char *membe
     return STR("");
 }
 
-#define CPU50 ",\"metrics\":[{\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\",\"target\":{\"type\":\"Utilization\",\"averageUtilization\":50}}}]"
+#define CPU50                                                                                                                              \
+    ",\"metrics\":[{\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\",\"target\":{\"type\":\"Utilization\",\"averageUtilization\":50}}" \
+    "}]"
 
 TEST(an_autoscaler_goes_up_with_load_and_down_when_it_was_low_for_five_minutes)
 {
@@ -164,7 +171,8 @@ TEST(behaviour_bounds_the_rate_and_the_window)
     struct world w;
     struct figures f;
     open_hpa(&w, &f,
-        CPU50 ",\"behavior\":{\"scaleUp\":{\"policies\":[{\"type\":\"Pods\",\"value\":1,\"periodSeconds\":60}]},\"scaleDown\":{\"stabilizationWindowSeconds\":30,"
+        CPU50 ",\"behavior\":{\"scaleUp\":{\"policies\":[{\"type\":\"Pods\",\"value\":1,\"periodSeconds\":60}]},\"scaleDown\":{"
+              "\"stabilizationWindowSeconds\":30,"
               "\"selectPolicy\":\"Disabled\"}}");
     f.cpu_milli = 1000;
     world_pass(&w, 15);
@@ -209,7 +217,8 @@ TEST(figures_that_cannot_be_had_are_told_and_change_nothing)
     EQ_STR(condition(&w, "ScalingActive", "status"), STR("False"));
     EQ_STR(condition(&w, "ScalingActive", "reason"), STR("FailedGetResourceMetric"));
     EQ_STR(condition(&w, "ScalingActive", "message"),
-        STR("the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from resource "
+        STR("the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource cpu: "
+            "unable to fetch metrics from resource "
             "metrics API: the server could not find the requested resource (get pods.metrics.k8s.io)"));
     OK(world_event(&w, "default", "FailedGetResourceMetric"));
     OK(world_event(&w, "default", "FailedComputeMetricsReplicas"));
@@ -269,7 +278,8 @@ TEST(two_autoscalers_of_the_same_pods_stand_still)
     struct figures f;
     open_hpa(&w, &f, CPU50);
     world_create(&w, KIND, "default",
-        "{\"apiVersion\":\"autoscaling/v2\",\"kind\":\"HorizontalPodAutoscaler\",\"metadata\":{\"name\":\"two\"},\"spec\":{\"scaleTargetRef\":{\"apiVersion\":\"apps/"
+        "{\"apiVersion\":\"autoscaling/"
+        "v2\",\"kind\":\"HorizontalPodAutoscaler\",\"metadata\":{\"name\":\"two\"},\"spec\":{\"scaleTargetRef\":{\"apiVersion\":\"apps/"
         "v1\",\"kind\":\"Deployment\",\"name\":\"web\"},\"maxReplicas\":10" CPU50 "}}");
     world_run(&w);
     world_pass(&w, 15);

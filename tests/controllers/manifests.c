@@ -57,7 +57,9 @@ static bool wait_state(struct world *w, const char *addon, const char *state)
         if (i % 8)
             continue;
         world_pass(w, 2);
-        struct str now = world_get(w, "k3s.cattle.io/addons", "kube-system", addon) ? world_str(w, "k3s.cattle.io/addons", "kube-system", addon, "/status/state") : STR("gone");
+        struct str now = world_get(w, "k3s.cattle.io/addons", "kube-system", addon)
+                             ? world_str(w, "k3s.cattle.io/addons", "kube-system", addon, "/status/state")
+                             : STR("gone");
         if (str_eqz(now, state))
             return true;
     }
@@ -67,7 +69,8 @@ static bool wait_state(struct world *w, const char *addon, const char *state)
 static bool wait_map(struct world *w, const char *name, const char *value)
 {
     for (int i = 0; i < 4000; i++) {
-        struct str now = world_get(w, "/configmaps", "default", name) ? world_str(w, "/configmaps", "default", name, "/data/k") : STR("gone");
+        struct str now =
+            world_get(w, "/configmaps", "default", name) ? world_str(w, "/configmaps", "default", name, "/data/k") : STR("gone");
         if (str_eqz(now, value))
             return true;
         loop_step(w->loop, 5);
@@ -104,8 +107,10 @@ TEST(lists_json_and_subfolders_are_taken_and_a_namespace_comes_before_what_lives
     open_with_folder(&w);
     _cleanup_(freep) char *sub = xasprintf("%s/more", folder);
     EQ(mkdir(sub, 0755), 0);
-    put("more/list.json", "{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"x\",\"namespace\":\"later\","
-                          "\"resourceVersion\":\"7\",\"uid\":\"u\"},\"data\":{\"k\":\"v\"}},{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"later\"}}]}");
+    put("more/list.json", "{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{"
+                          "\"name\":\"x\",\"namespace\":\"later\","
+                          "\"resourceVersion\":\"7\",\"uid\":\"u\"},\"data\":{\"k\":\"v\"}},{\"apiVersion\":\"v1\",\"kind\":\"Namespace\","
+                          "\"metadata\":{\"name\":\"later\"}}]}");
     start(&w, NULL, 0);
     OK(wait_state(&w, "more-list", "Applied"));
     EQ_STR(world_str(&w, "/configmaps", "later", "x", "/data/k"), STR("v"));
@@ -133,7 +138,8 @@ TEST(a_broken_file_changes_nothing_and_says_why)
     /* what cannot be applied is tried again, and the rest of the file stands */
     put("odd.yaml", MAP("odd", "here") "---\napiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n");
     OK(wait_state(&w, "odd", "Failed"));
-    OK(str_find(world_str(&w, "k3s.cattle.io/addons", "kube-system", "odd", "/status/message"), STR("no matches for kind \"Thing\" in version \"example.com/v1\"")) >= 0);
+    OK(str_find(world_str(&w, "k3s.cattle.io/addons", "kube-system", "odd", "/status/message"),
+           STR("no matches for kind \"Thing\" in version \"example.com/v1\"")) >= 0);
     OK(wait_map(&w, "odd", "here"));
     _cleanup_(freep) char *pipe = xasprintf("%s/pipe.yaml", folder), *huge = xasprintf("%s/huge.yaml", folder);
     EQ(mkfifo(pipe, 0644), 0);
@@ -182,7 +188,8 @@ TEST(what_went_while_the_server_was_away_is_pruned_at_the_next_start_but_not_wha
     world_create(&w, "/configmaps", "default", "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"foreign\"}}");
     /* somebody writes a list of his own into an Addon: what we did not apply is not ours to delete */
     world_do(&w, API_PATCH_MERGE, "k3s.cattle.io/addons", "kube-system", "gone", "status",
-        "{\"status\":{\"objects\":[{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"namespace\":\"default\",\"name\":\"gone\"},{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\","
+        "{\"status\":{\"objects\":[{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"namespace\":\"default\",\"name\":\"gone\"},{"
+        "\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\","
         "\"namespace\":\"default\",\"name\":\"foreign\"}]}}",
         200);
     controllers_stop(w.cs);
