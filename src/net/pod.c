@@ -219,7 +219,7 @@ void net_release(struct net *n, struct str uid)
         return;
     map_del(&n->recs, uid);
     net_rec_free(r);
-    (void)!net_policy_pod(n, uid, NULL); /* a failure makes the whole list due again */
+    (void)!net_policy_pod(n, uid, NULL); /* what a failure leaves goes when the policies no longer name it */
     if (net_alloc_save(n, NULL) < 0)
         return;
 }

@@ -613,9 +613,7 @@ int net_policy_pod(struct net *n, struct str uid, struct err **e)
     if (ip)
         pod_elems(n, &b, p, ip, true);
     r = nft_commit(&b, n->nft, e);
-    if (r < 0)
-        n->policies_known = false;
-    else
+    if (r == 0) /* else nothing was done, and the caller comes again */
         p->ip = ip;
     return r < 0 ? err_wrap(e, "network policies") : 0;
 }
