@@ -850,7 +850,7 @@ static void add(struct machine *m, struct threads *t, uint32_t pc, size_t start,
 
 static bool in_class(const struct regex *r, const struct inst *i, uint32_t c)
 {
-    const struct range *q = r->ranges + i->x;
+    const struct range *q = i->y ? r->ranges + i->x : NULL; /* a class may be empty */
     size_t lo = 0, hi = i->y;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
