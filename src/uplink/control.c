@@ -1,6 +1,9 @@
 #include "uplink/control.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
+
+#include "http/http.h"
 
 static const struct wire_field object_fields[] = {
     WIRE_STR(struct c_object, key, 1024),
@@ -235,4 +238,12 @@ size_t control_queued(const struct control *c)
 int64_t control_heard(const struct control *c)
 {
     return c->heard;
+}
+
+void control_no_keepalive(const struct ws *w)
+{
+    struct stream *below = ws_below(w);
+    int off = 0, fd = below ? stream_fd(below) : -1;
+    if (fd >= 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &off, sizeof off);
 }

@@ -27,6 +27,9 @@ struct c_reply { uint64_t id, status; struct str body; };                      /
 extern const struct wire_type c_object_type, c_cut_type, c_inventory_type, c_request_type, c_reply_type;
 
 struct control;
+struct ws;
+/* The kernel need not ask as well: an uplink has its own liveness, and on a metered line a keep-alive a minute costs more than that. */
+void control_no_keepalive(const struct ws *w);
 struct control_ops {
     void (*on_frame)(void *arg, enum control_type type, struct str body);
     void (*on_drain)(void *arg);

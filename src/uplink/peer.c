@@ -354,6 +354,7 @@ void uplink_accept(struct http_req *rq, const struct uplink_accept_config *c)
     p->c = *c;
     p->ws = w;
     p->below = ws_below(w);
+    control_no_keepalive(w);
     p->pool = pool_new();
     timer_in(c->loop, &p->timer, HANDSHAKE_LIMIT, on_limit);
     ws_use(w, &events, p);

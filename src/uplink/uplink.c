@@ -522,6 +522,7 @@ static void on_ws_open(void *arg, struct ws *w, const char *chosen, const struct
         return;
     }
     u->ws = w;
+    control_no_keepalive(w);
     u->state = UP_PROVING;
     if (!chosen)
         (void)err_set(&e, ERR_BAD_REQUEST, "the other end is no Sampan (subprotocol " UPLINK_PROTOCOL " was not accepted)");
