@@ -193,7 +193,8 @@ def test_a_token_is_the_pods_users_and_several_sources_may_share_a_path(server, 
                      "{configMap: {name: two, items: [{key: l, path: sub/l}]}}, {configMap: {name: absent, optional: true}},"
                      "{downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}}]}}", "securityContext: {runAsUser: 1234, fsGroup: 77}"), "-n", ns)
     ready(server, ns, "t")
-    assert sh(server, ns, "t", "stat -L -c %u:%g:%a /p/token").strip() == "1234:77:600"
+    # 0600 for the user alone; with an fsGroup the group reads it too
+    assert sh(server, ns, "t", "stat -L -c %u:%g:%a /p/token").strip() == "1234:77:640"
     assert sh(server, ns, "t", "cat /p/k /p/sub/l /p/name; wc -c < /p/token").split()[0] == "firstmoret" + sh(server, ns, "t", "wc -c < /p/token").strip()
     server.kubectl("create", "configmap", "absent", "-n", ns, "--from-literal=late=came")
     wait_for("the optional source comes", lambda: sh(server, ns, "t", "cat /p/late", check=False).strip() == "came", 90)
