@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Runs the unit tests, the fuzz replays and the end-to-end tests, and counts them. The last line is "N passed, N failed"."""
 import argparse
+import glob
 import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,46 +36,87 @@ def run_unit(test):
     return test["name"], passed, failed, skipped, out if failed else ""
 
 
-def unit(build):
-    tests = json.loads(subprocess.check_output(["meson", "introspect", "--tests", build]))
+# These make containers, cgroups and links: one at a time. The last two wait more than they compute and run beside the end-to-end tests.
+ALONE = ("runtime", "net", "image", "volume")
+WAITING = ("node", "gate")
+# The longest first, so that both lanes end together. What is not named follows.
+LONG = ("agent", "controllers", "hub_lines", "install", "registry", "policy", "kubectl_api", "network", "hub", "hub_view", "kubectl", "store", "csi", "workloads")
+
+
+def show_unit(result):
+    name, passed, failed, skipped, out = result
+    print(f"{'FAIL' if failed else 'ok  '} {name}: {passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
+    if out:
+        print("\n".join(line for line in out.splitlines() if not re.match(r"ok \d+", line))[-6000:], flush=True)
+    return [passed, failed, skipped]
+
+
+def unit_tests(build):
+    return json.loads(subprocess.check_output(["meson", "introspect", "--tests", build]))
+
+
+def unit(build, waiting):
+    """The unit programs; with waiting those too that otherwise run beside the end-to-end tests."""
+    tests = unit_tests(build)
     total = [0, 0, 0]
-    # These make containers, cgroups and links: one at a time, when the others are through.
-    alone = [t for t in tests if t["name"] in ("node", "runtime", "net", "image", "volume", "gate")]
+    alone = [t for t in tests if t["name"] in ALONE + WAITING]
     together = [t for t in tests if t not in alone]
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
-        for name, passed, failed, skipped, out in itertools.chain(pool.map(run_unit, together), map(run_unit, alone)):
-            print(f"{'FAIL' if failed else 'ok  '} {name}: {passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
-            if out:
-                print("\n".join(line for line in out.splitlines() if not re.match(r"ok \d+", line))[-6000:])
-            total = [total[0] + passed, total[1] + failed, total[2] + skipped]
+        for result in itertools.chain(pool.map(run_unit, together), (run_unit(t) for t in alone if waiting or t["name"] in ALONE)):
+            total = [x + y for x, y in zip(total, show_unit(result))]
     return total
 
 
-def lint(build):
-    """Static analysis, counted as one test."""
-    done = subprocess.run([os.path.join(TOP, "tools", "lint.sh"), os.path.join(build, "cppcheck"), os.path.join(build, "inc", "all")], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace")
-    good = done.returncode == 0
-    print(f"{'ok  ' if good else 'FAIL'} lint: cppcheck" + ("" if good else "\n" + done.stdout), flush=True)
-    return [int(good), int(not good), 0]
-
-
-def e2e(build, words):
-    report = os.path.join(build, "e2e.xml")
-    if os.path.exists(report):
-        os.unlink(report)
-    env = dict(os.environ, SAMPAN_BIN=os.path.abspath(os.path.join(build, "sampan")))
-    code = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x" if os.environ.get("FAIL_FAST") else "-rfE", "-p", "no:cacheprovider", "--junitxml", report, "tests/e2e", *words], env=env).returncode
+def counted(report, code):
+    """[passed, failed, skipped] of a pytest run by its report."""
     if not os.path.exists(report):
-        return [0, 1, 0]
+        return [0, 0 if code == 5 else 1, 0]
     passed = failed = skipped = 0
     for suite in ET.parse(report).getroot().iter("testsuite"):
         n, bad = int(suite.get("tests")), int(suite.get("failures")) + int(suite.get("errors"))
         s = int(suite.get("skipped"))
         passed, failed, skipped = passed + n - bad - s, failed + bad, skipped + s
-    if code not in (0, 5) and failed == 0:
-        failed = 1
-    return [passed, failed, skipped]
+    return [passed, failed or (1 if code not in (0, 5) else 0), skipped]
+
+
+def run_file(build, folder, file, words):
+    """One file of end-to-end tests in a pytest of its own: (name, counts, output to show)."""
+    name = os.path.basename(file)[5:-3]
+    report = os.path.join(folder, name + ".xml")
+    env = dict(os.environ, SAMPAN_BIN=os.path.abspath(os.path.join(build, "sampan")))
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "--basetemp", os.path.join(folder, name), "--junitxml", report, file, *words],
+                          env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    return name, counted(report, done.returncode), "" if done.returncode in (0, 5) else done.stdout
+
+
+def show_file(result):
+    name, counts, out = result
+    if sum(counts):
+        print(f"{'FAIL' if counts[1] else 'ok  '} e2e {name}: {counts[0]} passed, {counts[1]} failed" + (f", {counts[2]} skipped" if counts[2] else ""), flush=True)
+    if out:
+        print(out, flush=True)
+    return counts
+
+
+def e2e(build, words, beside):
+    """The end-to-end tests in two lanes, a file at a time, and beside them the unit programs that mostly wait."""
+    files = glob.glob("tests/e2e/test_*.py")
+    order = {name: i for i, name in enumerate(LONG)}
+    files.sort(key=lambda f: (order.get(os.path.basename(f)[5:-3], len(LONG)), f))
+    total = [0, 0, 0]
+    folder = tempfile.mkdtemp(prefix="sampan-e2e-")
+
+    def waiting():
+        return [run_unit(t) for t in unit_tests(build) if t["name"] in WAITING] if beside else []
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        units = pool.submit(waiting)
+        for result in pool.map(lambda f: run_file(build, folder, f, words), files):
+            total = [x + y for x, y in zip(total, show_file(result))]
+        for result in units.result():
+            total = [x + y for x, y in zip(total, show_unit(result))]
+    shutil.rmtree(folder, ignore_errors=True)
+    return total
 
 
 def main():
@@ -84,9 +128,9 @@ def main():
     total = [0, 0, 0]
     if a.what in ("all", "unit"):
         total = [x + y for x, y in zip(total, lint(a.build))]
-        total = [x + y for x, y in zip(total, unit(a.build))]
+        total = [x + y for x, y in zip(total, unit(a.build, a.what == "unit"))]
     if a.what in ("all", "e2e"):
-        total = [x + y for x, y in zip(total, e2e(a.build, a.words))]
+        total = [x + y for x, y in zip(total, e2e(a.build, a.words, a.what == "all"))]
     if total[2]:
         print(f"{total[2]} skipped: this machine cannot run them (see above)")
     print(f"{total[0]} passed, {total[1]} failed")
