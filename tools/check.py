@@ -119,6 +119,15 @@ def e2e(build, words, beside):
     return total
 
 
+def lint(build):
+    """Static analysis, counted as one test."""
+    done = subprocess.run([os.path.join(TOP, "tools", "lint.sh"), os.path.join(build, "cppcheck"), os.path.join(build, "inc", "all")], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace")
+    good = done.returncode == 0
+    print(f"{'ok  ' if good else 'FAIL'} lint: cppcheck" + ("" if good else "\n" + done.stdout), flush=True)
+    return [int(good), int(not good), 0]
+
+
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("--build", required=True)
