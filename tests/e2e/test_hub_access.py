@@ -36,6 +36,8 @@ def site(lab, hub):
         f.write(tokens[0]["status"]["nodeCommand"].split()[-1])
     s = lab.server("a", "--disable-agent", "--hub", f"https://{hub.host.ip}:6443", "--hub-token-file", file)
     wait_for("Connected", lambda: "Connected" in hub.kubectl("get", "clusters.management.cattle.io").split(), 60)
+    # the uplink may stand before the site's own API serves it
+    wait_for("an answer of the site", lambda: "gitVersion" in hub.kubectl("--server", "https://127.0.0.1:6443/k8s/clusters/c-shop", "get", "--raw", "/version", check=False), 60)
     return s
 
 
